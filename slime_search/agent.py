@@ -1,0 +1,135 @@
+"""The one loop behind every recipe: generate a turn, act on it, append what came back."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slime_search.dialects.base import Answer, CallTools, Dialect, Invalid, ToolCall
+from slime_search.engines.base import Engine, Finish
+from slime_search.errors import ServiceError
+from slime_search.tokens import TokenCodec
+from slime_search.tools.base import Tool, ToolResult
+from slime_search.trajectory import Ending, Trajectory
+
+ANSWER_ROOM = 32
+"""Tokens of context that an observation leaves free, so that the model can still answer after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Limits of one trajectory; None is no limit.
+
+    ``tool_turns`` counts turns that call tools; a turn to answer always follows the last of them. ``turn_tokens`` are
+    sampled in one turn, ``observation_tokens`` appended after it, ``context_tokens`` are prompt and response together.
+    """
+
+    tool_turns: int
+    corrections: int
+    turn_tokens: int
+    observation_tokens: int | None = None
+    context_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class Agent:
+    """Engine, dialect and tools, wired into a loop."""
+
+    engine: Engine
+    dialect: Dialect
+    tools: Mapping[str, Tool]
+    codec: TokenCodec
+
+    async def run(
+        self,
+        trajectory: Trajectory,
+        sampling_params: Mapping[str, Any],
+        budget: Budget,
+        *,
+        session_id: str | None = None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Carries ``trajectory`` on from wherever it stands until it has an ending.
+
+        A service that fails ends it as FAILED instead of raising; ``cancelled`` is asked before each engine request.
+        """
+        stop = tuple(dict.fromkeys((*_as_list(sampling_params.get("stop")), *self.dialect.stop)))
+        sampling_params = {**sampling_params, "stop": list(stop), "no_stop_trim": True}
+        try:
+            while trajectory.ending is None:
+                if not trajectory.awaits_model:
+                    await self._act(trajectory, budget)
+                elif cancelled():
+                    trajectory.end(Ending.ABORTED)
+                else:
+                    await self._speak(trajectory, sampling_params, budget, session_id)
+        except ServiceError as error:
+            trajectory.fail(error)
+
+    async def _speak(
+        self, trajectory: Trajectory, sampling_params: Mapping[str, Any], budget: Budget, session_id: str | None
+    ) -> None:
+        room = budget.turn_tokens - sum(len(s.token_ids) for s in trajectory.open_turn)
+        if budget.context_tokens is not None:
+            room = min(room, budget.context_tokens - len(trajectory))
+        if room <= 0:
+            trajectory.end(Ending.TRUNCATED)
+            return
+        completion = await self.engine.generate(
+            trajectory.token_ids, {**sampling_params, "max_new_tokens": room}, session_id=session_id
+        )
+        trajectory.add_completion(completion)
+        if completion.finish is Finish.ABORT:
+            trajectory.end(Ending.ABORTED)
+
+    async def _act(self, trajectory: Trajectory, budget: Budget) -> None:
+        turn = trajectory.open_turn
+        action = self.dialect.parse("".join(segment.text for segment in turn))
+        match action:
+            case Answer(text):
+                trajectory.end(Ending.ANSWERED, answer=text)
+            # An engine that is out of tokens says so even when the last one completes the action.
+            case Invalid() if turn[-1].finish is Finish.LENGTH:
+                trajectory.end(Ending.TRUNCATED)
+            case Invalid():
+                self._correct(trajectory, action, budget)
+            case CallTools():
+                if trajectory.tool_turns >= budget.tool_turns:
+                    trajectory.end(Ending.OUT_OF_TURNS)
+                else:
+                    await self._observe(trajectory, action, budget)
+
+    def _correct(self, trajectory: Trajectory, invalid: Invalid, budget: Budget) -> None:
+        correction = self.dialect.correction(self.codec, invalid)
+        if trajectory.corrections >= budget.corrections:
+            trajectory.end(Ending.OUT_OF_TURNS)
+        elif budget.context_tokens is not None and (
+            len(trajectory) + len(correction.token_ids) + ANSWER_ROOM > budget.context_tokens
+        ):
+            trajectory.end(Ending.TRUNCATED)
+        else:
+            trajectory.add_observation(correction, is_correction=True)
+
+    async def _observe(self, trajectory: Trajectory, action: CallTools, budget: Budget) -> None:
+        timed = await asyncio.gather(*(self._call(call) for call in action.calls))
+        results = [result for result, _ in timed]
+        room = budget.observation_tokens
+        if budget.context_tokens is not None:
+            left = budget.context_tokens - len(trajectory) - ANSWER_ROOM
+            room = left if room is None else min(room, left)
+        observation = self.dialect.observation(self.codec, action, results, room)
+        trajectory.add_calls(action.calls, results, [latency_s for _, latency_s in timed])
+        if observation is None:
+            trajectory.end(Ending.TRUNCATED)
+        else:
+            trajectory.add_observation(observation)
+
+    async def _call(self, call: ToolCall) -> tuple[ToolResult, float]:
+        start = time.perf_counter()
+        result = await self.tools[call.tool](call.query)
+        return result, time.perf_counter() - start
+
+
+def _as_list(stop: str | list[str] | None) -> list[str]:
+    return [stop] if isinstance(stop, str) else list(stop or ())

@@ -1,0 +1,170 @@
+"""The typed configuration of a search recipe.
+
+It is read from the example's plain dict, then from ``slime_search: {…}`` in slime's ``--custom-config-path`` YAML, then
+from the environment (``SLIME_SEARCH_TOPK=5``, ``SLIME_SEARCH_LOCAL__SEARCH_URL=…``); the later one wins, key by key.
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from slime_search.errors import ConfigError
+
+PLACEHOLDER_KEY = "your_api_key_here"
+
+
+class _KnownKeys(BaseModel):
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, data: Any) -> Any:
+        for key in data if isinstance(data, dict) else ():
+            if key not in cls.model_fields:
+                near = difflib.get_close_matches(str(key), cls.model_fields, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(cls.model_fields)}"
+                raise ValueError(f"unknown key {key!r}; {hint}")
+        return data
+
+
+class _Section(_KnownKeys):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class LocalConfig(_Section):
+    """A retrieval server."""
+
+    search_url: str = "http://127.0.0.1:8000/retrieve"
+    """The whole URL of its ``/retrieve``."""
+    proxy: str | None = None
+    """URL of an HTTP proxy."""
+
+    @field_validator("search_url", "proxy")
+    @classmethod
+    def _is_http_url(cls, value: str | None) -> str | None:
+        if value is not None and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).netloc):
+            raise ValueError("write a whole URL, such as http://127.0.0.1:8000/retrieve")
+        return value
+
+
+class GoogleConfig(_Section):
+    """Google search through serper.dev."""
+
+    api_key: SecretStr | None = None
+    """serper.dev's key; better left out here and given as the environment's SERPER_API_KEY."""
+    snippet_only: bool = True
+    """Read the snippets of the result page only. Whole pages are not supported yet."""
+    proxy: str | None = None
+    """URL of an HTTP proxy."""
+    endpoint: str = "https://google.serper.dev/search"
+    """Where the search API answers."""
+
+    @field_validator("api_key")
+    @classmethod
+    def _not_the_placeholder(cls, value: SecretStr | None) -> SecretStr | None:
+        return None if value is not None and value.get_secret_value() in ("", PLACEHOLDER_KEY) else value
+
+    @field_validator("snippet_only")
+    @classmethod
+    def _snippets(cls, value: bool) -> bool:
+        if not value:
+            raise ValueError("fetching whole pages is not supported yet; set it to True")
+        return value
+
+
+class RewardConfig(_Section):
+    """How a finished trajectory is scored."""
+
+    metric: Literal["em", "f1"] = "em"
+    """Exact match, or the token-level F1 of SQuAD."""
+    no_search_penalty: float = Field(0.0, ge=0)
+    """Taken off when the model never searched."""
+    no_answer_penalty: float = Field(0.0, ge=0)
+    """Taken off when the model never answered. A plain F1 teaches silence; 0.1 of both penalties prevents it."""
+
+
+class SearchConfig(BaseSettings, _KnownKeys):
+    """Everything that a search recipe can be told."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        env_prefix="SLIME_SEARCH_",
+        env_nested_delimiter="__",
+        nested_model_default_partial_update=True,
+        use_attribute_docstrings=True,
+    )
+
+    max_turns: int = Field(2, ge=0)
+    """Searches a trajectory; a turn to answer always follows the last one."""
+    max_corrections: int = Field(2, ge=0)
+    """Turns without a valid action that are answered with the corrective sentence; one more ends the trajectory."""
+    topk: int = Field(3, ge=1)
+    """Passages a search."""
+    search_concurrency: int = Field(256, ge=1)
+    """Searches in flight at most, in this process."""
+    search_timeout_s: float = Field(60.0, gt=0)
+    """Seconds to wait for the search service, each attempt."""
+    search_attempts: int = Field(4, ge=1)
+    """Attempts a search before the sample fails."""
+    search_backend: Literal["local", "google"] = "local"
+    """Which section below is used."""
+    local: LocalConfig = LocalConfig()
+    google: GoogleConfig = GoogleConfig()
+    engine_timeout_s: float = Field(1800.0, gt=0)
+    """Seconds to wait for the engine, each attempt; a long turn on a busy engine takes minutes."""
+    engine_attempts: int = Field(8, ge=1)
+    """Attempts a turn before the sample fails."""
+    max_observation_tokens: int | None = Field(1024, ge=16)
+    """Tokens a search result may take; cut at a passage. None for no limit."""
+    max_context_tokens: int | None = Field(None, ge=64)
+    """Tokens of prompt and response together. None takes slime's --rollout-max-context-len, if that is set."""
+    return_logprob: bool = True
+    """Ask the engine for log-probabilities. TIS and the trainer's old log-probabilities need them."""
+    format_score: float = Field(0.2, ge=0, lt=1)
+    """What a well-formed wrong answer earns, and what a right answer loses when it is not well-formed."""
+    reward: RewardConfig = RewardConfig()
+    max_failure_share: float = Field(0.5, ge=0, le=1)
+    """The run stops when more than this share of a rollout's trajectories died of a service."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return env_settings, init_settings
+
+
+def load_config(configs: Mapping[str, Any], overlay: Mapping[str, Any] | None = None) -> SearchConfig:
+    """Validates a recipe's dict, overlaid with ``overlay`` and the environment.
+
+    Raises:
+        ConfigError: names each offending key, its value and what is allowed.
+    """
+    try:
+        return SearchConfig(**_merged(configs, overlay or {}))
+    except ValidationError as error:
+        raise ConfigError("\n".join(map(_explain, error.errors(include_url=False)))) from None
+
+
+def _merged(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in overlay.items():
+        below = merged.get(key)
+        merged[key] = _merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _explain(error: Any) -> str:
+    key = ".".join(map(str, error["loc"]))
+    reason = error["msg"].removeprefix("Value error, ")
+    if not key:
+        return f"search config: {reason}"
+    shown = "(hidden)" if "key" in key else repr(error["input"])
+    return f"search config, {key}: {reason}" if "unknown key" in reason else f"search config, {key} = {shown}: {reason}"

@@ -1,0 +1,1 @@
+"""How a model writes an action and reads an observation."""

@@ -1,0 +1,39 @@
+"""Fits a tool's text into a token budget."""
+
+from collections.abc import Sequence
+
+from slime_search.dialects.base import Observation
+from slime_search.tokens import TokenCodec
+
+# Longer than any token of a real vocabulary, so a text cut to this many characters a token still fills its budget.
+CHARACTERS_PER_TOKEN = 64
+
+
+def fit_blocks(codec: TokenCodec, blocks: Sequence[str], max_tokens: int | None) -> Observation:
+    """The longest run of whole leading blocks that fits; if not even the first does, its leading words."""
+    if max_tokens is None:
+        return _encode(codec, "".join(blocks))
+    # A megabyte passage is cut before it is encoded, since encoding it all would stall the event loop.
+    longest = CHARACTERS_PER_TOKEN * max(max_tokens, 1)
+    blocks = [block[:longest] for block in blocks]
+    for kept in range(len(blocks), 0, -1):
+        body = _encode(codec, "".join(blocks[:kept]))
+        if len(body.token_ids) <= max_tokens:
+            return body
+    return _fit_words(codec, blocks[0] if blocks else "", max_tokens)
+
+
+def _fit_words(codec: TokenCodec, text: str, max_tokens: int) -> Observation:
+    body = _encode(codec, text)
+    while len(body.token_ids) > max_tokens:
+        # Proportional, and always shorter than before, so that it ends.
+        keep = min(len(body.text) - 1, len(body.text) * max_tokens // len(body.token_ids))
+        cut = body.text[: max(keep, 0)]
+        at_word = cut.rsplit(None, 1)[0] if " " in cut.strip() else cut
+        body = _encode(codec, at_word)
+    return body
+
+
+def _encode(codec: TokenCodec, text: str) -> Observation:
+    stripped = text.strip()
+    return Observation(stripped, codec.untrusted(stripped))

@@ -1,0 +1,107 @@
+"""XML-like tags, as in Search-R1: ``<think>…</think>`` and then ``<search>…</search>`` or ``<answer>…</answer>``."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from slime_search.dialects.base import Action, Answer, CallTools, Invalid, Observation, ToolCall
+from slime_search.dialects.cutting import fit_blocks
+from slime_search.tokens import TokenCodec
+from slime_search.tools.base import ToolResult
+
+CORRECTION = (
+    "\nMy previous action is invalid. "
+    "If I want to search, I should put the query between <search> and </search>. "
+    "If I want to give the final answer, I should put the answer between <answer> and </answer>. Let me try again.\n"
+)
+
+
+@dataclass(frozen=True)
+class TagDialect:
+    """Actions and observations between tags.
+
+    ``tools`` maps a tool's tag to the tag in which its result comes back, ``{"search": "information"}`` for Search-R1.
+    """
+
+    tools: Mapping[str, str]
+    answer: str = "answer"
+    think: str = "think"
+    correction_text: str = field(default=CORRECTION, repr=False)
+
+    @cached_property
+    def stop(self) -> tuple[str, ...]:
+        return tuple(f"</{tag}>" for tag in (*self.tools, self.answer))
+
+    @cached_property
+    def tags(self) -> tuple[str, ...]:
+        names = (self.think, *self.tools, *self.tools.values(), self.answer)
+        return tuple(tag for name in names for tag in (f"<{name}>", f"</{name}>"))
+
+    def parse(self, turn: str) -> Action:
+        """The one action of ``turn``.
+
+        Thoughts are ignored. A turn that writes a result tag plays the tool's part and is invalid, so whatever it
+        claims to have found earns nothing; so is one with several or nested action tags (answer spam).
+        """
+        spoken = self._thoughts.sub("", turn)
+        if fabricated := self._results.search(spoken):
+            return Invalid(f"the turn writes {fabricated.group()}, which only a tool may")
+        marks = self._actions.findall(spoken)
+        if len(marks) != 2:
+            return Invalid(f"the turn holds {len(marks)} action tags, not one opening and one closing")
+        matched = self._action.search(spoken)
+        if matched is None:
+            return Invalid(f"the action tags {marks[0]} and {marks[1]} do not enclose anything")
+        name, content = matched["name"], matched["content"].strip()
+        if not content:
+            return Invalid(f"<{name}> is empty")
+        return Answer(content) if name == self.answer else CallTools((ToolCall(name, content),))
+
+    def is_well_formed(self, turn: str) -> bool:
+        """One thought, one valid action after it, and only blanks or the tokenizer's end marker around them."""
+        return self._whole_turn.fullmatch(turn) is not None and not isinstance(self.parse(turn), Invalid)
+
+    def observation(
+        self, codec: TokenCodec, action: CallTools, results: Sequence[ToolResult], max_tokens: int | None = None
+    ) -> Observation | None:
+        """The result between its tags, a blank line around them. A tag turn makes one call, so there is one result."""
+        (call,), (result,) = action.calls, results
+        tag = self.tools[call.tool]
+        opening, closing = f"\n\n<{tag}>", f"</{tag}>\n\n"
+        before, after = codec.trusted(opening), codec.trusted(closing)
+        room = None if max_tokens is None else max_tokens - len(before) - len(after)
+        if room is not None and room < 0:
+            return None
+        body = fit_blocks(codec, result.blocks, room)
+        return Observation(f"{opening}{body.text}{closing}", before + body.token_ids + after)
+
+    def correction(self, codec: TokenCodec, invalid: Invalid) -> Observation:
+        """Search-R1's sentence. Its tags are mentioned, not used, so they are encoded like any other text."""
+        return Observation(self.correction_text, codec.untrusted(self.correction_text))
+
+    @cached_property
+    def _thoughts(self) -> re.Pattern[str]:
+        return re.compile(rf"<{self.think}>.*?</{self.think}>", re.DOTALL)
+
+    @cached_property
+    def _results(self) -> re.Pattern[str]:
+        return re.compile(rf"</?(?:{'|'.join(self.tools.values())})>")
+
+    @cached_property
+    def _actions(self) -> re.Pattern[str]:
+        return re.compile(rf"</?(?:{'|'.join((*self.tools, self.answer))})>")
+
+    @cached_property
+    def _action(self) -> re.Pattern[str]:
+        return re.compile(rf"<(?P<name>{'|'.join((*self.tools, self.answer))})>(?P<content>.*?)</(?P=name)>", re.DOTALL)
+
+    @cached_property
+    def _whole_turn(self) -> re.Pattern[str]:
+        names = "|".join((*self.tools, self.answer))
+        thought = rf"<{self.think}>(?:(?!</?{self.think}>).)*</{self.think}>"
+        end_marker = r"(?:<\|im_end\|>|<\|eot_id\|>|<\|endoftext\|>|</s>|<eos>)?"
+        return re.compile(rf"\s*{thought}\s*<(?P<name>{names})>.*?</(?P=name)>\s*{end_marker}\s*", re.DOTALL)
+
+
+SEARCH_R1_TAGS = TagDialect(tools={"search": "information"})

@@ -1,0 +1,1 @@
+"""Token in, token out: clients of the inference servers."""

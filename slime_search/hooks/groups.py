@@ -1,0 +1,42 @@
+"""``--custom-reward-post-process-path``: advantages within each prompt's group, failures left out."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+STD_EPSILON = 1e-6
+_WITH_MEAN = ("grpo", "gspo", "cispo", "reinforce_plus_plus_baseline")
+_WITH_STD = ("grpo", "gspo", "cispo")
+
+
+def normalize_rewards(args: Any, samples: Sequence[Any]) -> tuple[list[float], list[float]]:
+    """GRPO's group normalisation (Shao et al., arXiv 2402.03300, eq. 3) over the samples that carry a signal.
+
+    Follows slime's ``advantage_estimator``, ``rewards_normalization`` and ``grpo_std_normalization``, but groups by
+    ``group_index`` and not by position, and leaves removed samples out of mean and standard deviation.
+
+    Returns:
+        Raw rewards and normalised rewards, each one float a sample. A removed sample's normalised reward is 0.0, and so
+        is that of a sample alone in its group.
+    """
+    for sample in samples:
+        # slime calls a rollout off before the generate function runs, and leaves such a sample without a reward.
+        if sample.reward is None:
+            sample.reward, sample.remove_sample = 0.0, True
+    raw = [float(sample.get_reward_value(args)) for sample in samples]
+    if args.advantage_estimator not in _WITH_MEAN or not args.rewards_normalization:
+        return raw, [0.0 if s.remove_sample else reward for s, reward in zip(samples, raw, strict=True)]
+    groups: dict[int, list[int]] = defaultdict(list)
+    for position, sample in enumerate(samples):
+        if not sample.remove_sample:
+            groups[sample.group_index].append(position)
+    with_std = args.advantage_estimator in _WITH_STD and args.grpo_std_normalization
+    normalized = [0.0] * len(samples)
+    for positions in groups.values():
+        rewards = [raw[p] for p in positions]
+        mean = statistics.fmean(rewards)
+        scale = statistics.stdev(rewards) + STD_EPSILON if with_std and len(rewards) > 1 else 1.0
+        for p in positions:
+            normalized[p] = (raw[p] - mean) / scale
+    return raw, normalized

@@ -1,0 +1,78 @@
+"""What a recipe needs of the process that it runs in: slime's own when slime drives it, a plain one otherwise."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from slime_search.config import SearchConfig
+from slime_search.engines.sglang import SGLangEngine
+from slime_search.errors import RefusedRequest, TransientFault
+from slime_search.service import PooledSender, Send, ServiceClient
+from slime_search.tokens import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The policy's tokenizer, and whether the trainer has called the rollout off."""
+
+    tokenizer: Tokenizer
+    cancelled: Callable[[], bool]
+
+
+def runtime(args: Any) -> Runtime:
+    """slime's ``GenerateState`` where slime's rollout runs; else the tokenizer of ``args.hf_checkpoint``."""
+    rollout = sys.modules.get("slime.rollout.sglang_rollout")
+    if rollout is None:
+        return Runtime(_load_tokenizer(args.hf_checkpoint), lambda: False)
+    state = rollout.GenerateState(args)
+    return Runtime(state.tokenizer, lambda: bool(state.aborted))
+
+
+@cache
+def _load_tokenizer(checkpoint: str) -> Tokenizer:
+    from transformers import AutoTokenizer
+
+    tokenizer: Tokenizer = AutoTokenizer.from_pretrained(checkpoint, trust_remote_code=True)
+    return tokenizer
+
+
+def policy_url(args: Any) -> str:
+    """Base URL of slime's router."""
+    host = str(args.sglang_router_ip)
+    return f"http://[{host}]:{args.sglang_router_port}" if ":" in host else f"http://{host}:{args.sglang_router_port}"
+
+
+def policy_engine(args: Any, config: SearchConfig) -> SGLangEngine:
+    """The engine behind slime's router, with the options that slime's arguments ask for."""
+    return SGLangEngine(
+        ServiceClient("engine", _engine_sender(args, config), attempts=config.engine_attempts),
+        policy_url(args),
+        return_logprob=config.return_logprob,
+        sticky=getattr(args, "router_policy", None) == "consistent_hashing",
+        extra={"return_routed_experts": True} if getattr(args, "use_rollout_routing_replay", False) else None,
+    )
+
+
+def _engine_sender(args: Any, config: SearchConfig) -> Send:
+    if getattr(args, "use_distributed_post", False):
+        return _distributed_post
+    # slime bounds the samples in flight itself; the pool must not be the narrower limit.
+    in_flight = args.sglang_server_concurrency * max(1, getattr(args, "rollout_num_engines", None) or 1)
+    return PooledSender(concurrency=in_flight, timeout_s=config.engine_timeout_s)
+
+
+async def _distributed_post(url: str, payload: Any, headers: Any) -> Any:
+    """slime's Ray actors carry the request; they retry a server that is down, so one attempt of ours is many."""
+    import httpx
+    from slime.utils.http_utils import post
+
+    try:
+        return await post(url, payload, headers=dict(headers) or None)
+    except httpx.HTTPStatusError as error:
+        if 400 <= error.response.status_code < 500:
+            raise RefusedRequest(str(error)) from error
+        raise TransientFault(str(error)) from error
+    except httpx.HTTPError as error:
+        raise TransientFault(f"{type(error).__name__}: {error}") from error

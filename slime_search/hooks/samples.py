@@ -1,0 +1,118 @@
+"""Between slime's ``Sample`` and a Trajectory, in both directions.
+
+The sample's own fields (tokens, loss mask, log-probabilities) are what slime trains on. What they can't hold, the
+segments and the tool calls, lies in ``sample.metadata["slime_search"]`` as plain JSON, so that rewards, a resumed
+rollout and a saved dump can read it.
+"""
+
+from typing import Any
+
+from slime_search.errors import DataError
+from slime_search.tokens import Tokenizer
+from slime_search.trajectory import Ending, Owner, Segment, Trajectory
+
+RECORD_KEY = "slime_search"
+PLACEHOLDER_KEY = "placeholder"
+"""Set in the record of a sample whose one response token stands for an empty response. It is masked."""
+
+_STATUS = {
+    Ending.ANSWERED: "COMPLETED",
+    Ending.TRUNCATED: "TRUNCATED",
+    Ending.OUT_OF_TURNS: "TRUNCATED",
+    Ending.ABORTED: "ABORTED",
+    Ending.FAILED: "FAILED",
+}
+
+
+def open_trajectory(sample: Any, tokenizer: Tokenizer) -> Trajectory:
+    """The trajectory to carry on: a new one, or that of an aborted or failed sample, reopened.
+
+    Resets the reward and ``remove_sample`` that the interruption left.
+
+    Raises:
+        DataError: the sample has response tokens that this package did not write.
+    """
+    sample.reward = None
+    sample.remove_sample = False
+    _remove_placeholder(sample)
+    if sample.response_length == 0:
+        return Trajectory(sample.tokens or prompt_ids(sample.prompt, tokenizer))
+    trajectory = read_trajectory(sample)
+    trajectory.reopen()
+    return trajectory
+
+
+def read_trajectory(sample: Any) -> Trajectory:
+    """The trajectory of a sample, for rewards and reports.
+
+    Raises:
+        DataError: the sample was not written by ``write_back``.
+    """
+    record = (sample.metadata or {}).get(RECORD_KEY)
+    if record is None:
+        raise DataError(
+            f"sample {sample.index}: no metadata[{RECORD_KEY!r}], so its segments are unknown. Another generate function "
+            "wrote it; set --custom-generate-function-path and --custom-rm-path to the same module."
+        )
+    if record[PLACEHOLDER_KEY]:
+        return Trajectory.from_record(record, sample.tokens[:-1], [])
+    return Trajectory.from_record(record, sample.tokens, sample.rollout_log_probs)
+
+
+def prompt_ids(prompt: Any, tokenizer: Tokenizer) -> list[int]:
+    """Token ids of a prompt: a rendered string, or chat messages that the tokenizer's template renders."""
+    if not isinstance(prompt, str):
+        prompt = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
+    return list(tokenizer.encode(prompt, add_special_tokens=False))
+
+
+def write_back(args: Any, sample: Any, trajectory: Trajectory, *, known_segments: int) -> None:
+    """Appends to ``sample`` the segments after the first ``known_segments``, and says how the trajectory ended.
+
+    A failed or aborted trajectory gets reward 0.0 and ``remove_sample``, so that whatever becomes of the sample, its
+    tokens are masked and its reward is a number.
+    """
+    if not sample.tokens:
+        sample.tokens = list(trajectory.prompt_ids)
+    for segment in trajectory.segments[known_segments:]:
+        _append(args, sample, segment)
+    record = {**trajectory.to_record(), PLACEHOLDER_KEY: sample.response_length == 0}
+    if record[PLACEHOLDER_KEY]:
+        # slime's loss takes tokens[-response_length:], which is the whole prompt when there is no response.
+        sample.append_response_tokens(args, tokens=sample.tokens[-1:], trainable=False)
+    assert trajectory.ending is not None
+    sample.status = type(sample).Status[_STATUS[trajectory.ending]]
+    if trajectory.ending in (Ending.ABORTED, Ending.FAILED):
+        sample.reward = 0.0
+        sample.remove_sample = True
+    sample.non_generation_time = sum(call.latency_s for call in trajectory.calls)
+    sample.metadata = {**(sample.metadata or {}), RECORD_KEY: record}
+
+
+def _remove_placeholder(sample: Any) -> None:
+    record = (sample.metadata or {}).get(RECORD_KEY)
+    if record is not None and record[PLACEHOLDER_KEY]:
+        sample.tokens = sample.tokens[:-1]
+        sample.response_length = 0
+        sample.loss_mask = sample.rollout_log_probs = None
+
+
+def _append(args: Any, sample: Any, segment: Segment) -> None:
+    is_model = segment.owner is Owner.MODEL
+    if is_model and segment.log_probs is None:
+        # slime's own method insists on log-probabilities for trained tokens.
+        sample.tokens = [*sample.tokens, *segment.token_ids]
+        sample.loss_mask = [*(sample.loss_mask or ()), *[1] * len(segment.token_ids)]
+        sample.response_length += len(segment.token_ids)
+        sample.response += segment.text
+        if "weight_version" in segment.meta_info:
+            sample.weight_versions.append(segment.meta_info["weight_version"])
+        return
+    sample.append_response_tokens(
+        args,
+        tokens=segment.token_ids,
+        log_probs=segment.log_probs if is_model else None,
+        trainable=is_model,
+        meta_info=dict(segment.meta_info) if is_model else None,
+        text=segment.text,
+    )

@@ -1,0 +1,1 @@
+"""Each recipe wires engine, dialect, tools and reward into one agent loop."""

@@ -1,0 +1,1 @@
+"""Scores of a finished trajectory, read from its segments."""

@@ -1,0 +1,141 @@
+"""One way to talk to every HTTP service: pooled connections, bounded retries, typed errors."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+import aiohttp
+import orjson
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+
+from slime_search.errors import RefusedRequest, ServiceRejected, ServiceUnavailable, TransientFault
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Send = Callable[[str, Mapping[str, Any], Mapping[str, str]], Awaitable[Any]]
+"""Posts a JSON object to a URL with headers and returns the decoded JSON answer."""
+
+FIRST_WAIT_S = 0.5
+LONGEST_WAIT_S = 10.0
+LONGEST_RETRY_AFTER_S = 60.0
+_RETRIABLE_STATUS = frozenset({408, 425, 429})
+
+
+class PooledSender:
+    """Sends through one aiohttp session per event loop.
+
+    slime runs its rollouts on a loop of its own and a process may have several, so the sessions are kept by loop.
+
+    Args:
+        concurrency: requests in flight at most, per event loop; more wait for a connection.
+        timeout_s: seconds to wait for a connection, and for each next byte of the answer.
+        proxy: an HTTP proxy's URL.
+    """
+
+    def __init__(self, *, concurrency: int, timeout_s: float, proxy: str | None = None) -> None:
+        self._concurrency = concurrency
+        self._timeout_s = timeout_s
+        self._proxy = proxy
+        self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
+
+    async def __call__(self, url: str, payload: Mapping[str, Any], headers: Mapping[str, str]) -> Any:
+        body = orjson.dumps(payload)
+        headers = {"Content-Type": "application/json", **headers}
+        try:
+            async with self._session().post(url, data=body, headers=headers, proxy=self._proxy) as response:
+                content = await response.read()
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
+            raise TransientFault(f"{type(error).__name__}: {error}") from error
+        if response.status >= 500 or response.status in _RETRIABLE_STATUS:
+            raise TransientFault(f"HTTP {response.status}: {_excerpt(content)}", _retry_after_s(response))
+        if response.status >= 300:
+            raise RefusedRequest(f"HTTP {response.status}: {_excerpt(content)}")
+        try:
+            return orjson.loads(content)
+        except orjson.JSONDecodeError as error:
+            raise TransientFault(f"the answer is not JSON ({error}): {_excerpt(content)}") from error
+
+    def _session(self) -> aiohttp.ClientSession:
+        loop = asyncio.get_running_loop()
+        session = self._sessions.get(loop)
+        if session is None or session.closed:
+            session = self._sessions[loop] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._concurrency),
+                # Waiting for a free connection is not the server's fault, so it does not count.
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeout_s, sock_read=self._timeout_s),
+            )
+        return session
+
+    async def aclose(self) -> None:
+        """Closes the running loop's session."""
+        session = self._sessions.pop(asyncio.get_running_loop(), None)
+        if session is not None:
+            await session.close()
+
+
+class ServiceClient:
+    """Requests to one named service, retried while the fault may pass.
+
+    Args:
+        service: how messages call it ("retriever", "engine").
+        send: how one attempt is made.
+        attempts: at most this many a request, with exponential waits between them.
+    """
+
+    def __init__(self, service: str, send: Send, *, attempts: int) -> None:
+        self.service = service
+        self._send = send
+        self._attempts = attempts
+
+    async def post(
+        self, url: str, payload: Mapping[str, Any], parse: Callable[[Any], T], headers: Mapping[str, str] | None = None
+    ) -> T:
+        """Posts ``payload`` and returns ``parse(answer)``; ``parse`` raises TransientFault on a malformed answer.
+
+        Raises:
+            ServiceUnavailable: every attempt failed.
+            ServiceRejected: the server refused the request.
+        """
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(self._attempts),
+            wait=_wait_s,
+            retry=retry_if_exception_type(TransientFault),
+            reraise=True,
+            before_sleep=self._log_retry,
+        )
+
+        async def attempt() -> T:
+            return parse(await self._send(url, payload, headers or {}))
+
+        try:
+            return await retrying(attempt)
+        except TransientFault as error:
+            raise ServiceUnavailable(self.service, url, f"{error} (after {self._attempts} attempts)") from error
+        except RefusedRequest as error:
+            raise ServiceRejected(self.service, url, str(error)) from error
+
+    def _log_retry(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        logger.info("%s: attempt %d of %d failed: %s", self.service, state.attempt_number, self._attempts, error)
+
+
+_backoff = wait_exponential_jitter(initial=FIRST_WAIT_S, max=LONGEST_WAIT_S, jitter=FIRST_WAIT_S)
+
+
+def _wait_s(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    asked_s = error.retry_after_s if isinstance(error, TransientFault) else None
+    return max(_backoff(state), min(asked_s or 0.0, LONGEST_RETRY_AFTER_S))
+
+
+def _retry_after_s(response: aiohttp.ClientResponse) -> float | None:
+    value = response.headers.get("Retry-After", "")
+    return float(value) if value.isdigit() else None
+
+
+def _excerpt(content: bytes) -> str:
+    text = content[:300].decode(errors="replace")
+    return text if len(content) <= 300 else f"{text}…"

@@ -1,0 +1,1 @@
+"""What an agent can call: a retriever, a web search, another agent."""

@@ -1,0 +1,40 @@
+"""The socket for tools: an async callable from a query to a result."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One retrieved text. ``title`` may be empty."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a tool returned.
+
+    ``blocks`` is the text that the model gets to read, in order; a budget may drop blocks from the end, but keeps each
+    one whole where it can. ``passages`` is the evidence behind it, for rewards and reports.
+    """
+
+    blocks: tuple[str, ...]
+    passages: tuple[Passage, ...] = ()
+
+
+class Tool(Protocol):
+    async def __call__(self, query: str) -> ToolResult:
+        """Answers one query.
+
+        Raises:
+            ServiceError: the tool's service failed after its retries. Never returned as a result.
+        """
+        ...
+
+
+def passages_result(passages: tuple[Passage, ...]) -> ToolResult:
+    """Passages in Search-R1's wording, one block a passage: ``Doc 1(Title: …) …``."""
+    blocks = (f"Doc {rank}(Title: {p.title}) {p.text}\n" for rank, p in enumerate(passages, start=1))
+    return ToolResult(blocks=tuple(blocks), passages=passages)

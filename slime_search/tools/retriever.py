@@ -1,0 +1,46 @@
+"""The client of a retrieval server that speaks Search-R1's ``/retrieve``."""
+
+from typing import Any
+
+from slime_search.errors import TransientFault
+from slime_search.service import ServiceClient
+from slime_search.tokens import well_formed
+from slime_search.tools.base import Passage, ToolResult, passages_result
+
+
+class Retriever:
+    """Searches a local corpus.
+
+    Args:
+        client: the connection; its concurrency bounds the searches in flight.
+        url: the whole URL, ``http://127.0.0.1:8000/retrieve``.
+        topk: passages a query.
+    """
+
+    def __init__(self, client: ServiceClient, url: str, *, topk: int) -> None:
+        self._client = client
+        self._url = url
+        self._topk = topk
+
+    async def __call__(self, query: str) -> ToolResult:
+        payload = {"queries": [well_formed(query)], "topk": self._topk, "return_scores": False}
+        rows = await self._client.post(self._url, payload, _rows_of_one_query)
+        return passages_result(tuple(map(_passage, rows)))
+
+
+def _rows_of_one_query(body: Any) -> list[dict[str, Any]]:
+    match body:
+        case {"result": [list(items)]}:
+            rows = [item.get("document", item) if isinstance(item, dict) else item for item in items]
+            if all(isinstance(row, dict) and ("contents" in row or "text" in row) for row in rows):
+                return rows
+    raise TransientFault(f"not an answer of /retrieve to one query: {str(body)[:300]}")
+
+
+def _passage(row: dict[str, Any]) -> Passage:
+    """A corpus row as a passage; in ``contents`` the first line is the title, as Search-R1 has it."""
+    if "contents" in row:
+        title, _, text = str(row["contents"]).partition("\n")
+    else:
+        title, text = str(row.get("title") or ""), str(row["text"])
+    return Passage(well_formed(title), well_formed(text))
