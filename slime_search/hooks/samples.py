@@ -51,8 +51,8 @@ def read_trajectory(sample: Any) -> Trajectory:
     record = (sample.metadata or {}).get(RECORD_KEY)
     if record is None:
         raise DataError(
-            f"sample {sample.index}: no metadata[{RECORD_KEY!r}], so its segments are unknown. Another generate function "
-            "wrote it; set --custom-generate-function-path and --custom-rm-path to the same module."
+            f"sample {sample.index}: no metadata[{RECORD_KEY!r}], so its segments are unknown. Another generate "
+            "function wrote it; set --custom-generate-function-path and --custom-rm-path to the same module."
         )
     if record[PLACEHOLDER_KEY]:
         return Trajectory.from_record(record, sample.tokens[:-1], [])
@@ -66,20 +66,24 @@ def prompt_ids(prompt: Any, tokenizer: Tokenizer) -> list[int]:
     return list(tokenizer.encode(prompt, add_special_tokens=False))
 
 
-def write_back(args: Any, sample: Any, trajectory: Trajectory, *, known_segments: int) -> None:
+def write_back(
+    args: Any, sample: Any, trajectory: Trajectory, *, known_segments: int, with_log_probs: bool = True
+) -> None:
     """Appends to ``sample`` the segments after the first ``known_segments``, and says how the trajectory ended.
 
-    A failed or aborted trajectory gets reward 0.0 and ``remove_sample``, so that whatever becomes of the sample, its
-    tokens are masked and its reward is a number.
+    Without log-probabilities ``rollout_log_probs`` stays None, for every sample of a run alike. A failed or aborted
+    trajectory gets reward 0.0 and ``remove_sample``, so that whatever becomes of the sample, its tokens are masked and
+    its reward is a number.
     """
     if not sample.tokens:
         sample.tokens = list(trajectory.prompt_ids)
+    append = _append if with_log_probs else _append_unscored
     for segment in trajectory.segments[known_segments:]:
-        _append(args, sample, segment)
+        append(args, sample, segment)
     record = {**trajectory.to_record(), PLACEHOLDER_KEY: sample.response_length == 0}
     if record[PLACEHOLDER_KEY]:
         # slime's loss takes tokens[-response_length:], which is the whole prompt when there is no response.
-        sample.append_response_tokens(args, tokens=sample.tokens[-1:], trainable=False)
+        append(args, sample, Segment(Owner.WORLD, sample.tokens[-1:], "", [0.0]))
     assert trajectory.ending is not None
     sample.status = type(sample).Status[_STATUS[trajectory.ending]]
     if trajectory.ending in (Ending.ABORTED, Ending.FAILED):
@@ -99,15 +103,6 @@ def _remove_placeholder(sample: Any) -> None:
 
 def _append(args: Any, sample: Any, segment: Segment) -> None:
     is_model = segment.owner is Owner.MODEL
-    if is_model and segment.log_probs is None:
-        # slime's own method insists on log-probabilities for trained tokens.
-        sample.tokens = [*sample.tokens, *segment.token_ids]
-        sample.loss_mask = [*(sample.loss_mask or ()), *[1] * len(segment.token_ids)]
-        sample.response_length += len(segment.token_ids)
-        sample.response += segment.text
-        if "weight_version" in segment.meta_info:
-            sample.weight_versions.append(segment.meta_info["weight_version"])
-        return
     sample.append_response_tokens(
         args,
         tokens=segment.token_ids,
@@ -116,3 +111,13 @@ def _append(args: Any, sample: Any, segment: Segment) -> None:
         meta_info=dict(segment.meta_info) if is_model else None,
         text=segment.text,
     )
+
+
+def _append_unscored(args: Any, sample: Any, segment: Segment) -> None:
+    """slime's own method insists on log-probabilities for trained tokens, so this writes the fields itself."""
+    sample.tokens = [*sample.tokens, *segment.token_ids]
+    sample.loss_mask = [*(sample.loss_mask or ()), *[int(segment.owner is Owner.MODEL)] * len(segment.token_ids)]
+    sample.response_length += len(segment.token_ids)
+    sample.response += segment.text
+    if "weight_version" in segment.meta_info:
+        sample.weight_versions.append(segment.meta_info["weight_version"])

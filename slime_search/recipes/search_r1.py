@@ -54,7 +54,7 @@ class SearchR1:
             session_id=sample.session_id,
             cancelled=here.cancelled,
         )
-        write_back(args, sample, trajectory, known_segments=known_segments)
+        write_back(args, sample, trajectory, known_segments=known_segments, with_log_probs=parts.config.return_logprob)
         parts.failures.observe(trajectory)
         return sample
 
