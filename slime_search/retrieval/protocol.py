@@ -1,0 +1,62 @@
+"""The ``/retrieve`` protocol: requests, answers, and the message for a request that does not fit."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+MAX_QUERIES = 4_096
+MAX_QUERY_CHARS = 16_384
+MAX_TOPK = 1_000
+
+_SHOWN_CHARS = 80
+_EXAMPLE = '{"queries": ["who wrote Emma?"], "topk": 3, "return_scores": true}'
+_FIXES = {
+    "body": f"send a JSON object with Content-Type: application/json, like {_EXAMPLE}",
+    "queries": f"send a list of at most {MAX_QUERIES} strings of at most {MAX_QUERY_CHARS} characters each",
+    "topk": f"send an integer from 1 to {MAX_TOPK}, or leave it out for the server's default",
+    "return_scores": "send true or false",
+}
+
+
+class RetrieveRequest(BaseModel):
+    """Fields that are not named here are ignored."""
+
+    queries: list[Annotated[str, Field(max_length=MAX_QUERY_CHARS)]] = Field(max_length=MAX_QUERIES)
+    topk: int | None = Field(
+        None, ge=0, le=MAX_TOPK, description="Passages a query; absent, null or 0 means the server's default."
+    )
+    return_scores: bool = False
+
+
+class ScoredRow(BaseModel):
+    document: dict[str, Any]
+    score: float
+
+
+class RetrieveResponse(BaseModel):
+    """One list for every query, best first: corpus rows as they are in the file, with their scores if asked for."""
+
+    result: list[list[ScoredRow]] | list[list[dict[str, Any]]]
+
+
+def explain(error: Mapping[str, Any]) -> str:
+    """Says which field of a request does not fit, what it holds and what to send, from one of pydantic's errors."""
+    path = [part for part in error["loc"] if part != "body"]
+    field = path[0] if path and path[0] in _FIXES else "body"
+    place = "".join(f"[{part}]" if isinstance(part, int) else part for part in path) if field != "body" else "body"
+    found = error["ctx"]["error"] if error["type"] == "json_invalid" else f"got {_show(error['input'])}"
+    return f"{place}: {error['msg']}, {found}; {_FIXES[field]}"
+
+
+def _show(value: Any) -> str:
+    """A value in few characters, without lone surrogates, which could not be sent."""
+    if isinstance(value, dict):
+        text = f"an object with the keys {list(value)}"
+    elif isinstance(value, list):
+        text = f"a list of {len(value)}"
+    elif isinstance(value, str) and len(value) > _SHOWN_CHARS:
+        text = f"{value[:_SHOWN_CHARS]!r}… ({len(value)} characters)"
+    else:
+        text = repr(value)
+    return text[: 2 * _SHOWN_CHARS].encode(errors="backslashreplace").decode()

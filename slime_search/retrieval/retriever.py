@@ -1,0 +1,20 @@
+"""What every index offers to the server."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+
+class Hit(NamedTuple):
+    """One found passage: its position in the corpus, counted from 0, and its score, the higher the better."""
+
+    row_index: int
+    score: float
+
+
+class Retriever(Protocol):
+    def search(self, queries: Sequence[str], topk: int) -> list[list[Hit]]:
+        """Finds at most ``topk`` passages for every query, best first; fewer, or none, where no more match.
+
+        It is called from one worker thread at a time. What a query gets does not depend on the queries beside it.
+        """
+        ...
