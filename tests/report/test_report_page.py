@@ -1,0 +1,132 @@
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hostile import TEXTS, hostile_run, token_count
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reading import parse, read_page
+from sample_run import Run, sample_run
+
+from slime_search.errors import DataError
+from slime_search.report.page import environment, write_report
+from slime_search.report.records import displayable, read_trajectories
+from slime_search.report.views import view
+
+
+def write(path: Path, run: Run) -> Path:
+    write_report(path, summary=run.summary, metrics=run.metrics, trajectories=run.trajectories)
+    return path
+
+
+def test_every_token_is_on_the_page_with_its_owner(page: Path) -> None:
+    wanted = [
+        (segment["owner"], token)
+        for trajectory in sample_run().trajectories
+        for segment in trajectory["segments"]
+        for token in segment["tokens"]
+    ]
+    assert [(token.parents[-1].classes[1], token.text) for token in read_page(page).tokens()] == wanted
+
+
+def test_the_headline_states_both_rates_and_their_intervals(page: Path) -> None:
+    header = read_page(page).all("header")[0].text
+    for text in ("23.5%", "61%", "18 – 30%", "54 – 67%", "20.5% → 65%", "1.18 M parameters", "23 min 53 s", "torch"):
+        assert text in header
+
+
+def test_filters_count_the_questions(page: Path) -> None:
+    document = read_page(page)
+    changes = [article.attributes["data-change"] for article in document.all("article")]
+    labels = [" ".join(label.text.split()) for label in document.all("label")]
+    counts = [f"{change} {changes.count(change)}" for change in ("improved", "worse", "same")]
+    assert labels == ["all 16", *counts]
+    assert "same" in changes and "improved" in changes
+
+
+def test_gold_answers_are_marked_in_passages(page: Path) -> None:
+    marks = {mark.text for mark in read_page(page).all("mark")}
+    assert marks == {answer for trajectory in sample_run().trajectories for answer in trajectory["gold_answers"]}
+
+
+@pytest.mark.parametrize("fixture", ["page", "hostile_page"])
+def test_the_page_asks_the_network_for_nothing_and_allows_its_own_code_only(
+    fixture: str, request: pytest.FixtureRequest
+) -> None:
+    document = read_page(request.getfixturevalue(fixture))
+    for element in document.elements:
+        for name, value in element.attributes.items():
+            assert not name.startswith("on")
+            assert name != "style"
+            if name in {"src", "srcset", "href", "action", "data", "poster"}:
+                assert value.startswith(("data:image/svg+xml;base64,", "#"))
+    (policy,) = (meta.attributes["content"] for meta in document.all("meta") if "http-equiv" in meta.attributes)
+    for tag in ("script", "style"):
+        (element,) = document.all(tag)
+        digest = base64.b64encode(hashlib.sha256(element.text.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'; ")
+
+
+def test_hostile_texts_stay_texts(hostile_page: Path) -> None:
+    document = read_page(hostile_page)
+    assert document.all("title")[0].text == displayable("".join(TEXTS))
+    assert len(document.tokens()) == token_count(hostile_run(sample_run()))
+    assert {displayable(text) for text in TEXTS} <= {token.text for token in document.tokens()}
+    assert document.all("h3")[0].text.endswith(TEXTS[0])
+    assert displayable(TEXTS[2]) in {mark.text for mark in document.all("mark")}
+
+
+@settings(max_examples=60, deadline=None)
+@given(tokens=st.lists(st.text(st.characters(codec=None)), max_size=8), other=st.text(st.characters(codec=None)))
+def test_any_text_comes_back_from_the_page(tokens: list[str], other: str) -> None:
+    search = {"query": other, "passages": [{"title": other, "text": other}], "latency_s": 0.0}
+    segment = {"owner": "model", "trained": True, "tokens": tokens, "log_probs": [-1.0] * len(tokens)}
+    record: dict[str, Any] = {"stage": "after", "question": other, "gold_answers": [other], "answer": other}
+    record |= {"reward": 0.0, "em": 0.0, "ending": "failed", "searches": [search], "segments": [segment]}
+    (trajectory,) = read_trajectories([record])
+    parts: Any = environment().get_template("trajectory.html.j2").module
+    document = parse(str(parts.trajectory(view(trajectory))))
+    assert [token.text for token in document.tokens()] == [displayable(token) for token in tokens]
+    assert [bdi.text for bdi in document.all("bdi")] == [displayable(other)] * 3
+
+
+def test_a_huge_passage_and_a_huge_segment_are_cut_with_a_note(tmp_path: Path) -> None:
+    run = sample_run()
+    run.trajectories[0]["searches"][0]["passages"][0]["text"] = "x" * 1_000_000
+    run.trajectories[0]["segments"][0]["tokens"] = ["y"] * 100_000
+    path = write(tmp_path / "report.html", run)
+    html = path.read_text()
+    assert path.stat().st_size < 1_000_000
+    assert "[1,500 of 1,000,000 characters shown]" in html
+    assert "98,500 more tokens not shown" in html
+
+
+def test_thirty_two_questions_fit_in_three_megabytes(tmp_path: Path) -> None:
+    run = sample_run()
+    twice = [*run.trajectories, *({**t, "question": f"Again: {t['question']}"} for t in run.trajectories)]
+    path = write(tmp_path / "report.html", run._replace(trajectories=twice))
+    assert len(read_page(path).all("article")) == 32
+    assert path.stat().st_size < 3_000_000
+
+
+def test_equal_runs_give_equal_pages(tmp_path: Path) -> None:
+    pages = [write(tmp_path / name, sample_run()).read_bytes() for name in ("one.html", "two.html")]
+    assert pages[0] == pages[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"em_after": 61.0}, r"summary.em_after: .*less than or equal to 1; got 61.0"),
+        ({"questions": 0}, r"summary.questions: .*greater than 0; got 0"),
+        ({"seed": None}, "summary.seed: .*valid integer; got None"),
+    ],
+)
+def test_bad_summaries_are_refused_by_field(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    run = sample_run()
+    with pytest.raises(DataError, match=message):
+        write(tmp_path / "report.html", run._replace(summary={**run.summary, **change}))
+    assert not (tmp_path / "report.html").exists()
