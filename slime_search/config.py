@@ -5,15 +5,17 @@ from the environment (``SLIME_SEARCH_TOPK=5``, ``SLIME_SEARCH_LOCAL__SEARCH_URL=
 """
 
 import difflib
+import os
 from collections.abc import Mapping
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from slime_search.errors import ConfigError
 
+ENV_PREFIX = "SLIME_SEARCH_"
 PLACEHOLDER_KEY = "your_api_key_here"
 
 
@@ -91,7 +93,7 @@ class SearchConfig(BaseSettings, _KnownKeys):
     model_config = SettingsConfigDict(
         extra="forbid",
         frozen=True,
-        env_prefix="SLIME_SEARCH_",
+        env_prefix=ENV_PREFIX,
         env_nested_delimiter="__",
         nested_model_default_partial_update=True,
         use_attribute_docstrings=True,
@@ -147,10 +149,24 @@ def load_config(configs: Mapping[str, Any], overlay: Mapping[str, Any] | None = 
     Raises:
         ConfigError: names each offending key, its value and what is allowed.
     """
+    if overlay is not None and not isinstance(overlay, Mapping):
+        raise ConfigError(f"slime_search = {overlay!r}: write a mapping of keys to values, as in the recipe's dict")
+    _refuse_unknown_variables()
     try:
         return SearchConfig(**_merged(configs, overlay or {}))
     except ValidationError as error:
         raise ConfigError("\n".join(map(_explain, error.errors(include_url=False)))) from None
+    except SettingsError as error:
+        raise ConfigError(f"{error}. A section is set key by key: {ENV_PREFIX}LOCAL__SEARCH_URL=http://…") from None
+
+
+def _refuse_unknown_variables() -> None:
+    known = [f"{ENV_PREFIX}{key}".upper() for key in SearchConfig.model_fields]
+    for name in os.environ:
+        if name.startswith(ENV_PREFIX) and name.partition("__")[0].upper() not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+            raise ConfigError(f"environment: unknown variable {name}; {hint}")
 
 
 def _merged(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:

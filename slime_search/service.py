@@ -1,6 +1,7 @@
 """One way to talk to every HTTP service: pooled connections, bounded retries, typed errors."""
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
@@ -8,7 +9,8 @@ from weakref import WeakKeyDictionary
 
 import aiohttp
 import orjson
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
+from tenacity.wait import wait_exponential, wait_random
 
 from slime_search.errors import RefusedRequest, ServiceRejected, ServiceUnavailable, TransientFault
 
@@ -39,7 +41,6 @@ class PooledSender:
         self._concurrency = concurrency
         self._timeout_s = timeout_s
         self._proxy = proxy
-        self._sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, aiohttp.ClientSession] = WeakKeyDictionary()
 
     async def __call__(self, url: str, payload: Mapping[str, Any], headers: Mapping[str, str]) -> Any:
         body = orjson.dumps(payload)
@@ -47,33 +48,36 @@ class PooledSender:
         try:
             async with self._session().post(url, data=body, headers=headers, proxy=self._proxy) as response:
                 content = await response.read()
-        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
+        except (aiohttp.ClientError, TimeoutError) as error:
             raise TransientFault(f"{type(error).__name__}: {error}") from error
         if response.status >= 500 or response.status in _RETRIABLE_STATUS:
             raise TransientFault(f"HTTP {response.status}: {_excerpt(content)}", _retry_after_s(response))
         if response.status >= 300:
             raise RefusedRequest(f"HTTP {response.status}: {_excerpt(content)}")
         try:
-            return orjson.loads(content)
-        except orjson.JSONDecodeError as error:
+            return _decode(content)
+        except ValueError as error:
             raise TransientFault(f"the answer is not JSON ({error}): {_excerpt(content)}") from error
 
     def _session(self) -> aiohttp.ClientSession:
-        loop = asyncio.get_running_loop()
-        session = self._sessions.get(loop)
+        sessions = _sessions.setdefault(asyncio.get_running_loop(), {})
+        session = sessions.get(self)
         if session is None or session.closed:
-            session = self._sessions[loop] = aiohttp.ClientSession(
+            session = sessions[self] = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._concurrency),
                 # Waiting for a free connection is not the server's fault, so it does not count.
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeout_s, sock_read=self._timeout_s),
             )
         return session
 
-    async def aclose(self) -> None:
-        """Closes the running loop's session."""
-        session = self._sessions.pop(asyncio.get_running_loop(), None)
-        if session is not None:
-            await session.close()
+
+_sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[PooledSender, aiohttp.ClientSession]] = WeakKeyDictionary()
+
+
+async def close_sessions() -> None:
+    """Closes every pooled session of the running loop, for a program whose loop ends before the process does."""
+    for session in _sessions.pop(asyncio.get_running_loop(), {}).values():
+        await session.close()
 
 
 class ServiceClient:
@@ -122,7 +126,7 @@ class ServiceClient:
         logger.info("%s: attempt %d of %d failed: %s", self.service, state.attempt_number, self._attempts, error)
 
 
-_backoff = wait_exponential_jitter(initial=FIRST_WAIT_S, max=LONGEST_WAIT_S, jitter=FIRST_WAIT_S)
+_backoff = wait_exponential(multiplier=FIRST_WAIT_S, max=LONGEST_WAIT_S) + wait_random(0, FIRST_WAIT_S)
 
 
 def _wait_s(state: RetryCallState) -> float:
@@ -133,7 +137,19 @@ def _wait_s(state: RetryCallState) -> float:
 
 def _retry_after_s(response: aiohttp.ClientResponse) -> float | None:
     value = response.headers.get("Retry-After", "")
-    return float(value) if value.isdigit() else None
+    return float(value) if value.isascii() and value.isdigit() else None
+
+
+def _decode(content: bytes) -> Any:
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        # The standard library is slower and takes more: an escaped lone surrogate, which real corpora hold.
+        return json.loads(content, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def _excerpt(content: bytes) -> str:

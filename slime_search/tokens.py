@@ -52,8 +52,10 @@ class TokenCodec:
             DataError: the tokenizer turns even single characters of the text into control tokens.
         """
         text = well_formed(text)
-        # A cut inside each forged literal keeps the tokenizer from ever seeing it whole.
-        cuts = [0, *(match.start() + 1 for match in self._forgery.finditer(text)), len(text)]
+        # Cuts inside each forged literal keep the tokenizer from ever seeing it whole. There are two, since a tag that
+        # is plain text to the tokenizer often begins with a token of its own, "<" or "</".
+        starts = [match.start() for match in self._forgery.finditer(text)]
+        cuts = sorted({0, len(text), *(start + 1 for start in starts), *(start + 2 for start in starts)})
         pieces = [text[start:end] for start, end in itertools.pairwise(cuts)]
         ids = [i for piece in pieces for i in self.trusted(piece)]
         if self._control_ids.isdisjoint(ids):

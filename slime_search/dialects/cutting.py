@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from slime_search.dialects.base import Observation
-from slime_search.tokens import TokenCodec
+from slime_search.tokens import TokenCodec, well_formed
 
 # Longer than any token of a real vocabulary, so a text cut to this many characters a token still fills its budget.
 CHARACTERS_PER_TOKEN = 64
@@ -35,5 +35,5 @@ def _fit_words(codec: TokenCodec, text: str, max_tokens: int) -> Observation:
 
 
 def _encode(codec: TokenCodec, text: str) -> Observation:
-    stripped = text.strip()
+    stripped = well_formed(text.strip())
     return Observation(stripped, codec.untrusted(stripped))

@@ -101,7 +101,8 @@ class TagDialect:
         names = "|".join((*self.tools, self.answer))
         thought = rf"<{self.think}>(?:(?!</?{self.think}>).)*</{self.think}>"
         end_marker = r"(?:<\|im_end\|>|<\|eot_id\|>|<\|endoftext\|>|</s>|<eos>)?"
-        return re.compile(rf"\s*{thought}\s*<(?P<name>{names})>.*?</(?P=name)>\s*{end_marker}\s*", re.DOTALL)
+        content = rf"(?:(?!</?{self.think}>).)*?"
+        return re.compile(rf"\s*{thought}\s*<(?P<name>{names})>{content}</(?P=name)>\s*{end_marker}\s*", re.DOTALL)
 
 
 SEARCH_R1_TAGS = TagDialect(tools={"search": "information"})

@@ -1,5 +1,6 @@
 """SGLang's native ``/generate``, token ids in and token ids out."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -54,29 +55,49 @@ class SGLangEngine:
             }:
                 finish = Finish(kind)
             case _:
-                raise TransientFault(f"not an answer of SGLang's /generate: {str(body)[:300]}")
-        ids, log_probs = self._sampled(body.get("output_ids"), meta.get("output_token_logprobs"), finish)
-        return Completion(ids, log_probs, text, finish, meta)
-
-    def _sampled(
-        self, output_ids: list[int] | None, logprob_rows: list[list[Any]] | None, finish: Finish
-    ) -> tuple[list[int], list[float] | None]:
+                raise _garbage(body)
         if not self._return_logprob:
-            if output_ids is None and finish is not Finish.ABORT:
+            ids, log_probs = self._ids(body, finish), None
+        else:
+            ids, log_probs = self._scored_ids(body, meta, finish)
+        # Text whose tokens were not returned is not part of the context, so it must not be read as part of the turn.
+        return Completion(ids, log_probs, text if ids else "", finish, meta)
+
+    def _ids(self, body: Any, finish: Finish) -> list[int]:
+        match body.get("output_ids"):
+            case list(ids) if all(type(i) is int for i in ids):
+                return ids
+            case None if finish is Finish.ABORT:
+                return []
+            case None:
                 raise ProtocolError(
                     f"{self._url}: the answer has no output_ids, so the sampled tokens are unknown. "
                     "Use SGLang >= 0.4.7, or set return_logprob to True."
                 )
-            return list(output_ids or ()), None
-        if logprob_rows is None and finish is not Finish.ABORT:
+        raise _garbage(body)
+
+    def _scored_ids(self, body: Any, meta: Mapping[str, Any], finish: Finish) -> tuple[list[int], list[float]]:
+        rows = meta.get("output_token_logprobs")
+        if rows is None and finish is Finish.ABORT:
+            return [], []
+        if rows is None:
             raise ProtocolError(
                 f"{self._url}: the answer has no meta_info.output_token_logprobs although return_logprob was sent. "
                 "Point at SGLang's own /generate, or set return_logprob to False and train without TIS."
             )
-        rows = logprob_rows or []
+        if not isinstance(rows, list) or not all(
+            isinstance(r, list) and len(r) > 1 and type(r[1]) is int for r in rows
+        ):
+            raise _garbage(body)
         ids, log_probs = [row[1] for row in rows], [row[0] for row in rows]
-        if output_ids is not None and rows and list(output_ids) != ids:
+        if "output_ids" in body and rows and self._ids(body, finish) != ids:
             raise ProtocolError(f"{self._url}: output_ids and output_token_logprobs name different tokens")
-        if any(not isinstance(value, float | int) for value in log_probs):
-            raise ProtocolError(f"{self._url}: output_token_logprobs holds a token without a log-probability")
+        if not all(isinstance(value, float | int) and math.isfinite(value) for value in log_probs):
+            raise ProtocolError(
+                f"{self._url}: output_token_logprobs holds a token without a log-probability that is finite"
+            )
         return ids, log_probs
+
+
+def _garbage(body: Any) -> TransientFault:
+    return TransientFault(f"not an answer of SGLang's /generate: {str(body)[:300]}")

@@ -1,5 +1,6 @@
 """Search-R1 with tags: the policy thinks, searches and answers in one context (Jin et al., arXiv 2503.09516)."""
 
+import copy
 import os
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -77,9 +78,10 @@ class SearchR1:
         return result.reward
 
     def _parts(self, args: Any) -> "_Parts":
-        key = (dict(self._configs), getattr(args, "slime_search", None), policy_url(args))
+        overlay = getattr(args, "slime_search", None)
+        key = (self._configs, overlay, policy_url(args))
         if self._built is None or self._built[0] != key:
-            self._built = (key, _Parts(args, load_config(self._configs, key[1])))
+            self._built = (copy.deepcopy(key), _Parts(args, load_config(self._configs, overlay)))
         return self._built[1]
 
 

@@ -1,5 +1,6 @@
 """The reward of a search trajectory, read from its segments."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,8 @@ from slime_search.dialects.base import Dialect
 from slime_search.rewards.format import is_well_formed
 from slime_search.rewards.text import cover_exact_match, exact_match, f1
 from slime_search.trajectory import Ending, Owner, Trajectory
+
+_TAG = re.compile(r"</?\w+>")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,4 +53,5 @@ def score(trajectory: Trajectory, gold: Sequence[str], dialect: Dialect, config:
 def retrieval_hit(trajectory: Trajectory, gold: Sequence[str]) -> float:
     """1.0 when text that a tool returned, as far as the model saw it, contains a gold answer."""
     seen = (s.text for s in trajectory.segments if s.owner is Owner.WORLD and not s.is_correction)
-    return float(any(cover_exact_match(text, gold) for text in seen))
+    # A tag that touches a word would become part of it once punctuation is gone.
+    return float(any(cover_exact_match(_TAG.sub(" ", text), gold) for text in seen))

@@ -25,14 +25,14 @@ class Retriever:
     async def __call__(self, query: str) -> ToolResult:
         payload = {"queries": [well_formed(query)], "topk": self._topk, "return_scores": False}
         rows = await self._client.post(self._url, payload, _rows_of_one_query)
-        return passages_result(tuple(map(_passage, rows)))
+        return passages_result(tuple(map(_passage, rows[: self._topk])))
 
 
 def _rows_of_one_query(body: Any) -> list[dict[str, Any]]:
     match body:
         case {"result": [list(items)]}:
             rows = [item.get("document", item) if isinstance(item, dict) else item for item in items]
-            if all(isinstance(row, dict) and ("contents" in row or "text" in row) for row in rows):
+            if all(isinstance(row, dict) and isinstance(row.get("contents", row.get("text")), str) for row in rows):
                 return rows
     raise TransientFault(f"not an answer of /retrieve to one query: {str(body)[:300]}")
 
@@ -40,7 +40,7 @@ def _rows_of_one_query(body: Any) -> list[dict[str, Any]]:
 def _passage(row: dict[str, Any]) -> Passage:
     """A corpus row as a passage; in ``contents`` the first line is the title, as Search-R1 has it."""
     if "contents" in row:
-        title, _, text = str(row["contents"]).partition("\n")
+        title, _, text = row["contents"].partition("\n")
     else:
-        title, text = str(row.get("title") or ""), str(row["text"])
+        title, text = str(row.get("title") or ""), row["text"]
     return Passage(well_formed(title), well_formed(text))

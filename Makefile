@@ -1,0 +1,37 @@
+# make quickstart   watch a search agent learn on this machine (sets everything up)
+# make test         lint, types and tests (sets everything up)
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+OUTPUT ?= runs/quickstart
+SEED ?= 0
+
+.PHONY: quickstart test lint benchmark clean help
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+quickstart: $(VENV)/.local
+	$(BIN)/slime-search quickstart --output $(OUTPUT) --seed $(SEED)
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+benchmark: $(VENV)/.dev
+	$(BIN)/python benchmarks/rollout.py
+
+# One environment; the stamps say which extras are in it.
+$(VENV)/.%: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "slime-search needs Python 3.11 or newer; set PYTHON=")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
+	touch $@
+
+clean:
+	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,110 @@
+"""The ``slime-search`` command."""
+
+import importlib.util
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from slime_search import __version__
+from slime_search.errors import SlimeSearchError
+
+app = typer.Typer(
+    name="slime-search",
+    help="Train LLM search agents by reinforcement learning on slime.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+console = Console()
+errors = Console(stderr=True)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"slime-search {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Version.")] = False,
+) -> None:
+    """Train LLM search agents by reinforcement learning on slime."""
+
+
+@app.command()
+def quickstart(
+    output: Annotated[Path, typer.Option(help="Folder for the model, metrics, curve and report.")] = Path(
+        "runs/quickstart"
+    ),
+    seed: Annotated[int, typer.Option(help="Seeds the encyclopedia, the start and the sampling.")] = 0,
+    steps: Annotated[int, typer.Option(min=1, help="GRPO steps of 128 rollouts each.")] = 60,
+    cold_start_steps: Annotated[int, typer.Option(min=1, help="Supervised steps before that.")] = 700,
+) -> None:
+    """Watch a search agent learn on this machine, in minutes, without a GPU or a download.
+
+    A 0.7-million-parameter model imitates a poor teacher, then learns by GRPO to search an invented encyclopedia and to
+    answer from what it finds. Held-out questions are about people, towns and companies that it never saw in training.
+
+    Leaves summary.json, metrics.jsonl, curve.png, report.html and the trained model in the output folder.
+    """
+    _need("local", "torch", "transformers", "pyarrow", "bm25s")
+    _with_cpu_settings()
+    from slime_search.local.quickstart import Quickstart, QuickstartConfig
+
+    # A run that is told to stop ends as after Ctrl-C: what it has is written and its servers are stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    config = QuickstartConfig(output=output, seed=seed, steps=steps, cold_start_steps=cold_start_steps)
+    try:
+        Quickstart(config, console).run()
+    except KeyboardInterrupt:
+        errors.print(f"\nInterrupted. What was done until now is in {output}.")
+        raise typer.Exit(130) from None
+    except SlimeSearchError as error:
+        errors.print(f"[red]{type(error).__name__}:[/red] {error}")
+        raise typer.Exit(1) from None
+
+
+_FORWARD = {"ignore_unknown_options": True, "allow_extra_args": True}
+
+
+@app.command("serve-retriever", context_settings=_FORWARD, add_help_option=False)
+def serve_retriever(context: typer.Context) -> None:
+    """Serve a corpus over Search-R1's /retrieve protocol (--help for its options)."""
+    _need("retrieval", "fastapi", "bm25s")
+    from slime_search.retrieval.__main__ import app as server
+
+    server(context.args, prog_name="slime-search serve-retriever")
+
+
+@app.command("serve-engine", context_settings=_FORWARD, add_help_option=False)
+def serve_engine(context: typer.Context) -> None:
+    """Serve a small model over SGLang's /generate, on a CPU (--help for its options)."""
+    _need("local", "torch", "transformers")
+    from slime_search.local.engine.__main__ import app as server
+
+    server(context.args, prog_name="slime-search serve-engine")
+
+
+def _need(extra: str, *modules: str) -> None:
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        errors.print(f"{', '.join(missing)} not installed. Run: pip install 'slime-search[{extra}]'")
+        raise typer.Exit(1)
+
+
+def _with_cpu_settings() -> None:
+    """Starts this process again with the allocator and thread settings that only take effect at its start."""
+    from slime_search.local.cpu import CPU_ENV
+
+    if any(name not in os.environ for name in CPU_ENV):
+        environment = {**CPU_ENV, **os.environ}
+        os.execve(sys.executable, [sys.executable, "-m", "slime_search.cli", *sys.argv[1:]], environment)
+
+
+if __name__ == "__main__":
+    app()
