@@ -1,0 +1,123 @@
+"""One configuration from three sources; every mistake is named with its key, its value and the fix."""
+
+from typing import Any
+
+import pytest
+
+from slime_search.config import SearchConfig, load_config
+from slime_search.errors import ConfigError
+
+# Each mistake with what its message must say.
+MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
+    ({"topk": 0}, ["topk", "0", "greater than or equal to 1"]),
+    ({"topk": "many"}, ["topk", "'many'", "integer"]),
+    ({"max_turns": -1}, ["max_turns", "-1", "greater than or equal to 0"]),
+    ({"max_corrections": -1}, ["max_corrections", "-1"]),
+    ({"search_concurrency": 0}, ["search_concurrency", "0"]),
+    ({"search_timeout_s": 0}, ["search_timeout_s", "0", "greater than 0"]),
+    ({"search_attempts": 0}, ["search_attempts", "0"]),
+    ({"engine_attempts": 0}, ["engine_attempts", "0"]),
+    ({"search_backend": "bing"}, ["search_backend", "'bing'", "'local' or 'google'"]),
+    ({"max_observation_tokens": 3}, ["max_observation_tokens", "3", "16"]),
+    ({"max_context_tokens": 3}, ["max_context_tokens", "3", "64"]),
+    ({"format_score": 1}, ["format_score", "1", "less than 1"]),
+    ({"format_score": -0.1}, ["format_score", "-0.1"]),
+    ({"max_failure_share": 1.5}, ["max_failure_share", "1.5"]),
+    ({"return_logprob": "perhaps"}, ["return_logprob", "'perhaps'", "boolean"]),
+    ({"reward": {"metric": "rouge"}}, ["reward.metric", "'rouge'", "'em' or 'f1'"]),
+    ({"reward": {"no_search_penalty": -1}}, ["reward.no_search_penalty", "-1"]),
+    ({"local": {"search_url": "127.0.0.1:8000/retrieve"}}, ["local.search_url", "127.0.0.1:8000", "http://"]),
+    ({"local": {"search_url": "http:///retrieve"}}, ["local.search_url", "http:///retrieve", "whole URL"]),
+    ({"local": {"proxy": "proxy:3128"}}, ["local.proxy", "proxy:3128", "http://"]),
+    ({"google": {"snippet_only": False}}, ["google.snippet_only", "False", "set it to True"]),
+    ({"local": "http://r"}, ["local", "'http://r'"]),
+    ({"tpok": 3}, ["'tpok'", "did you mean 'topk'"]),
+    ({"zzz": 3}, ["'zzz'", "known keys", "max_turns"]),
+    ({"local": {"serch_url": "http://r"}}, ["local", "'serch_url'", "did you mean 'search_url'"]),
+    ({"google": {"key": "x"}}, ["google", "'key'", "api_key"]),
+    ({"reward": {"metrics": "em"}}, ["reward", "'metrics'", "did you mean 'metric'"]),
+]
+
+
+@pytest.mark.parametrize(("mistake", "said"), MISTAKES, ids=[str(mistake) for mistake, _ in MISTAKES])
+@pytest.mark.parametrize("source", ["dict", "overlay"])
+def test_a_mistake_is_named(mistake: dict[str, Any], said: list[str], source: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(*((mistake,) if source == "dict" else ({}, mistake)))
+    assert not [part for part in said if part not in str(caught.value)], str(caught.value)
+
+
+def test_every_mistake_is_named_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config({"topk": 0, "format_score": 2, "local": {"search_url": "nowhere"}})
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3
+    assert [key for key in ("topk", "format_score", "local.search_url") if not any(key in line for line in lines)] == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("SLIME_SEARCH_TOPK", "many", ["topk", "'many'"]),
+        ("SLIME_SEARCH_LOCAL__SEARCH_URL", "nowhere", ["local.search_url", "'nowhere'"]),
+        ("SLIME_SEARCH_LOCAL__SERCH_URL", "http://r", ["'serch_url'", "'search_url'"]),
+        ("SLIME_SEARCH_LOCAL", "nowhere", ["local"]),
+        ("SLIME_SEARCH_TPOK", "5", ["TPOK", "TOPK"]),
+    ],
+)
+def test_a_mistake_in_the_environment_is_named(
+    variable: str, value: str, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigError) as caught:
+        load_config({})
+    assert not [part for part in said if part.lower() not in str(caught.value).lower()], str(caught.value)
+
+
+@pytest.mark.parametrize("overlay", ["topk: 5", 5, ["topk"]])
+def test_an_overlay_that_is_no_mapping_is_named(overlay: Any) -> None:
+    with pytest.raises(ConfigError, match="slime_search"):
+        load_config({}, overlay)
+
+
+def test_the_later_source_wins_key_by_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    configs = {"topk": 2, "max_turns": 4, "local": {"search_url": "http://one/retrieve", "proxy": "http://p:1"}}
+    overlay = {"topk": 5, "local": {"search_url": "http://two/retrieve"}, "reward": {"metric": "f1"}}
+    monkeypatch.setenv("SLIME_SEARCH_TOPK", "7")
+    monkeypatch.setenv("SLIME_SEARCH_REWARD__NO_SEARCH_PENALTY", "0.1")
+    config = load_config(configs, overlay)
+    assert (config.topk, config.max_turns) == (7, 4)
+    assert (config.local.search_url, config.local.proxy) == ("http://two/retrieve", "http://p:1")
+    assert (config.reward.metric, config.reward.no_search_penalty) == ("f1", 0.1)
+    monkeypatch.setenv("SLIME_SEARCH_LOCAL__SEARCH_URL", "http://three/retrieve")
+    assert load_config(configs, overlay).local.search_url == "http://three/retrieve"
+    assert load_config(configs, overlay).local.proxy == "http://p:1"
+    assert configs == {"topk": 2, "max_turns": 4, "local": {"search_url": "http://one/retrieve", "proxy": "http://p:1"}}
+    assert overlay["local"] == {"search_url": "http://two/retrieve"}
+
+
+def test_the_placeholder_is_no_key() -> None:
+    assert load_config({"google": {"api_key": "your_api_key_here"}}).google.api_key is None
+    assert load_config({"google": {"api_key": ""}}).google.api_key is None
+    key = load_config({"google": {"api_key": "real"}}).google.api_key
+    assert key is not None and key.get_secret_value() == "real"
+
+
+@pytest.mark.parametrize("section", [{"api_key": 12345}, {"api_key": ["secret-12345"]}, {"api_key": {"a": "12345"}}])
+def test_a_key_is_not_shown_when_it_is_wrong(section: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"google\.api_key") as caught:
+        load_config({"google": section})
+    assert "12345" not in str(caught.value)
+
+
+def test_a_mistyped_google_section_does_not_show_the_key() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config({"google": {"api_kye": "secret-12345", "topk": 3}})
+    assert "12345" not in str(caught.value)
+
+
+def test_the_defaults_are_valid_and_a_configuration_is_frozen() -> None:
+    config = load_config({})
+    assert config == SearchConfig()
+    with pytest.raises(ValueError, match="frozen"):
+        config.topk = 5  # type: ignore[misc]

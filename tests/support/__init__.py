@@ -1,0 +1,1 @@
+"""Scripted servers, small real tokenizers and independent checks that the tests share."""
