@@ -1,0 +1,77 @@
+"""What a quickstart run leaves in its folder, written so that an interruption at any moment leaves it usable."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """The files of one run."""
+
+    folder: Path
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs"
+
+    @property
+    def model(self) -> Path:
+        """The trained model, as a Hugging Face folder."""
+        return self.folder / "model"
+
+    @property
+    def cold_start_model(self) -> Path:
+        return self.folder / "cold_start"
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def trajectories(self) -> Path:
+        return self.folder / "trajectories.jsonl"
+
+    @property
+    def summary(self) -> Path:
+        return self.folder / "summary.json"
+
+    @property
+    def curve(self) -> Path:
+        return self.folder / "curve.png"
+
+    @property
+    def report(self) -> Path:
+        return self.folder / "report.html"
+
+    def begin(self) -> None:
+        """Makes the folder and removes the results of an earlier run in it, which would mix with the new ones."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for path in (self.metrics, self.trajectories, self.summary, self.curve, self.report):
+            path.unlink(missing_ok=True)
+
+    def add_metrics(self, row: Mapping[str, Any]) -> None:
+        self._append(self.metrics, [row])
+
+    def add_trajectories(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        self._append(self.trajectories, rows)
+
+    def read(self, path: Path) -> list[dict[str, Any]]:
+        """The rows of a JSONL file of this run; none if nothing was written yet."""
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        whole = self.summary.with_suffix(".tmp")
+        whole.write_text(json.dumps(summary, indent=2) + "\n")
+        whole.replace(self.summary)
+
+    @staticmethod
+    def _append(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+        with path.open("a") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)

@@ -1,0 +1,1 @@
+"""An inference server for tiny models on a CPU that speaks SGLang's HTTP protocol."""

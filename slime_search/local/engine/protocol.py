@@ -1,0 +1,112 @@
+"""SGLang's ``/generate`` on the wire: the request's body and the answer's."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+
+from slime_search.local.engine.params import SamplingParams, drop_neutral, refuse
+from slime_search.local.engine.sequences import Completion
+from slime_search.local.engine.stops import Aborted, Finish, LengthReached, Stopped
+
+# What SGLang's /generate offers and this engine does not, with the values at which it asks for nothing.
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "input_embeds": (),
+    "image_data": ([],),
+    "video_data": ([],),
+    "audio_data": ([],),
+    "logprob_start_len": (-1,),
+    "top_logprobs_num": (0,),
+    "token_ids_logprob": ([],),
+    "return_text_in_logprobs": (False,),
+    "return_hidden_states": (False,),
+    "return_routed_experts": (False,),
+    "return_sampling_mask": (False,),
+    "custom_logit_processor": (),
+    "session_params": (),
+    "lora_path": (),
+    "stream": (False,),
+}
+
+
+def _single(value: Any) -> Any:
+    if isinstance(value, list) and value and isinstance(value[0], list | str):
+        raise ValueError("a batch of prompts; this engine takes one prompt a request")
+    return value
+
+
+class GenerateBody(BaseModel):
+    """One request. Fields that are not SGLang's are ignored, as SGLang does."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+    input_ids: Annotated[list[int] | None, BeforeValidator(_single)] = None
+    text: Annotated[str | None, BeforeValidator(_single)] = None
+    sampling_params: SamplingParams = SamplingParams()
+    return_logprob: bool = False
+    rid: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _normalise(cls, fields: Any) -> Any:
+        fields = drop_neutral(fields, _NEUTRAL)
+        return {k: v for k, v in fields.items() if v is not None} if isinstance(fields, dict) else fields
+
+    @model_validator(mode="after")
+    def _check(self) -> "GenerateBody":
+        if (self.input_ids is None) == (self.text is None):
+            raise ValueError("give either input_ids or text")
+        return self
+
+
+def parse_generate(body: Any) -> GenerateBody:
+    """The request in a decoded JSON body.
+
+    Raises:
+        BadRequest: it is malformed, or asks for what this engine does not have.
+    """
+    try:
+        return GenerateBody.model_validate(body)
+    except ValidationError as error:
+        refuse(error)
+
+
+def generate_answer(
+    rid: str,
+    prompt_ids: Sequence[int],
+    completion: Completion,
+    text: str,
+    *,
+    return_logprob: bool,
+    e2e_latency_s: float,
+) -> dict[str, Any]:
+    meta_info = {
+        "id": rid,
+        "finish_reason": finish_reason(completion.finish),
+        "prompt_tokens": len(prompt_ids),
+        "completion_tokens": len(completion.output_ids),
+        "cached_tokens": 0,
+        "weight_version": completion.weights[-1].version,
+        "weight_versions": [asdict(span) for span in completion.weights],
+        "e2e_latency": e2e_latency_s,
+    }
+    if return_logprob:
+        pairs = zip(completion.log_probs, completion.output_ids, strict=True)
+        meta_info["output_token_logprobs"] = [(log_prob, token, None) for log_prob, token in pairs]
+    return {"text": text, "output_ids": completion.output_ids, "meta_info": meta_info}
+
+
+def finish_reason(finish: Finish) -> dict[str, Any]:
+    match finish:
+        case Stopped(matched):
+            return {"type": "stop", "matched": matched}
+        case LengthReached(length):
+            return {"type": "length", "length": length}
+        case Aborted(message):
+            return {"type": "abort", "message": message, "status_code": None, "err_type": None}
+
+
+def error_answer(message: str, status: int) -> dict[str, Any]:
+    kind = "BadRequestError" if status == 400 else "InternalServerError" if status >= 500 else "RequestError"
+    return {"error": {"message": message, "type": kind, "code": status}}

@@ -1,0 +1,85 @@
+"""The tiny policy: a tokenizer made for one encyclopedia, and a Qwen2 model of 0.7 million parameters."""
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
+from slime_search.dialects.tags import SEARCH_R1_TAGS
+from slime_search.local.demonstrations import PHRASES
+from slime_search.local.induction import seed_induction
+from slime_search.local.world import Encyclopedia
+
+PAD, EOS = "<pad>", "<eos>"
+MAX_CONTEXT = 1024
+"""Tokens a context may hold; a question with three searches takes about 500."""
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "{% if message.role != 'user' %}{{ raise_exception('this tiny model reads user messages only') }}{% endif %}"
+    "Question: {{ message.content }}\n"
+    "{% endfor %}"
+)
+
+
+def build_tokenizer(encyclopedia: Encyclopedia) -> PreTrainedTokenizerFast:
+    """A byte-level BPE tokenizer in which every word of the encyclopedia, with the blank before it, is one token.
+
+    It has about 1,600 tokens and encodes any other text too, down to single bytes. The dialect's tags are added
+    tokens. The chat template renders a user message as ``Question: …`` and a line end.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=8192,  # out of reach: training ends when no word is left to merge
+        special_tokens=[PAD, EOS, *SEARCH_R1_TAGS.tags],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    words = (f" {word}" for word in encyclopedia.lexicon.words())
+    documents = (f" {entity.text}" for entity in encyclopedia.entities.values())
+    tokenizer.train_from_iterator([*words, *documents, *PHRASES], trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        eos_token=EOS,
+        model_max_length=MAX_CONTEXT,
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def build_model(tokenizer: PreTrainedTokenizerFast, seed: int, *, induction: bool = True) -> Qwen2ForCausalLM:
+    """A fresh model for `tokenizer`, with random weights or, by default, with seeded induction heads."""
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        intermediate_size=384,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=MAX_CONTEXT,
+        rope_parameters={"rope_type": "default", "rope_theta": 1e6},
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Qwen2ForCausalLM(config)
+        if induction:
+            seed_induction(model)
+    return model
+
+
+def save_policy(folder: Path, model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Writes a Hugging Face model folder."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def load_policy(folder: Path) -> tuple[Qwen2ForCausalLM, PreTrainedTokenizerFast]:
+    """Reads what `save_policy` wrote."""
+    return Qwen2ForCausalLM.from_pretrained(folder), PreTrainedTokenizerFast.from_pretrained(folder)

@@ -1,0 +1,105 @@
+"""Drives a recipe's hooks the way slime's rollout does: generate, then reward, many samples at once."""
+
+import asyncio
+import json
+import uuid
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow.parquet as pq
+
+from slime_search.local.sample import sample_class
+from slime_search.service import close_sessions
+from slime_search.tokens import Tokenizer
+
+
+class Recipe(Protocol):
+    """The two hooks that every recipe has."""
+
+    async def generate(self, args: Any, sample: Any, sampling_params: Mapping[str, Any]) -> Any: ...
+    async def reward_func(self, args: Any, sample: Any, **kwargs: Any) -> Any: ...
+
+
+def load_prompts(path: Path, tokenizer: Tokenizer) -> list[Any]:
+    """Samples of a Search-R1 style parquet file, their prompts rendered as slime's ``--apply-chat-template`` does.
+
+    The row's question and hops stay in ``metadata``.
+    """
+    sample_type = sample_class()
+    samples = []
+    for row in pq.read_table(path).to_pylist():
+        prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, tokenize=False)
+        metadata = {"question": row["question"], "hops": row["extra_info"]["hops"]}
+        samples.append(sample_type(prompt=prompt, label=row["reward_model"], metadata=metadata))
+    return samples
+
+
+class Rollouts:
+    """Runs trajectories on one event loop that lives as long as this object, so that connections are kept.
+
+    Args:
+        recipe: the hooks.
+        args: what slime would pass as ``args``.
+        max_new_tokens: tokens a turn.
+    """
+
+    def __init__(self, recipe: Recipe, args: Namespace, *, max_new_tokens: int) -> None:
+        self._recipe = recipe
+        self._args = args
+        self._max_new_tokens = max_new_tokens
+        self._runner = asyncio.Runner()
+
+    def collect(
+        self, prompts: Sequence[Any], *, n: int, temperature: float, on_done: Callable[[], None] = lambda: None
+    ) -> list[Any]:
+        """``n`` finished and rewarded samples a prompt, in the order of the prompts.
+
+        ``group_index`` counts the prompts and ``index`` the samples.
+        """
+        samples = [
+            _copy(prompt, group_index=group, index=group * n + member)
+            for group, prompt in enumerate(prompts)
+            for member in range(n)
+        ]
+        sampling_params = {
+            "temperature": temperature,
+            "top_p": 1.0,
+            "max_new_tokens": self._max_new_tokens,
+            "skip_special_tokens": False,
+            "no_stop_trim": True,
+            "spaces_between_special_tokens": False,
+        }
+        return self._runner.run(self._gather(samples, sampling_params, on_done))
+
+    async def _gather(
+        self, samples: Sequence[Any], sampling_params: Mapping[str, Any], on_done: Callable[[], None]
+    ) -> list[Any]:
+        in_flight = asyncio.Semaphore(self._args.sglang_server_concurrency)
+
+        async def finish(sample: Any) -> Any:
+            async with in_flight:
+                sample = await self._recipe.generate(self._args, sample, sampling_params)
+            if sample.reward is None:
+                sample.reward = await self._recipe.reward_func(self._args, sample)
+            on_done()
+            return sample
+
+        return await asyncio.gather(*map(finish, samples))
+
+    def close(self) -> None:
+        self._runner.run(close_sessions())
+        self._runner.close()
+
+
+def _copy(prompt: Any, *, group_index: int, index: int) -> Any:
+    # The label and metadata of a prompt are plain JSON; a copy by JSON is a deep one.
+    return type(prompt)(
+        prompt=prompt.prompt,
+        label=prompt.label,
+        metadata=json.loads(json.dumps(prompt.metadata)),
+        group_index=group_index,
+        index=index,
+        session_id=str(uuid.uuid4()),
+    )

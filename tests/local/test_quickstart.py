@@ -1,0 +1,106 @@
+"""The quickstart as a user runs it, shortened: every file it promises, and a clean end when it is interrupted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+COMMAND = [sys.executable, "-m", "slime_search.cli", "quickstart"]
+
+
+def processes_naming(folder: Path) -> list[str]:
+    """Command lines of the running processes that name ``folder``: our servers do, by model or corpus path."""
+    lines = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = entry.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if str(folder) in line:
+            lines.append(line)
+    return lines
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("quickstart") / "run"
+    options = ["--output", str(output), "--seed", "3", "--cold-start-steps", "12", "--steps", "2"]
+    done = subprocess.run([*COMMAND, *options], capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "held-out exact match" in done.stdout
+    assert "Unclosed" not in done.stderr
+    return output
+
+
+def test_it_leaves_what_it_promises(finished: Path) -> None:
+    summary = json.loads((finished / "summary.json").read_text())
+    assert summary["seed"] == 3
+    assert summary["steps"] == 2
+    assert summary["interrupted"] is False
+    assert {"em_before", "em_after", "wall_s", "model_parameters"} <= summary.keys()
+    assert 0.0 <= summary["em_before"] <= 1.0
+    assert (finished / "curve.png").read_bytes().startswith(b"\x89PNG")
+    page = (finished / "report.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_metrics_tell_each_step(finished: Path) -> None:
+    rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if row["phase"] == "train"] == [1, 2]
+    evaluations = [row for row in rows if row["phase"] == "eval"]
+    assert [row["step"] for row in evaluations] == [0, 2]
+    assert all(row["n"] == 200 and row["failed"] == 0 for row in evaluations)
+    shift = [row["policy_shift"] for row in rows if row["phase"] == "train" and row["trained_tokens"]]
+    assert all(value < 1e-3 for value in shift), "the engine's log-probabilities are not the trainer's"
+
+
+def test_trajectories_come_from_both_ends_with_every_token(finished: Path) -> None:
+    rows = [json.loads(line) for line in (finished / "trajectories.jsonl").read_text().splitlines()]
+    assert {row["stage"] for row in rows} == {"before", "after"}
+    for segment in (s for row in rows for s in row["segments"]):
+        if segment["owner"] == "model":
+            assert len(segment["log_probs"]) == len(segment["tokens"])
+
+
+def test_the_trained_model_is_a_hugging_face_folder(finished: Path) -> None:
+    model = AutoModelForCausalLM.from_pretrained(finished / "model")
+    tokenizer = AutoTokenizer.from_pretrained(finished / "model")
+    assert model.config.vocab_size == len(tokenizer)
+    messages = [{"role": "user", "content": "Who?"}]
+    prompt = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert prompt == "Question: Who?\n"
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks for left processes in /proc")
+@pytest.mark.parametrize("phase", ["cold_start", "train"])
+def test_an_interrupted_run_is_usable_and_leaves_no_process(tmp_path: Path, phase: str) -> None:
+    output = tmp_path / "run"
+    steps = ["--cold-start-steps", "10" if phase == "train" else "500", "--steps", "500"]
+    process = subprocess.Popen(
+        [*COMMAND, "--output", str(output), *steps], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    metrics = output / "metrics.jsonl"
+    deadline = time.monotonic() + 200
+    while not (metrics.exists() and f'"phase": "{phase}"' in metrics.read_text()):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert processes_naming(output / "data"), "the retriever should be running"
+    os.kill(process.pid, signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, printed
+    assert "Interrupted" in printed
+    assert processes_naming(output) == []
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["interrupted"] is True
+    assert all(json.loads(line) for line in metrics.read_text().splitlines())
+    if phase == "train":
+        assert summary["steps"] >= 1
+        assert (output / "curve.png").exists()
+        AutoModelForCausalLM.from_pretrained(output / "model")
