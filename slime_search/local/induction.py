@@ -10,7 +10,7 @@ words and no task, and training goes on to change it freely.
 
 import torch
 from torch import Tensor
-from transformers import Qwen2ForCausalLM
+from transformers import LlamaForCausalLM
 
 SEEDED_HEADS = 3
 """Heads a layer that take part; the others stay random."""
@@ -25,7 +25,7 @@ COPY_GAIN = 0.3
 
 
 @torch.no_grad()
-def seed_induction(model: Qwen2ForCausalLM) -> None:
+def seed_induction(model: LlamaForCausalLM) -> None:
     """Overwrites the embeddings and parts of the attention of layers 0 and 1 of a fresh model.
 
     It draws from torch's random numbers. The model needs two layers or more, and a key and value head for each query
@@ -52,7 +52,7 @@ def seed_induction(model: Qwen2ForCausalLM) -> None:
         second.o_proj.weight[:, rows] = COPY_GAIN * copied.T
 
 
-def _previous_token_biases(model: Qwen2ForCausalLM) -> tuple[Tensor, Tensor]:
+def _previous_token_biases(model: LlamaForCausalLM) -> tuple[Tensor, Tensor]:
     """Query and key biases of one head that, once rotated to their positions, agree best one position apart.
 
     Rotary embedding turns each pair of a vector at position p by p times an angle of its own. The key is the query

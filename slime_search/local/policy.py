@@ -1,12 +1,13 @@
-"""The tiny policy: a tokenizer made for one encyclopedia, and a Qwen2 model of 0.7 million parameters."""
+"""The tiny policy: a tokenizer made for one encyclopedia, and a Llama model of 0.9 million parameters."""
 
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from slime_search.dialects.tags import SEARCH_R1_TAGS
+from slime_search.errors import SlimeSearchError
 from slime_search.local.demonstrations import PHRASES
 from slime_search.local.induction import seed_induction
 from slime_search.local.world import Encyclopedia
@@ -14,6 +15,8 @@ from slime_search.local.world import Encyclopedia
 PAD, EOS = "<pad>", "<eos>"
 MAX_CONTEXT = 1024
 """Tokens a context may hold; a question with three searches takes about 500."""
+PROBE = "\n\n<information>Doc 1(Title: Anna Bell) born in 1859. It's her 2nd  home.</information>\n\n"
+"""Text on which tokenizers differ: digits, blanks, line ends, an apostrophe, tags."""
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
@@ -50,15 +53,16 @@ def build_tokenizer(encyclopedia: Encyclopedia) -> PreTrainedTokenizerFast:
     )
 
 
-def build_model(tokenizer: PreTrainedTokenizerFast, seed: int, *, induction: bool = True) -> Qwen2ForCausalLM:
+def build_model(tokenizer: PreTrainedTokenizerFast, seed: int, *, induction: bool = True) -> LlamaForCausalLM:
     """A fresh model for `tokenizer`, with random weights or, by default, with seeded induction heads."""
-    config = Qwen2Config(
+    config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=128,
         intermediate_size=384,
         num_hidden_layers=3,
         num_attention_heads=4,
         num_key_value_heads=4,
+        attention_bias=True,  # the seeded heads tell positions apart by their query and key biases
         max_position_embeddings=MAX_CONTEXT,
         rope_parameters={"rope_type": "default", "rope_theta": 1e6},
         tie_word_embeddings=True,
@@ -68,18 +72,28 @@ def build_model(tokenizer: PreTrainedTokenizerFast, seed: int, *, induction: boo
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Qwen2ForCausalLM(config)
+        model = LlamaForCausalLM(config)
         if induction:
             seed_induction(model)
     return model
 
 
-def save_policy(folder: Path, model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Writes a Hugging Face model folder."""
+def save_policy(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> None:
+    """Writes a Hugging Face model folder.
+
+    Raises:
+        SlimeSearchError: transformers reads another tokenizer from the folder than was written. For some model types
+            it puts a tokenizer of its own in place of the saved one, and says nothing.
+    """
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    read = AutoTokenizer.from_pretrained(folder)
+    if read.encode(PROBE) != tokenizer.encode(PROBE):
+        raise SlimeSearchError(
+            f"{folder}: AutoTokenizer reads a {type(read).__name__} that splits {PROBE!r} differently"
+        )
 
 
-def load_policy(folder: Path) -> tuple[Qwen2ForCausalLM, PreTrainedTokenizerFast]:
+def load_policy(folder: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """Reads what `save_policy` wrote."""
-    return Qwen2ForCausalLM.from_pretrained(folder), PreTrainedTokenizerFast.from_pretrained(folder)
+    return LlamaForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)

@@ -36,7 +36,7 @@ class QuickstartConfig:
 
     output: Path
     seed: int = 0
-    cold_start_steps: int = 350
+    cold_start_steps: int = 500
     steps: int = 60
     prompts: int = 16
     samples_per_prompt: int = 8

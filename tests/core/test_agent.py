@@ -15,10 +15,10 @@ from support.tokenizers import SPECIAL, TAGS, TOOL_MARKUP
 from support.training_view import training_view
 
 from slime_search.agent import ANSWER_ROOM, Agent, Budget
+from slime_search.config import SearchConfig
 from slime_search.dialects.tags import SEARCH_R1_TAGS
 from slime_search.errors import DataError, ProtocolError, ServiceUnavailable
 from slime_search.rewards.search import score
-from slime_search.config import SearchConfig
 from slime_search.tokens import TokenCodec
 from slime_search.tools.base import Passage, ToolResult, passages_result
 from slime_search.trajectory import Ending, Owner, Trajectory

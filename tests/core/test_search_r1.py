@@ -3,6 +3,7 @@
 import asyncio
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from support.scripted_retriever import ScriptedRetriever
 from support.training_view import training_view
 
 from slime_search.errors import ConfigError, DataError, ProtocolError, TooManyFailures
+from slime_search.hooks.runtime import policy_url
 from slime_search.hooks.samples import RECORD_KEY
 from slime_search.local.sample import LocalSample
 from slime_search.recipes.search_r1 import SearchR1
@@ -171,7 +173,7 @@ def test_too_many_failures_stop_the_run(
     args = arguments(engine, qwen_folder, rollout_batch_size=2, n_samples_per_prompt=2)
     strict = recipe(retriever, max_failure_share=0.5)
     generate(strict, args, [new_sample(1), new_sample(2)])
-    with pytest.raises(TooManyFailures, match="3 of the last 3 .*retriever"):
+    with pytest.raises(TooManyFailures, match=r"3 of the last 3 .*retriever"):
         generate(strict, args, [new_sample(3)])
 
 
@@ -242,6 +244,20 @@ def test_the_engine_gets_what_slimes_arguments_ask_for(
     first, last = engine.exchanges[0], engine.exchanges[-1]
     assert "return_routed_experts" not in first.body and last.body["return_routed_experts"] is True
     assert "X-SMG-Routing-Key" not in first.headers
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("10.0.0.1", "http://10.0.0.1:30000"),
+        ("router.local", "http://router.local:30000"),
+        ("::1", "http://[::1]:30000"),
+        # slime wraps an IPv6 address itself when it validates its arguments.
+        ("[fd00::1]", "http://[fd00::1]:30000"),
+    ],
+)
+def test_the_address_of_slimes_router(host: str, url: str) -> None:
+    assert policy_url(SimpleNamespace(sglang_router_ip=host, sglang_router_port=30000)) == url
 
 
 def test_searches_in_flight_are_bounded(

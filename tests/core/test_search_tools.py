@@ -99,7 +99,7 @@ def test_an_answer_of_another_shape_is_retried_and_never_text(shape: Any) -> Non
         server.script = in_order(edited(lambda answer: shape))
         assert retrieve(server).passages == (Passage("T", "x"),)
         server.script = lambda lookup: edited(lambda answer: shape)
-        with pytest.raises(ServiceUnavailable, match="retriever at .*not an answer of /retrieve"):
+        with pytest.raises(ServiceUnavailable, match=r"retriever at .*not an answer of /retrieve"):
             retrieve(server)
 
 
@@ -158,7 +158,7 @@ def test_google_may_find_nothing() -> None:
 def test_another_answer_of_google_is_an_error(answer: Any) -> None:
     with Serper() as server:
         server.answer = answer
-        with pytest.raises(ServiceUnavailable, match="not an answer of serper.dev"):
+        with pytest.raises(ServiceUnavailable, match=r"not an answer of serper\.dev"):
             google(server)
 
 

@@ -21,6 +21,7 @@ from support.loopback import (
     raw,
     status,
     truncated,
+    until,
 )
 
 from slime_search.errors import ServiceError, ServiceRejected, ServiceUnavailable, TransientFault
@@ -123,10 +124,9 @@ def test_a_refusal_is_not_retried(code: int) -> None:
 
 def test_a_server_that_is_down_is_unavailable() -> None:
     with Echo() as server:
-        gone = server.url
-    with pytest.raises(ServiceUnavailable, match="echo at") as caught:
-        asyncio.run(client(attempts=2).post(f"{gone}/echo", {}, unwrap))
-    assert "after 2 attempts" in str(caught.value)
+        pass
+    with pytest.raises(ServiceUnavailable, match=r"echo at .*after 2 attempts"):
+        post(server, client(attempts=2))
 
 
 def test_a_server_that_hangs_is_given_up() -> None:
@@ -255,8 +255,7 @@ def test_a_cancelled_request_stays_cancelled() -> None:
 
         async def cancel() -> None:
             task = asyncio.create_task(client().post(f"{server.url}/echo", {}, unwrap))
-            while not server.arrivals:
-                await asyncio.sleep(0.01)
+            await until(lambda: bool(server.arrivals))
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task

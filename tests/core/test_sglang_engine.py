@@ -106,6 +106,7 @@ def first_row(*row: Any) -> Callable[[Any], Any]:
 UNTRAINABLE: dict[str, tuple[Callable[[Any], Any], str]] = {
     "no log-probabilities": (without("output_token_logprobs"), "no meta_info.output_token_logprobs.*return_logprob"),
     "other ids": (lambda a: {**a, "output_ids": a["output_ids"][:-1]}, "name different tokens"),
+    "ids without log-probabilities": (with_rows(lambda rows: []), "name different tokens"),
     "a null log-probability": (with_rows(lambda rows: [[None, rows[0][1], None], *rows[1:]]), "without a log-prob"),
 }
 

@@ -1,5 +1,5 @@
 import torch
-from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from slime_search.local.induction import SEEDED_HEADS
 from slime_search.local.policy import build_model
@@ -12,7 +12,7 @@ def attention_to_previous_and_to_follower(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean attention over a twice repeated random text, a head: of layer 0 to the token before, and of layer 1, in the
     second half, to the token that followed the present one in the first half."""
-    model: Qwen2ForCausalLM = build_model(tokenizer, 0, induction=induction)
+    model: LlamaForCausalLM = build_model(tokenizer, 0, induction=induction)
     model.set_attn_implementation("eager")
     generator = torch.Generator().manual_seed(0)
     text = torch.randint(300, len(tokenizer), (8, LENGTH), generator=generator)

@@ -51,10 +51,11 @@ async def test_all_are_aborted_also_those_that_wait(qwen2: TinyModel) -> None:
 
 
 async def test_a_client_that_leaves_aborts_its_request(client: Client) -> None:
-    leaving, staying = _start(client), _start(client, max_new_tokens=200)
+    leaving, staying = _start(client, rid="gone"), _start(client, max_new_tokens=200)
     await client.until_running(2)
     leaving.cancel()
     await client.until_running(1)
+    await client.generate([5], rid="gone", max_new_tokens=1)  # refused if it were still there
     assert len((await staying)["output_ids"]) == 200
 
 

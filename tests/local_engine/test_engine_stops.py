@@ -6,6 +6,10 @@ import pytest
 from engine_serving import EOS, SEARCH, TEXT, Client, TinyModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer
+from tokenizers.decoders import Metaspace
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
 
 from slime_search.local.engine.params import SamplingParams
 from slime_search.local.engine.stops import LengthReached, Stopped, StopStrings, visible_text
@@ -57,6 +61,18 @@ def test_the_text_ends_where_sglang_ends_it(qwen2: TinyModel) -> None:
     assert text(tagged, Stopped(SEARCH), skip_special_tokens=False) == "a"
     assert text(tagged, Stopped(SEARCH), skip_special_tokens=False, no_stop_trim=True) == "a" + SEARCH
     assert text(tagged, Stopped(SEARCH), no_stop_trim=True) == "a"  # gone with the special tokens
+
+
+def test_a_tokenizer_that_drops_the_first_words_blank() -> None:
+    words = {"<unk>": 0, "▁the": 1, "▁old": 2, "▁bridge": 3}
+    backend = Tokenizer(WordLevel(words, unk_token="<unk>"))
+    backend.decoder = Metaspace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
+    assert tokenizer.decode([2, 3]) == "old bridge"
+
+    rules = StopStrings(tokenizer, ["old "])
+    assert [rules.match([1, 2, 3][:size]) for size in (1, 2, 3)] == [None, None, "old "]
+    assert visible_text(tokenizer, [1], [2, 3], LengthReached(2), SamplingParams()) == " old bridge"
 
 
 async def _sample(client: Client, **params: object) -> dict:

@@ -1,4 +1,4 @@
-"""An aiohttp.web server on a free loopback port, in a thread with an event loop of its own, and the faults it can play."""
+"""An aiohttp.web server on a free loopback port, in a thread with a loop of its own, and the faults it can play."""
 
 import asyncio
 import threading
@@ -45,7 +45,7 @@ class LoopbackServer:
     async def _start(self) -> None:
         app = web.Application(client_max_size=2**26, middlewares=[self._count])
         app.add_routes(self.routes())
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True, access_log=None)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
@@ -129,6 +129,12 @@ async def hang(request: web.Request, proper: Any) -> web.StreamResponse:
     """No answer until the client gives up."""
     await asyncio.sleep(3600)
     raise AssertionError("unreachable")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Returns once ``condition`` holds; another thread may make it hold, so no event can tell."""
+    while not condition():  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
 
 
 def in_order(*faults: Any) -> Callable[[Any], Any]:

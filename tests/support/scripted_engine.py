@@ -1,7 +1,7 @@
 """A server in the shape of SGLang's ``/generate`` whose completions a Python function writes.
 
-It tokenises as a sampling model does and a tokenizer never would: the text falls into random pieces that are encoded one
-by one, so whoever tokenises the text again gets other ids. Log-probabilities are random, so each identifies its token.
+It tokenises as a sampling model may and a tokenizer never would: the text falls into random pieces that are encoded one
+by one, so whoever tokenises the text again gets other ids. Log-probabilities are random and so identify their token.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from support.loopback import Fault, LoopbackServer, json_response
+from support.loopback import Fault, LoopbackServer, json_response, until
 
 Policy = Callable[[str], str]
 """From the text of the whole context to the text that follows."""
@@ -178,8 +178,7 @@ class ScriptedEngine(LoopbackServer):
         self.aborts += 1
         self._abort_requested.set()
         # Held requests end before this answer, so that a caller that then asks for the load finds none.
-        while self._generating:
-            await asyncio.sleep(0.001)
+        await until(lambda: self._generating == 0)
         self._abort_requested.clear()
         self.held = 0
         return json_response({"success": True})
