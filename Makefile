@@ -24,7 +24,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 
 benchmark: $(VENV)/.dev
-	$(BIN)/python benchmarks/rollout.py
+	$(BIN)/python -m benchmarks.rollout
 
 # One environment; the stamps say which extras are in it.
 $(VENV)/.%: pyproject.toml constraints.txt

@@ -59,17 +59,27 @@ def _engine_sender(args: Any, config: SearchConfig) -> Send:
     if getattr(args, "use_distributed_post", False):
         return _distributed_post
     # slime bounds the samples in flight itself; the pool must not be the narrower limit.
-    in_flight = args.sglang_server_concurrency * max(1, getattr(args, "rollout_num_engines", None) or 1)
-    return PooledSender(concurrency=in_flight, timeout_s=config.engine_timeout_s)
+    return PooledSender(
+        concurrency=args.sglang_server_concurrency * _num_engines(args), timeout_s=config.engine_timeout_s
+    )
+
+
+def _num_engines(args: Any) -> int:
+    """Engines behind the router, counted as slime does: told, or its GPUs divided by those of one engine."""
+    told = getattr(args, "rollout_num_engines", None)
+    if told is not None:
+        return max(1, int(told))
+    gpus = getattr(args, "rollout_num_gpus", None) or 0
+    return max(1, gpus // (getattr(args, "rollout_num_gpus_per_engine", None) or 1))
 
 
 async def _distributed_post(url: str, payload: Any, headers: Any) -> Any:
-    """slime's Ray actors carry the request; they retry a server that is down, so one attempt of ours is many."""
+    """slime's Ray actors carry the request, once: the retries are ours."""
     import httpx
     from slime.utils.http_utils import post
 
     try:
-        return await post(url, payload, headers=dict(headers) or None)
+        return await post(url, payload, max_retries=1, headers=dict(headers) or None)
     except httpx.HTTPStatusError as error:
         if 400 <= error.response.status_code < 500:
             raise RefusedRequest(str(error)) from error

@@ -44,7 +44,7 @@ def write_dataset(
     seed: int,
     *,
     encyclopedia: Encyclopedia | None = None,
-    demonstrations: int = 4000,
+    demonstrations: int = 8000,
     train_questions: int = 3000,
     test_questions: int = 200,
 ) -> DatasetPaths:

@@ -59,13 +59,13 @@ class Demonstration:
 class Habits:
     """How often the teacher does something, as a probability at each occasion."""
 
-    searches: float = 0.45
+    searches: float = 0.4
     """It looks the question up instead of guessing."""
     follows_up: float = 0.6
     """Between two hops it searches again instead of guessing."""
-    queries_badly: float = 0.2
+    queries_badly: float = 0.1
     """Its query lacks the name it needs."""
-    reads_wrong_document: float = 0.1
+    reads_wrong_document: float = 0.05
     """It takes its fact from a document about something else."""
 
 

@@ -89,3 +89,12 @@ def test_a_saved_policy_is_an_ordinary_hugging_face_folder(tokenizer: PreTrained
         assert (loaded_tokenizer.pad_token_id, loaded_tokenizer.eos_token_id) == (0, 1)
         for name, weight in model.state_dict().items():
             assert torch.equal(weight, loaded_model.state_dict()[name])
+
+
+def test_auto_tokenizer_reads_every_document_as_the_trained_tokenizer_does(
+    dataset: DatasetPaths, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    save_policy(tmp_path, build_model(tokenizer, 0), tokenizer)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    for entity in dataset.encyclopedia.entities.values():
+        assert loaded.encode(f" {entity.text}") == tokenizer.encode(f" {entity.text}")

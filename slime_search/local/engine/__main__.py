@@ -26,11 +26,15 @@ def main(
     ] = False,
 ) -> None:
     """Serves a tiny model over SGLang's HTTP protocol."""
-    # Threads that wait busily starve each other as soon as another program uses a core. Read when torch is loaded.
+    # Threads that wait busily starve each other as soon as another program uses a core. This is read once, when torch
+    # is loaded, and so it has to come first.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from transformers.utils.logging import disable_progress_bar
+
     from slime_search.local.engine.model import ModelError
     from slime_search.local.engine.server import serve
 
+    disable_progress_bar()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         serve(

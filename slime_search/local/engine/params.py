@@ -7,7 +7,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 MAX_STOP_STRINGS = 32
 _GREEDY_BELOW = 1e-6
 
-# SGLang's other parameters, with the value at which each does nothing. Lists are other spellings of nothing.
+# SGLang's other parameters, each with the values at which it does nothing. Null always does nothing.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "min_p": (0,),
     "frequency_penalty": (0,),

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
+# Attention reads a multiple of so many positions: few enough to waste little, and few sizes for the allocator.
 _LENGTH_STEP = 16
 
 
