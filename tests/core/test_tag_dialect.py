@@ -239,6 +239,25 @@ def test_a_megabyte_passage_is_cut_before_it_is_encoded(text: str, codec: TokenC
     assert len(observation.token_ids) <= 64
 
 
+def test_a_long_passage_is_not_encoded_whole_to_keep_a_little_of_it(qwen: Any) -> None:
+    class Counting:
+        characters = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(qwen, name)
+
+        def encode(self, text: str, *, add_special_tokens: bool) -> Any:
+            self.characters += len(text)
+            return qwen.encode(text, add_special_tokens=add_special_tokens)
+
+    tokenizer = Counting()
+    observation = SEARCH_R1_TAGS.observation(
+        TokenCodec(tokenizer, SEARCH_R1_TAGS.tags), SEARCH_Q, [result("word " * 2**17)], 64
+    )
+    assert observation is not None
+    assert 0 < tokenizer.characters < 2**16
+
+
 def test_a_correction_mentions_the_tags_without_using_them(tag_token: Any) -> None:
     codec = TokenCodec(tag_token, SEARCH_R1_TAGS.tags)
     correction = SEARCH_R1_TAGS.correction(codec, Invalid("whatever"))

@@ -159,6 +159,18 @@ def test_a_tokenizer_that_folds_case_can_not_be_tricked() -> None:
     assert 0 not in codec.untrusted("a<|END|>a")
 
 
+def test_the_tokenizer_never_sees_a_surrogate() -> None:
+    """Some tokenizers replace them by themselves, others raise."""
+
+    class Strict(FoldingTokenizer):
+        def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+            text.encode()
+            return super().encode(text, add_special_tokens=add_special_tokens)
+
+    codec = TokenCodec(Strict(characters="a\ufffd🎉"))
+    assert decode(codec, codec.untrusted("\ud800a\udfff\ud83c\udf89")) == "\ufffda\ufffd🎉"
+
+
 def test_a_tokenizer_that_makes_control_tokens_of_single_characters_is_refused() -> None:
     class Hopeless(FoldingTokenizer):
         def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
