@@ -240,7 +240,9 @@ def _report_speed(console: Console, rounds: Sequence[Round], asleep_s: Sequence[
     wall_s = statistics.median(one.wall_s for one in rounds)
     baseline = "the critical path, computed from the scripted latencies"
     verdict = Verdict(wall_s / computed_s, baseline, SPEED_TARGET)
-    latencies = f"{SPEED_LATENCIES.engine_s * 1e3:.0f} ms an engine call, {SPEED_LATENCIES.search_s * 1e3:.0f} ms a search"
+    latencies = (
+        f"{SPEED_LATENCIES.engine_s * 1e3:.0f} ms an engine call, {SPEED_LATENCIES.search_s * 1e3:.0f} ms a search"
+    )
     table = Table(title=f"Speed: {SPEED_TRAJECTORIES:,} trajectories at once, {latencies}", title_justify="left")
     for heading in ("", "wall, median", "fastest to slowest", "against the critical path", "CPU a trajectory"):
         table.add_column(heading, justify="left" if not heading else "right")

@@ -42,7 +42,7 @@ def quickstart(
         "runs/quickstart"
     ),
     seed: Annotated[int, typer.Option(help="Seeds the encyclopedia, the start and the sampling.")] = 0,
-    steps: Annotated[int, typer.Option(min=1, help="GRPO steps of 128 rollouts each.")] = 80,
+    steps: Annotated[int, typer.Option(min=1, help="GRPO steps of 128 rollouts each.")] = 50,
     cold_start_steps: Annotated[int, typer.Option(min=1, help="Supervised steps before that.")] = 600,
 ) -> None:
     """Watch a search agent learn on this machine, in minutes, without a GPU or a download.

@@ -37,11 +37,11 @@ class QuickstartConfig:
     output: Path
     seed: int = 0
     cold_start_steps: int = 600
-    steps: int = 80
+    steps: int = 50
     prompts: int = 16
     samples_per_prompt: int = 8
     temperature: float = 1.0
-    eval_every: int = 20
+    eval_every: int = 10
     shown_questions: int = 32
     grpo: GrpoConfig = field(default_factory=GrpoConfig)
 
