@@ -1,4 +1,4 @@
-"""The rollout that the benchmark plays: two searches and an answer, over synthetic text and a tokenizer trained on it."""
+"""The rollout that the benchmark plays: two searches and an answer, over synthetic text and its own tokenizer."""
 
 import itertools
 import random
