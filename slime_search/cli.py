@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from slime_search import __version__
 from slime_search.errors import SlimeSearchError
@@ -65,7 +66,7 @@ def quickstart(
         errors.print(f"\nInterrupted. What was done until now is in {output}.")
         raise typer.Exit(130) from None
     except SlimeSearchError as error:
-        errors.print(f"[red]{type(error).__name__}:[/red] {error}")
+        errors.print(f"[red]{type(error).__name__}:[/red] {escape(str(error))}")
         raise typer.Exit(1) from None
 
 
@@ -93,7 +94,8 @@ def serve_engine(context: typer.Context) -> None:
 def _need(extra: str, *modules: str) -> None:
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:
-        errors.print(f"{', '.join(missing)} not installed. Run: pip install 'slime-search[{extra}]'")
+        command = escape(f"pip install 'slime-search[{extra}]'")
+        errors.print(f"{', '.join(missing)} not installed. Run: {command}", soft_wrap=True)
         raise typer.Exit(1)
 
 

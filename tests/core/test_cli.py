@@ -1,0 +1,34 @@
+"""The command line in an environment that has the plugin only."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WITHOUT_EXTRAS = """
+import importlib.util, sys
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name in {"torch", "fastapi"} else find(name, *rest)
+from slime_search.cli import app
+app(sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "extra"), [("quickstart", "local"), ("serve-engine", "local"), ("serve-retriever", "retrieval")]
+)
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(command: str, extra: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_EXTRAS, command], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 1
+    assert f"pip install 'slime-search[{extra}]'" in done.stderr
+
+
+def test_help_names_the_commands() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "slime_search.cli", "--help"], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert all(command in done.stdout for command in ("quickstart", "serve-retriever", "serve-engine"))
