@@ -3,6 +3,8 @@
 import asyncio
 import itertools
 import multiprocessing
+import os
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -82,8 +84,16 @@ def _serve_retriever(announce: Connection, script: Script, latencies: Latencies)
 def _serve(announce: Connection, route: web.RouteDef) -> None:
     app = web.Application()
     app.add_routes([route])
+    app.on_startup.append(_end_with_parent)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(BACKLOG)
         announce.send(listener.getsockname()[1])
         web.run_app(app, sock=listener, backlog=BACKLOG, print=None, access_log=None, shutdown_timeout=0)
+
+
+async def _end_with_parent(app: web.Application) -> None:
+    """A parent that is killed can't end its servers."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    asyncio.get_running_loop().add_reader(parent.sentinel, os.kill, os.getpid(), signal.SIGTERM)

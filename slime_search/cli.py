@@ -58,7 +58,9 @@ def quickstart(
     from slime_search.local.quickstart import Quickstart, QuickstartConfig
 
     # A run that is told to stop ends as after Ctrl-C: what it has is written and its servers are stopped.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell starts background jobs with SIGINT ignored, and Python then leaves it so.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     config = QuickstartConfig(output=output, seed=seed, steps=steps, cold_start_steps=cold_start_steps)
     try:
         Quickstart(config, console).run()

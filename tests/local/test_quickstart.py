@@ -86,14 +86,17 @@ def test_an_interrupted_run_is_usable_and_leaves_no_process(tmp_path: Path, phas
         [*COMMAND, "--output", str(output), *steps], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     metrics = output / "metrics.jsonl"
-    deadline = time.monotonic() + 200
-    while not (metrics.exists() and f'"phase": "{phase}"' in metrics.read_text()):
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    assert processes_naming(output / "data"), "the retriever should be running"
-    os.kill(process.pid, signal.SIGINT)
-    printed, _ = process.communicate(timeout=60)
+    try:
+        deadline = time.monotonic() + 200
+        while not (metrics.exists() and f'"phase": "{phase}"' in metrics.read_text()):
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert processes_naming(output / "data"), "the retriever should be running"
+        os.kill(process.pid, signal.SIGINT)
+        printed, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130, printed
     assert "Interrupted" in printed
     assert processes_naming(output) == []
