@@ -90,7 +90,7 @@ class SGLangEngine:
         ):
             raise _garbage(body)
         ids, log_probs = [row[1] for row in rows], [row[0] for row in rows]
-        if "output_ids" in body and rows and self._ids(body, finish) != ids:
+        if body.get("output_ids") is not None and self._ids(body, finish) != ids:
             raise ProtocolError(f"{self._url}: output_ids and output_token_logprobs name different tokens")
         if not all(isinstance(value, float | int) and math.isfinite(value) for value in log_probs):
             raise ProtocolError(

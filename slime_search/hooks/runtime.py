@@ -40,7 +40,7 @@ def _load_tokenizer(checkpoint: str) -> Tokenizer:
 
 def policy_url(args: Any) -> str:
     """Base URL of slime's router."""
-    host = str(args.sglang_router_ip)
+    host = str(args.sglang_router_ip).strip("[]")
     return f"http://[{host}]:{args.sglang_router_port}" if ":" in host else f"http://{host}:{args.sglang_router_port}"
 
 
