@@ -5,7 +5,6 @@ measured and why: benchmarks/README.md.
 """
 
 import asyncio
-import gc
 import importlib
 import json
 import os
@@ -27,6 +26,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from benchmarks.bare_client import Round, play_bare, timed
 from benchmarks.scenario import ENGINE_CALLS, PASSAGES, SEARCHES, Scenario, build_scenario
 from benchmarks.scripted_servers import Latencies, Ports, scripted_servers
 from slime_search.hooks.runtime import runtime
@@ -46,15 +46,6 @@ CPU_ROUNDS = 7
 CPU_TARGET = 1 / 6
 
 Generate = Callable[[Any, Any, dict[str, Any]], Awaitable[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """One batch of trajectories: seconds of wall time, of this process's CPU, and the mean response in tokens."""
-
-    wall_s: float
-    cpu_s: float
-    response_tokens: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +78,17 @@ def main(
             progress.refresh()
 
         scenario = build_scenario(Path(folder), trajectories=SPEED_TRAJECTORIES)
-        speed, asleep_s = _measure_speed(scenario, show)
+        speed, bare, asleep_s = _measure_speed(scenario, show)
         cpu = _measure_cpu(scenario, os.environ.get("SLIME_HOME"), show)
         progress.update(task, visible=False)
-    verdicts = [_report_speed(console, speed, asleep_s)]
+    verdicts = [_report_speed(console, speed, bare, asleep_s)]
     verdicts += _report_cpu(console, cpu)
     if json_file is not None:
-        rounds = {"speed": speed, **{f"cpu, {side}": of_side for side, of_side in cpu.items()}}
+        rounds = {
+            "speed": speed,
+            "speed, bare aiohttp": bare,
+            **{f"cpu, {side}": of_side for side, of_side in cpu.items()},
+        }
         record = {
             "machine": machine,
             "rounds": {case: [asdict(one) for one in of_case] for case, of_case in rounds.items()},
@@ -106,9 +101,10 @@ def main(
 Show = Callable[[str, int, int], None]
 
 
-def _measure_speed(scenario: Scenario, show: Show) -> tuple[list[Round], list[float]]:
-    """Rounds of our recipe, each with fresh connections, and the same waits without any work."""
+def _measure_speed(scenario: Scenario, show: Show) -> tuple[list[Round], list[Round], list[float]]:
+    """Rounds of our recipe and of bare requests, each with fresh connections, and the same waits without any work."""
     rounds: list[Round] = []
+    bare: list[Round] = []
     asleep_s: list[float] = []
     with scripted_servers(scenario.script, SPEED_LATENCIES) as ports:
         args = _slime_args(scenario, ports, connections=SPEED_TRAJECTORIES)
@@ -119,8 +115,9 @@ def _measure_speed(scenario: Scenario, show: Show) -> tuple[list[Round], list[fl
             recipe = _our_recipe(ports, SPEED_TRAJECTORIES)
             samples = [LocalSample(prompt=prompt) for prompt in scenario.prompts]
             rounds.append(asyncio.run(_with_fresh_connections(_play(recipe.generate, args, samples))))
+            bare.append(asyncio.run(play_bare(scenario.script, ports, SPEED_TRAJECTORIES)))
             asleep_s.append(asyncio.run(_only_wait(SPEED_TRAJECTORIES, SPEED_LATENCIES)))
-    return rounds, asleep_s
+    return rounds, bare, asleep_s
 
 
 def _measure_cpu(scenario: Scenario, slime_home: str | None, show: Show) -> dict[str, list[Round]]:
@@ -157,10 +154,7 @@ async def _with_fresh_connections(round_: Awaitable[Round]) -> Round:
 
 async def _play(generate: Generate, args: Namespace, samples: Sequence[Any]) -> Round:
     sampling_params = {"temperature": 1.0, "top_p": 1.0, "top_k": -1, "max_new_tokens": 512, "stop": None}
-    gc.collect()
-    wall_s, cpu_s = time.perf_counter(), time.process_time()
-    await asyncio.gather(*(generate(args, sample, sampling_params.copy()) for sample in samples))
-    wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
+    wall_s, cpu_s = await timed(generate(args, sample, sampling_params.copy()) for sample in samples)
     _check(samples)
     return Round(wall_s, cpu_s, statistics.fmean(sample.response_length for sample in samples))
 
@@ -235,7 +229,9 @@ def _slime_args(scenario: Scenario, ports: Ports, *, connections: int) -> Namesp
     )
 
 
-def _report_speed(console: Console, rounds: Sequence[Round], asleep_s: Sequence[float]) -> Verdict:
+def _report_speed(
+    console: Console, rounds: Sequence[Round], bare: Sequence[Round], asleep_s: Sequence[float]
+) -> Verdict:
     computed_s = _critical_path_s(SPEED_LATENCIES)
     wall_s = statistics.median(one.wall_s for one in rounds)
     baseline = "the critical path, computed from the scripted latencies"
@@ -249,14 +245,15 @@ def _report_speed(console: Console, rounds: Sequence[Round], asleep_s: Sequence[
     table.add_row("critical path, computed", f"{computed_s:.2f} s", "", "1.00", "")
     asleep = statistics.median(asleep_s)
     table.add_row("asyncio.sleep alone", f"{asleep:.2f} s", _span(asleep_s, 1, "s"), f"{asleep / computed_s:.2f}", "")
-    cpu_ms = statistics.median(one.cpu_s for one in rounds) / SPEED_TRAJECTORIES * 1e3
-    table.add_row(
-        "slime-search",
-        f"{wall_s:.2f} s",
-        _span([one.wall_s for one in rounds], 1, "s"),
-        f"{verdict.ratio:.2f}",
-        f"{cpu_ms:.2f} ms",
-    )
+    for side, of_side in (("bare aiohttp, no agent", bare), ("slime-search", rounds)):
+        median_s = statistics.median(one.wall_s for one in of_side)
+        table.add_row(
+            side,
+            f"{median_s:.2f} s",
+            _span([one.wall_s for one in of_side], 1, "s"),
+            f"{median_s / computed_s:.2f}",
+            f"{statistics.median(one.cpu_s for one in of_side) / SPEED_TRAJECTORIES * 1e3:.2f} ms",
+        )
     console.print(table)
     _print_verdict(console, verdict, "wall time")
     return verdict

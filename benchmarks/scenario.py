@@ -17,7 +17,11 @@ PASSAGE_WORDS = 100
 SEARCHES = 2
 ENGINE_CALLS = SEARCHES + 1
 
+FINDS_PER_RESULT = 4
+"""How often a search result comes back before the next one does: samples of a group ask much the same."""
+
 _SEARCH_RESULTS = 64
+_NUMBER = b"@number@"
 _THOUGHT_WORDS = 24
 _VOCABULARY = 4_000
 _LEXICON = 6_000
@@ -30,12 +34,17 @@ class Script:
 
     The engine's answer to a request is ``turns[n]``, n being how often the ``observation_ends`` occur in its body: once
     for each search so far, as text or as token ids, whichever the client sends. The retriever's answers are
-    ``search_results`` in turn.
+    in ``search_result``.
     """
 
     turns: tuple[bytes, ...]
     observation_ends: tuple[bytes, ...]
     search_results: tuple[bytes, ...]
+
+    def search_result(self, request: int) -> bytes:
+        """The answer to the retriever's ``request``-th request; new text after every FINDS_PER_RESULT of them."""
+        number = request // FINDS_PER_RESULT
+        return self.search_results[number % len(self.search_results)].replace(_NUMBER, b"%08d" % number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +122,9 @@ def _script(prose: _Prose, tokenizer: PreTrainedTokenizerFast) -> Script:
 
 def _search_result(prose: _Prose) -> bytes:
     """An answer of ``/retrieve`` to one query, without scores."""
-    rows = [{"id": str(n), "contents": f'"{prose(3)}"\n{prose(PASSAGE_WORDS)}'} for n in range(PASSAGES)]
+    rows = [
+        {"id": str(n), "contents": f'"{prose(3)}"\n{_NUMBER.decode()} {prose(PASSAGE_WORDS)}'} for n in range(PASSAGES)
+    ]
     return orjson.dumps({"result": [rows]})
 
 

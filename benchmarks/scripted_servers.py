@@ -71,12 +71,12 @@ def _serve_engine(announce: Connection, script: Script, latencies: Latencies) ->
 
 
 def _serve_retriever(announce: Connection, script: Script, latencies: Latencies) -> None:
-    search_results = itertools.cycle(script.search_results)
+    requests = itertools.count()
 
     async def retrieve(request: web.Request) -> web.Response:
         await request.read()
         await asyncio.sleep(latencies.search_s)
-        return web.Response(body=next(search_results), content_type="application/json")
+        return web.Response(body=script.search_result(next(requests)), content_type="application/json")
 
     _serve(announce, web.post("/retrieve", retrieve))
 

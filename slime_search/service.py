@@ -65,6 +65,7 @@ class PooledSender:
         if session is None or session.closed:
             session = sessions[self] = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self._concurrency),
+                cookie_jar=aiohttp.DummyCookieJar(),
                 # Waiting for a free connection is not the server's fault, so it does not count.
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeout_s, sock_read=self._timeout_s),
             )
@@ -103,6 +104,32 @@ class ServiceClient:
             ServiceUnavailable: every attempt failed.
             ServiceRejected: the server refused the request.
         """
+
+        async def attempt() -> T:
+            return parse(await self._send(url, payload, headers or {}))
+
+        try:
+            try:
+                return await attempt()
+            except TransientFault as fault:
+                return await self._retry(attempt, fault)
+        except TransientFault as error:
+            raise ServiceUnavailable(self.service, url, f"{error} (after {self._attempts} attempts)") from error
+        except RefusedRequest as error:
+            raise ServiceRejected(self.service, url, str(error)) from error
+
+    async def _retry(self, attempt: Callable[[], Awaitable[T]], fault: TransientFault) -> T:
+        """Goes on after a first attempt ended in ``fault``.
+
+        A first attempt mostly succeeds, and tenacity's bookkeeping around it would cost as much as the request.
+        """
+        faults = [fault]
+
+        async def replay_then_attempt() -> T:
+            if faults:
+                raise faults.pop()
+            return await attempt()
+
         retrying = AsyncRetrying(
             stop=stop_after_attempt(self._attempts),
             wait=_wait_s,
@@ -110,16 +137,7 @@ class ServiceClient:
             reraise=True,
             before_sleep=self._log_retry,
         )
-
-        async def attempt() -> T:
-            return parse(await self._send(url, payload, headers or {}))
-
-        try:
-            return await retrying(attempt)
-        except TransientFault as error:
-            raise ServiceUnavailable(self.service, url, f"{error} (after {self._attempts} attempts)") from error
-        except RefusedRequest as error:
-            raise ServiceRejected(self.service, url, str(error)) from error
+        return await retrying(replay_then_attempt)
 
     def _log_retry(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

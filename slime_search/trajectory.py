@@ -1,7 +1,7 @@
 """The record of one agent run: who wrote which token, what was searched, how it ended."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -63,6 +63,15 @@ class CallRecord:
     query: str
     passages: tuple[Passage, ...]
     latency_s: float
+
+    def to_record(self) -> dict[str, Any]:
+        return {
+            "turn": self.turn,
+            "tool": self.tool,
+            "query": self.query,
+            "passages": [{"title": p.title, "text": p.text} for p in self.passages],
+            "latency_s": self.latency_s,
+        }
 
 
 class Trajectory:
@@ -194,7 +203,7 @@ class Trajectory:
                 }
                 for s in self.segments
             ],
-            "calls": [asdict(call) for call in self.calls],
+            "calls": [call.to_record() for call in self.calls],
             "ending": self.ending.value if self.ending else None,
             "answer": self.answer,
             "error": self.error,

@@ -60,12 +60,14 @@ class SGLangEngine:
             ids, log_probs = self._ids(body, finish), None
         else:
             ids, log_probs = self._scored_ids(body, meta, finish)
+        # Kept for as long as the trajectory lives, the rows would be a small object a token beside the same two lists.
+        meta = {key: value for key, value in meta.items() if key != "output_token_logprobs"}
         # Text whose tokens were not returned is not part of the context, so it must not be read as part of the turn.
         return Completion(ids, log_probs, text if ids else "", finish, meta)
 
     def _ids(self, body: Any, finish: Finish) -> list[int]:
         match body.get("output_ids"):
-            case list(ids) if all(type(i) is int for i in ids):
+            case list(ids) if set(map(type, ids)) <= {int}:
                 return ids
             case None if finish is Finish.ABORT:
                 return []
@@ -85,14 +87,14 @@ class SGLangEngine:
                 f"{self._url}: the answer has no meta_info.output_token_logprobs although return_logprob was sent. "
                 "Point at SGLang's own /generate, or set return_logprob to False and train without TIS."
             )
-        if not isinstance(rows, list) or not all(
-            isinstance(r, list) and len(r) > 1 and type(r[1]) is int for r in rows
-        ):
+        if not isinstance(rows, list) or not set(map(type, rows)) <= {list} or min(map(len, rows), default=2) < 2:
             raise _garbage(body)
         ids, log_probs = [row[1] for row in rows], [row[0] for row in rows]
+        if not set(map(type, ids)) <= {int}:
+            raise _garbage(body)
         if body.get("output_ids") is not None and self._ids(body, finish) != ids:
             raise ProtocolError(f"{self._url}: output_ids and output_token_logprobs name different tokens")
-        if not all(isinstance(value, float | int) and math.isfinite(value) for value in log_probs):
+        if not set(map(type, log_probs)) <= {float, int} or not all(map(math.isfinite, log_probs)):
             raise ProtocolError(
                 f"{self._url}: output_token_logprobs holds a token without a log-probability that is finite"
             )

@@ -8,7 +8,7 @@ rollout and a saved dump can read it.
 from typing import Any
 
 from slime_search.errors import DataError
-from slime_search.tokens import Tokenizer
+from slime_search.tokens import TokenCodec
 from slime_search.trajectory import Ending, Owner, Segment, Trajectory
 
 RECORD_KEY = "slime_search"
@@ -24,7 +24,7 @@ _STATUS = {
 }
 
 
-def open_trajectory(sample: Any, tokenizer: Tokenizer) -> Trajectory:
+def open_trajectory(sample: Any, codec: TokenCodec) -> Trajectory:
     """The trajectory to carry on: a new one, or that of an aborted or failed sample, reopened.
 
     Resets the reward and ``remove_sample`` that the interruption left.
@@ -36,7 +36,7 @@ def open_trajectory(sample: Any, tokenizer: Tokenizer) -> Trajectory:
     sample.remove_sample = False
     _remove_placeholder(sample)
     if sample.response_length == 0:
-        return Trajectory(sample.tokens or prompt_ids(sample.prompt, tokenizer))
+        return Trajectory(sample.tokens or codec.prompt(sample.prompt))
     trajectory = read_trajectory(sample)
     trajectory.reopen()
     return trajectory
@@ -57,13 +57,6 @@ def read_trajectory(sample: Any) -> Trajectory:
     if record[PLACEHOLDER_KEY]:
         return Trajectory.from_record(record, sample.tokens[:-1], [])
     return Trajectory.from_record(record, sample.tokens, sample.rollout_log_probs)
-
-
-def prompt_ids(prompt: Any, tokenizer: Tokenizer) -> list[int]:
-    """Token ids of a prompt: a rendered string, or chat messages that the tokenizer's template renders."""
-    if not isinstance(prompt, str):
-        prompt = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
-    return list(tokenizer.encode(prompt, add_special_tokens=False))
 
 
 def write_back(

@@ -45,9 +45,10 @@ class SearchR1:
         """
         here = runtime(args)
         parts = self._parts(args)
-        trajectory = open_trajectory(sample, here.tokenizer)
+        codec = parts.codec(here.tokenizer)
+        trajectory = open_trajectory(sample, codec)
         known_segments = len(trajectory.segments)
-        agent = Agent(parts.engine, self.dialect, {"search": parts.search}, parts.codec(here.tokenizer))
+        agent = Agent(parts.engine, self.dialect, {"search": parts.search}, codec)
         await agent.run(
             trajectory,
             sampling_params,

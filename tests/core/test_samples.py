@@ -14,8 +14,9 @@ from support.scripted_retriever import ScriptedRetriever
 from support.training_view import training_view
 
 from slime_search.errors import DataError
-from slime_search.hooks.samples import RECORD_KEY, open_trajectory, prompt_ids, read_trajectory
+from slime_search.hooks.samples import RECORD_KEY, open_trajectory, read_trajectory
 from slime_search.local.sample import LocalSample
+from slime_search.tokens import TokenCodec
 from slime_search.trajectory import Ending, Owner
 
 Status = LocalSample.Status
@@ -86,7 +87,7 @@ def test_a_completed_sample_is_exactly_what_the_engine_sampled(world: World, qwe
 def test_a_chat_prompt_is_rendered_by_the_template(world: World, qwen: Any) -> None:
     messages = [{"role": "user", "content": "Who made thing-7?"}]
     sample = world.run(new_sample(prompt=messages))
-    assert sample.tokens[: -sample.response_length] == prompt_ids(PROMPT.format(number=7), qwen)
+    assert sample.tokens[: -sample.response_length] == qwen.encode(PROMPT.format(number=7), add_special_tokens=False)
     assert sample.reward == 1.0
 
 
@@ -150,7 +151,7 @@ def test_a_failing_engine_leaves_one_masked_token(world: World) -> None:
 
 
 def test_a_prompt_without_room_is_truncated_with_one_masked_token(world: World, qwen: Any) -> None:
-    room = max(64, len(prompt_ids(PROMPT.format(number=7), qwen)))
+    room = max(64, len(qwen.encode(PROMPT.format(number=7), add_special_tokens=False)))
     sample = world.run(new_sample(prompt="x " * 99 + PROMPT.format(number=7)), config={"max_context_tokens": room})
     assert (sample.status, sample.reward, sample.loss_mask) == (Status.TRUNCATED, 0.0, [0])
     check_trainable_shape(sample)
@@ -210,7 +211,7 @@ def test_the_record_holds_plain_json_and_reads_back(world: World) -> None:
 
 def test_a_sample_of_another_generate_function_is_refused(qwen: Any) -> None:
     stranger = LocalSample(index=3, prompt="p", tokens=[1, 2], response_length=1, response="x", loss_mask=[1])
-    for reading in (lambda: open_trajectory(stranger, qwen), lambda: read_trajectory(stranger)):
+    for reading in (lambda: open_trajectory(stranger, TokenCodec(qwen)), lambda: read_trajectory(stranger)):
         with pytest.raises(DataError, match=r"sample 3: .*--custom-generate-function-path") as caught:
             reading()
         assert "--custom-rm-path" in str(caught.value)

@@ -124,6 +124,28 @@ def test_trusted_adds_nothing_around_the_text(codec: TokenCodec) -> None:
     assert decode(codec, codec.trusted("\n\n<information>")) == "\n\n<information>"
 
 
+@given(text=st.text())
+def test_the_short_way_to_the_tokenizer_changes_nothing(text: str, qwen: Any, tag_token: Any) -> None:
+    for tokenizer in (qwen, tag_token):
+        codec = codec_of(tokenizer)
+        assert codec.trusted(well_formed(text)) == tokenizer.encode(well_formed(text), add_special_tokens=False)
+
+
+def test_a_truncating_call_elsewhere_does_not_truncate_ours(qwen: Any) -> None:
+    codec = codec_of(qwen)
+    whole = codec.trusted("Where is the castle?")
+    qwen("Where is it?", truncation=True, max_length=1, padding="max_length")
+    assert qwen.backend_tokenizer.truncation is not None
+    assert codec.untrusted("Where is the castle?") == whole
+
+
+def test_remembered_ids_are_the_callers_own(codec: TokenCodec) -> None:
+    for encode in (codec.trusted, codec.untrusted):
+        first = encode("a castle")
+        first.append(7)
+        assert encode("a castle") == first[:-1]
+
+
 def test_pieces_are_the_texts_of_the_tokens(codec: TokenCodec) -> None:
     ids = codec.trusted("<|im_start|>who wrote it? é")
     assert len(codec.pieces(ids)) == len(ids)
