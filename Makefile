@@ -1,5 +1,7 @@
 # make quickstart   watch a search agent learn on this machine (sets everything up)
 # make test         lint, types and tests (sets everything up)
+# make test-sglang  the embedded engine's tests against a real SGLang, SGLANG_PYTHON=<a Python that has it>
+# make test-vllm    the tool-calling recipe against a real vLLM, VLLM_PYTHON=<a Python that has it>
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -7,7 +9,7 @@ BIN := $(VENV)/bin
 OUTPUT ?= runs/quickstart
 SEED ?= 0
 
-.PHONY: quickstart test lint benchmark clean help
+.PHONY: quickstart test test-sglang test-vllm needs-sglang needs-vllm lint benchmark clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -17,6 +19,18 @@ quickstart: $(VENV)/.local
 
 test: lint
 	$(BIN)/python -m pytest
+
+test-sglang: needs-sglang $(VENV)/.dev
+	$(BIN)/python -m pytest tests/conformance
+
+test-vllm: needs-vllm $(VENV)/.dev
+	$(BIN)/python -m pytest tests/conformance/test_conformance_vllm.py
+
+needs-sglang:
+	@test -n "$(SGLANG_PYTHON)" || { echo "test-sglang needs SGLANG_PYTHON=<a Python that has sglang, 0.5.23 or newer>" >&2; exit 1; }
+
+needs-vllm:
+	@test -n "$(VLLM_PYTHON)" || { echo "test-vllm needs VLLM_PYTHON=<a Python that has vllm, 0.32 or newer>" >&2; exit 1; }
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

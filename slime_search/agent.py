@@ -2,16 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from slime_search.dialects.base import Answer, CallTools, Dialect, Invalid, ToolCall
+from slime_search.drift import reconcile
 from slime_search.engines.base import Engine, Finish
 from slime_search.errors import ServiceError
 from slime_search.tokens import TokenCodec
 from slime_search.tools.base import Tool, ToolResult
-from slime_search.trajectory import Ending, Trajectory
+from slime_search.trajectory import Ending, Segment, Trajectory
 
 ANSWER_ROOM = 32
 """Tokens of context that an observation leaves free, so that the model can still answer after it."""
@@ -79,6 +80,8 @@ class Agent:
         completion = await self.engine.generate(
             trajectory.token_ids, {**sampling_params, "max_new_tokens": room}, session_id=session_id
         )
+        if completion.prompt_ids is not None:
+            reconcile(trajectory, completion.prompt_ids)
         trajectory.add_completion(completion)
         if completion.finish is Finish.ABORT:
             trajectory.end(Ending.ABORTED)
@@ -86,12 +89,14 @@ class Agent:
     async def _act(self, trajectory: Trajectory, budget: Budget) -> None:
         turn = trajectory.open_turn
         action = self.dialect.parse("".join(segment.text for segment in turn))
+        cut_short = turn[-1].finish is Finish.LENGTH
         match action:
+            # An engine that is out of tokens says so even when the last one completes the action. Without stop strings
+            # only the end token can, and it is not there.
+            case _ if cut_short and (isinstance(action, Invalid) or not self.dialect.stop):
+                trajectory.end(Ending.TRUNCATED)
             case Answer(text):
                 trajectory.end(Ending.ANSWERED, answer=text)
-            # An engine that is out of tokens says so even when the last one completes the action.
-            case Invalid() if turn[-1].finish is Finish.LENGTH:
-                trajectory.end(Ending.TRUNCATED)
             case Invalid():
                 self._correct(trajectory, action, budget)
             case CallTools():
@@ -101,7 +106,7 @@ class Agent:
                     await self._observe(trajectory, action, budget)
 
     def _correct(self, trajectory: Trajectory, invalid: Invalid, budget: Budget) -> None:
-        correction = self.dialect.correction(self.codec, invalid)
+        correction = self.dialect.correction(self.codec, invalid, turn_ids=_ids_of(trajectory.open_turn))
         if trajectory.corrections >= budget.corrections:
             trajectory.end(Ending.OUT_OF_TURNS)
         elif budget.context_tokens is not None and (
@@ -118,7 +123,8 @@ class Agent:
         if budget.context_tokens is not None:
             left = budget.context_tokens - len(trajectory) - ANSWER_ROOM
             room = left if room is None else min(room, left)
-        observation = self.dialect.observation(self.codec, action, results, room)
+        turn_ids = _ids_of(trajectory.open_turn)
+        observation = self.dialect.observation(self.codec, action, results, room, turn_ids=turn_ids)
         trajectory.add_calls(action.calls, results, [latency_s for _, latency_s in timed])
         if observation is None:
             trajectory.end(Ending.TRUNCATED)
@@ -126,9 +132,15 @@ class Agent:
             trajectory.add_observation(observation)
 
     async def _call(self, call: ToolCall) -> tuple[ToolResult, float]:
+        if call.error is not None:
+            return ToolResult((call.error,)), 0.0
         start = time.perf_counter()
         result = await self.tools[call.tool](call.query)
         return result, time.perf_counter() - start
+
+
+def _ids_of(turn: Sequence[Segment]) -> list[int]:
+    return [i for segment in turn for i in segment.token_ids]
 
 
 def _as_list(stop: str | list[str] | None) -> list[str]:

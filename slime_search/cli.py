@@ -4,6 +4,7 @@ import importlib.util
 import os
 import signal
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -30,6 +31,13 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+class Speech(StrEnum):
+    """The dialects of the quickstart."""
+
+    TAGS = "tags"
+    TOOLS = "tools"
+
+
 @app.callback()
 def _main(
     version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Version.")] = False,
@@ -45,6 +53,9 @@ def quickstart(
     seed: Annotated[int, typer.Option(help="Seeds the encyclopedia, the start and the sampling.")] = 0,
     steps: Annotated[int, typer.Option(min=1, help="GRPO steps of 128 rollouts each.")] = 50,
     cold_start_steps: Annotated[int, typer.Option(min=1, help="Supervised steps before that.")] = 600,
+    dialect: Annotated[Speech, typer.Option(help="Search-R1's tags, or OpenAI tool calls over the chat API.")] = (
+        Speech.TAGS
+    ),
 ) -> None:
     """Watch a search agent learn on this machine, in minutes, without a GPU or a download.
 
@@ -56,12 +67,15 @@ def quickstart(
     _need("local", "torch", "transformers", "pyarrow", "bm25s")
     _with_cpu_settings()
     from slime_search.local.quickstart import Quickstart, QuickstartConfig
+    from slime_search.local.styles import STYLES
 
     # A run that is told to stop ends as after Ctrl-C: what it has is written and its servers are stopped.
     # A shell starts background jobs with SIGINT ignored, and Python then leaves it so.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    config = QuickstartConfig(output=output, seed=seed, steps=steps, cold_start_steps=cold_start_steps)
+    config = QuickstartConfig(
+        output=output, seed=seed, style=STYLES[dialect], steps=steps, cold_start_steps=cold_start_steps
+    )
     try:
         Quickstart(config, console).run()
     except KeyboardInterrupt:

@@ -76,6 +76,17 @@ class GoogleConfig(_Section):
         return value
 
 
+class ChatConfig(_Section):
+    """How the tool-calling recipe talks to ``/v1/chat/completions``; the tag recipe does not read it."""
+
+    token_in: Literal["auto", "input_ids", "messages"] = "auto"
+    """Send held token ids in the chat body, or messages that the server renders. "auto" asks the server once."""
+    model: str = "default"
+    """The model's name in requests. SGLang takes any; vLLM wants the name that it serves."""
+    template_kwargs: dict[str, Any] = Field(default_factory=dict)
+    """For the chat template, here and at the server: ``{"enable_thinking": False}``."""
+
+
 class RewardConfig(_Section):
     """How a finished trajectory is scored."""
 
@@ -128,6 +139,7 @@ class SearchConfig(BaseSettings, _KnownKeys):
     format_score: float = Field(0.2, ge=0, lt=1)
     """What a well-formed wrong answer earns, and what a right answer loses when it is not well-formed."""
     reward: RewardConfig = RewardConfig()
+    chat: ChatConfig = ChatConfig()
     max_failure_share: float = Field(0.5, ge=0, le=1)
     """The run stops when more than this share of a rollout's trajectories died of a service."""
 

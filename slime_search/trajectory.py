@@ -38,7 +38,7 @@ class Segment:
 
     ``log_probs`` holds one float a token: the engine's for the model, 0.0 for the world, None when the engine was not
     asked. ``finish`` is the engine's reason and None for the world. ``is_correction`` marks a world segment that
-    answers an invalid action instead of returning a tool's result.
+    answers an invalid action instead of returning a tool's result. ``results`` is the text of each tool message in it.
     """
 
     owner: Owner
@@ -47,6 +47,7 @@ class Segment:
     log_probs: list[float] | None
     finish: Finish | None = None
     is_correction: bool = False
+    results: tuple[str, ...] = ()
     meta_info: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -64,22 +65,32 @@ class CallRecord:
     passages: tuple[Passage, ...]
     latency_s: float
 
-    def to_record(self) -> dict[str, Any]:
-        return {
-            "turn": self.turn,
-            "tool": self.tool,
-            "query": self.query,
-            "passages": [{"title": p.title, "text": p.text} for p in self.passages],
-            "latency_s": self.latency_s,
-        }
+
+@dataclass(slots=True)
+class Drift:
+    """What became of turns whose prompt an engine rendered other than it was held. All counts are of this trajectory.
+
+    ``realigned`` turns went on in the same context, at the price of ``lost_tokens`` sampled tokens that are no longer
+    trained on; ``forked`` turns began a context of their own.
+    """
+
+    realigned: int = 0
+    forked: int = 0
+    lost_tokens: int = 0
 
 
 class Trajectory:
-    """Prompt and segments, only ever appended to, so that each turn's context extends the last one bit by bit."""
+    """Prompt and segments, only ever appended to, so that each turn's context extends the last one bit by bit.
+
+    An engine that renders conversations itself may break that. ``fork`` then begins a new context: ``segments`` goes on
+    telling the whole story, while the token arrays speak of the present context only, and ``parts`` gives them all.
+    """
 
     def __init__(self, prompt_ids: Sequence[int]) -> None:
         self.prompt_ids = list(prompt_ids)
         self.segments: list[Segment] = []
+        self.drift = Drift()
+        self._contexts: list[tuple[list[int], int]] = [(self.prompt_ids, 0)]
         self.calls: list[CallRecord] = []
         self.ending: Ending | None = None
         self.answer: str | None = None
@@ -102,18 +113,78 @@ class Trajectory:
     @property
     def loss_mask(self) -> list[int]:
         """1 for each response token that the model sampled, 0 for each that the world appended."""
-        return [int(s.owner is Owner.MODEL) for s in self.segments for _ in s.token_ids]
+        return [int(s.owner is Owner.MODEL) for s in self.context_segments for _ in s.token_ids]
 
     @property
     def log_probs(self) -> list[float] | None:
         """One value a response token; None when the engine gave none."""
-        if any(s.log_probs is None for s in self.segments):
+        if any(s.log_probs is None for s in self.context_segments):
             return None
-        return [value for s in self.segments for value in s.log_probs or ()]
+        return [value for s in self.context_segments for value in s.log_probs or ()]
 
     @property
     def response(self) -> str:
-        return "".join(s.text for s in self.segments)
+        return "".join(s.text for s in self.context_segments)
+
+    @property
+    def context_segments(self) -> list[Segment]:
+        """The segments of the present context: all of them, unless the trajectory was forked."""
+        return self.segments[self._contexts[-1][1] :]
+
+    @property
+    def is_forked(self) -> bool:
+        return len(self._contexts) > 1
+
+    def restart(self, prompt_ids: Sequence[int]) -> None:
+        """Begins the present context, in which nothing was said yet, with another prompt."""
+        self.prompt_ids = list(prompt_ids)
+        self._contexts[-1] = (self.prompt_ids, len(self.segments))
+        self._token_ids = list(prompt_ids)
+
+    def fork(self, prompt_ids: Sequence[int]) -> None:
+        """Goes on from a context that is not an extension of the present one."""
+        self.prompt_ids = list(prompt_ids)
+        self._contexts.append((self.prompt_ids, len(self.segments)))
+        self._token_ids = list(prompt_ids)
+
+    def parts(self) -> "list[Trajectory]":
+        """One trajectory a context, each with the prompt that its engine requests extended.
+
+        The last holds ending, answer and error; each holds the calls of its own turns.
+        """
+        if not self.is_forked:
+            return [self]
+        parts = []
+        ends = [start for _, start in self._contexts[1:]] + [len(self.segments)]
+        for (prompt_ids, start), end in zip(self._contexts, ends, strict=True):
+            part = Trajectory(prompt_ids)
+            for segment in self.segments[start:end]:
+                part.append(segment)
+            turns = sum(s.owner is Owner.WORLD for s in self.segments[:start])
+            past = turns + sum(s.owner is Owner.WORLD for s in part.segments)
+            # Results without room in the context were called for in the last turn, and no segment holds them.
+            is_last = end == len(self.segments)
+            part.calls = [call for call in self.calls if turns <= call.turn and (is_last or call.turn < past)]
+            parts.append(part)
+        last = parts[-1]
+        last.ending, last.answer, last.error = self.ending, self.answer, self.error
+        last.failed_service, last.drift = self.failed_service, self.drift
+        return parts
+
+    @classmethod
+    def join(cls, parts: "Sequence[Trajectory]") -> "Trajectory":
+        """What ``parts`` took apart: the whole story, in the last part's context."""
+        last = parts[-1]
+        whole = cls(parts[0].prompt_ids)
+        for part in parts:
+            if part is not parts[0]:
+                whole.fork(part.prompt_ids)
+            for segment in part.segments:
+                whole.append(segment)
+        whole.calls = [call for part in parts for call in part.calls]
+        whole.ending, whole.answer, whole.error = last.ending, last.answer, last.error
+        whole.failed_service, whole.drift = last.failed_service, last.drift
+        return whole
 
     def turns(self) -> Iterator[str]:
         """The text of each model turn. A turn that was aborted and resumed is one turn of several segments."""
@@ -149,7 +220,7 @@ class Trajectory:
         return sum(s.is_correction for s in self.segments)
 
     def add_completion(self, completion: Completion) -> None:
-        self._append(
+        self.append(
             Segment(
                 Owner.MODEL,
                 list(completion.token_ids),
@@ -162,11 +233,39 @@ class Trajectory:
 
     def add_observation(self, observation: Observation, *, is_correction: bool = False) -> None:
         ids = list(observation.token_ids)
-        self._append(Segment(Owner.WORLD, ids, observation.text, [0.0] * len(ids), is_correction=is_correction))
+        self.append(
+            Segment(
+                Owner.WORLD,
+                ids,
+                observation.text,
+                [0.0] * len(ids),
+                is_correction=is_correction,
+                results=observation.results,
+            )
+        )
+
+    def drop_open_turn(self) -> int:
+        """Takes back what the model began to say since the world last spoke; returns how many tokens that were."""
+        dropped = 0
+        while len(self.segments) > self._contexts[-1][1] and self.segments[-1].owner is Owner.MODEL:
+            dropped += len(self.segments.pop().token_ids)
+        if dropped:
+            del self._token_ids[-dropped:]
+        return dropped
+
+    def replace_last(self, segments: Sequence[Segment]) -> None:
+        """Puts ``segments`` in the place of as many at the end of the present context."""
+        for old in self.segments[-len(segments) :]:
+            del self._token_ids[len(self._token_ids) - len(old.token_ids) :]
+        del self.segments[-len(segments) :]
+        for segment in segments:
+            self.append(segment)
 
     def add_calls(self, calls: Sequence[ToolCall], results: Sequence[ToolResult], latencies_s: Sequence[float]) -> None:
         turn = self.tool_turns + self.corrections
         for call, result, latency_s in zip(calls, results, latencies_s, strict=True):
+            if call.error is not None:
+                continue
             self.calls.append(CallRecord(turn, call.tool, call.query, result.passages, latency_s))
 
     def end(self, ending: Ending, *, answer: str | None = None) -> None:
@@ -186,69 +285,6 @@ class Trajectory:
             )
         self.ending = self.error = self.failed_service = None
 
-    def _append(self, segment: Segment) -> None:
+    def append(self, segment: Segment) -> None:
         self.segments.append(segment)
         self._token_ids.extend(segment.token_ids)
-
-    def to_record(self) -> dict[str, Any]:
-        """A JSON-ready summary that, with the token ids and log-probabilities kept elsewhere, rebuilds the object."""
-        return {
-            "segments": [
-                {
-                    "owner": s.owner.value,
-                    "length": len(s.token_ids),
-                    "text": s.text,
-                    "finish": s.finish.value if s.finish else None,
-                    "is_correction": s.is_correction,
-                }
-                for s in self.segments
-            ],
-            "calls": [call.to_record() for call in self.calls],
-            "ending": self.ending.value if self.ending else None,
-            "answer": self.answer,
-            "error": self.error,
-            "failed_service": self.failed_service,
-        }
-
-    @classmethod
-    def from_record(
-        cls, record: Mapping[str, Any], token_ids: Sequence[int], log_probs: Sequence[float] | None
-    ) -> "Trajectory":
-        """Rebuilds what ``to_record`` described.
-
-        Args:
-            token_ids: prompt and response.
-            log_probs: one value a response token, or None.
-
-        Raises:
-            DataError: the record and the arrays disagree about the number of tokens.
-        """
-        response_length = sum(s["length"] for s in record["segments"])
-        prompt_length = len(token_ids) - response_length
-        if prompt_length < 0 or (log_probs is not None and len(log_probs) != response_length):
-            raise DataError(
-                f"record: segments hold {response_length} tokens, but there are {len(token_ids)} token ids and "
-                f"{'no' if log_probs is None else len(log_probs)} log-probabilities"
-            )
-        trajectory = cls(token_ids[:prompt_length])
-        start = 0
-        for s in record["segments"]:
-            end = start + s["length"]
-            trajectory._append(
-                Segment(
-                    Owner(s["owner"]),
-                    list(token_ids[prompt_length + start : prompt_length + end]),
-                    s["text"],
-                    None if log_probs is None else list(log_probs[start:end]),
-                    finish=Finish(s["finish"]) if s["finish"] else None,
-                    is_correction=s["is_correction"],
-                )
-            )
-            start = end
-        trajectory.calls = [
-            CallRecord(**{**c, "passages": tuple(Passage(**p) for p in c["passages"])}) for c in record["calls"]
-        ]
-        trajectory.ending = Ending(record["ending"]) if record["ending"] else None
-        trajectory.answer, trajectory.error = record["answer"], record["error"]
-        trajectory.failed_service = record["failed_service"]
-        return trajectory

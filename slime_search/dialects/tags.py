@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from slime_search.dialects.base import Action, Answer, CallTools, Invalid, Observation, ToolCall
+from slime_search.dialects.base import END_MARKER, Action, Answer, CallTools, Invalid, Observation, ToolCall
 from slime_search.dialects.cutting import fit_blocks
 from slime_search.tokens import TokenCodec
 from slime_search.tools.base import ToolResult
@@ -63,7 +63,13 @@ class TagDialect:
         return self._whole_turn.fullmatch(turn) is not None and not isinstance(self.parse(turn), Invalid)
 
     def observation(
-        self, codec: TokenCodec, action: CallTools, results: Sequence[ToolResult], max_tokens: int | None = None
+        self,
+        codec: TokenCodec,
+        action: CallTools,
+        results: Sequence[ToolResult],
+        max_tokens: int | None = None,
+        *,
+        turn_ids: Sequence[int] = (),
     ) -> Observation | None:
         """The result between its tags, a blank line around them. A tag turn makes one call, so there is one result."""
         (call,), (result,) = action.calls, results
@@ -73,10 +79,10 @@ class TagDialect:
         room = None if max_tokens is None else max_tokens - len(before) - len(after)
         if room is not None and room < 0:
             return None
-        body = fit_blocks(codec, result.blocks, room)
+        body = fit_blocks(codec.untrusted, result.blocks, room)
         return Observation(f"{opening}{body.text}{closing}", before + body.token_ids + after)
 
-    def correction(self, codec: TokenCodec, invalid: Invalid) -> Observation:
+    def correction(self, codec: TokenCodec, invalid: Invalid, *, turn_ids: Sequence[int] = ()) -> Observation:
         """Search-R1's sentence. Its tags are mentioned, not used, so they are encoded like any other text."""
         return Observation(self.correction_text, codec.untrusted(self.correction_text))
 
@@ -100,7 +106,7 @@ class TagDialect:
     def _whole_turn(self) -> re.Pattern[str]:
         names = "|".join((*self.tools, self.answer))
         thought = rf"<{self.think}>(?:(?!</?{self.think}>).)*</{self.think}>"
-        end_marker = r"(?:<\|im_end\|>|<\|eot_id\|>|<\|endoftext\|>|</s>|<eos>)?"
+        end_marker = rf"(?:{END_MARKER.pattern})?"
         content = rf"(?:(?!</?{self.think}>).)*?"
         return re.compile(rf"\s*{thought}\s*<(?P<name>{names})>{content}</(?P=name)>\s*{end_marker}\s*", re.DOTALL)
 

@@ -19,7 +19,8 @@ class Completion:
     """What the engine sampled for one request.
 
     ``log_probs`` (natural log, one per token, of the distribution sampled from) is None when they were not asked for.
-    ``text`` is the engine's own decoding, good for reading and never for tokenising again.
+    ``text`` is the engine's own decoding, good for reading and never for tokenising again. ``prompt_ids`` is what the
+    engine conditioned on, where it rendered the conversation itself instead of taking the ids that it was sent.
     """
 
     token_ids: list[int]
@@ -27,6 +28,7 @@ class Completion:
     text: str
     finish: Finish
     meta_info: Mapping[str, Any] = field(default_factory=dict)
+    prompt_ids: list[int] | None = None
 
 
 class Engine(Protocol):

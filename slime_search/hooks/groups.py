@@ -11,14 +11,15 @@ _WITH_STD = ("grpo", "gspo", "cispo")
 
 
 def normalize_rewards(args: Any, samples: Sequence[Any]) -> tuple[list[float], list[float]]:
-    """GRPO's group normalisation (Shao et al., arXiv 2402.03300, eq. 3) over the samples that carry a signal.
+    """GRPO's group normalisation (Shao et al., arXiv 2402.03300, eq. 3) over the rollouts that carry a signal.
 
     Follows slime's ``advantage_estimator``, ``rewards_normalization`` and ``grpo_std_normalization``, but groups by
-    ``group_index`` and not by position, and leaves removed samples out of mean and standard deviation.
+    ``group_index`` and not by position, and leaves removed samples out of mean and standard deviation. A rollout that
+    became several samples of one reward (``rollout_id``) counts once.
 
     Returns:
         Raw rewards and normalised rewards, each one float a sample. A removed sample's normalised reward is 0.0, and so
-        is that of a sample alone in its group.
+        is that of a rollout alone in its group.
     """
     for sample in samples:
         # slime calls a rollout off before the generate function runs, and leaves such a sample without a reward.
@@ -34,9 +35,14 @@ def normalize_rewards(args: Any, samples: Sequence[Any]) -> tuple[list[float], l
     with_std = args.advantage_estimator in _WITH_STD and args.grpo_std_normalization
     normalized = [0.0] * len(samples)
     for positions in groups.values():
-        rewards = [raw[p] for p in positions]
+        rewards = list({_rollout_of(samples[p], p): raw[p] for p in positions}.values())
         mean = statistics.fmean(rewards)
         scale = statistics.stdev(rewards) + STD_EPSILON if with_std and len(rewards) > 1 else 1.0
         for p in positions:
             normalized[p] = (raw[p] - mean) / scale
     return raw, normalized
+
+
+def _rollout_of(sample: Any, position: int) -> tuple[str, int]:
+    rollout_id = getattr(sample, "rollout_id", None)
+    return ("sample", position) if rollout_id is None else ("rollout", rollout_id)

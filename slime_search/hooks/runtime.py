@@ -1,12 +1,13 @@
 """What a recipe needs of the process that it runs in: slime's own when slime drives it, a plain one otherwise."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from slime_search.config import SearchConfig
+from slime_search.engines.chat import ChatEngine, TokenIn
 from slime_search.engines.sglang import SGLangEngine
 from slime_search.errors import RefusedRequest, TransientFault
 from slime_search.service import PooledSender, Send, ServiceClient
@@ -52,6 +53,23 @@ def policy_engine(args: Any, config: SearchConfig) -> SGLangEngine:
         return_logprob=config.return_logprob,
         sticky=getattr(args, "router_policy", None) == "consistent_hashing",
         extra={"return_routed_experts": True} if getattr(args, "use_rollout_routing_replay", False) else None,
+    )
+
+
+def policy_chat(
+    args: Any, config: SearchConfig, decode: Callable[[Sequence[int]], str], tools: Sequence[Mapping[str, Any]]
+) -> ChatEngine:
+    """The chat route behind slime's router."""
+    return ChatEngine(
+        ServiceClient("engine", _engine_sender(args, config), attempts=config.engine_attempts),
+        policy_url(args),
+        decode=decode,
+        tools=tools,
+        model=config.chat.model,
+        template_kwargs=config.chat.template_kwargs,
+        token_in=None if config.chat.token_in == "auto" else TokenIn(config.chat.token_in),
+        return_logprob=config.return_logprob,
+        sticky=getattr(args, "router_policy", None) == "consistent_hashing",
     )
 
 

@@ -5,15 +5,20 @@ segments and the tool calls, lies in ``sample.metadata["slime_search"]`` as plai
 rollout and a saved dump can read it.
 """
 
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from slime_search.errors import DataError
-from slime_search.tokens import TokenCodec
 from slime_search.trajectory import Ending, Owner, Segment, Trajectory
+from slime_search.trajectory_record import from_record, to_record
 
 RECORD_KEY = "slime_search"
 PLACEHOLDER_KEY = "placeholder"
 """Set in the record of a sample whose one response token stands for an empty response. It is masked."""
+
+PART_KEY = "part"
+"""Set in the record of each sample of a forked trajectory: which context it holds, counted from 0."""
 
 _STATUS = {
     Ending.ANSWERED: "COMPLETED",
@@ -24,7 +29,7 @@ _STATUS = {
 }
 
 
-def open_trajectory(sample: Any, codec: TokenCodec) -> Trajectory:
+def open_trajectory(sample: Any, encode_prompt: Callable[[Any], list[int]]) -> Trajectory:
     """The trajectory to carry on: a new one, or that of an aborted or failed sample, reopened.
 
     Resets the reward and ``remove_sample`` that the interruption left.
@@ -36,7 +41,7 @@ def open_trajectory(sample: Any, codec: TokenCodec) -> Trajectory:
     sample.remove_sample = False
     _remove_placeholder(sample)
     if sample.response_length == 0:
-        return Trajectory(sample.tokens or codec.prompt(sample.prompt))
+        return Trajectory(sample.tokens or encode_prompt(sample.prompt))
     trajectory = read_trajectory(sample)
     trajectory.reopen()
     return trajectory
@@ -55,8 +60,8 @@ def read_trajectory(sample: Any) -> Trajectory:
             "function wrote it; set --custom-generate-function-path and --custom-rm-path to the same module."
         )
     if record[PLACEHOLDER_KEY]:
-        return Trajectory.from_record(record, sample.tokens[:-1], [])
-    return Trajectory.from_record(record, sample.tokens, sample.rollout_log_probs)
+        return from_record(record, sample.tokens[:-1], [])
+    return from_record(record, sample.tokens, sample.rollout_log_probs)
 
 
 def write_back(
@@ -73,7 +78,7 @@ def write_back(
     append = _append if with_log_probs else _append_unscored
     for segment in trajectory.segments[known_segments:]:
         append(args, sample, segment)
-    record = {**trajectory.to_record(), PLACEHOLDER_KEY: sample.response_length == 0}
+    record = {**to_record(trajectory), PLACEHOLDER_KEY: sample.response_length == 0}
     if record[PLACEHOLDER_KEY]:
         # slime's loss takes tokens[-response_length:], which is the whole prompt when there is no response.
         append(args, sample, Segment(Owner.WORLD, sample.tokens[-1:], "", [0.0]))
@@ -84,6 +89,40 @@ def write_back(
         sample.remove_sample = True
     sample.non_generation_time = sum(call.latency_s for call in trajectory.calls)
     sample.metadata = {**(sample.metadata or {}), RECORD_KEY: record}
+
+
+def write_back_parts(args: Any, sample: Any, trajectory: Trajectory, *, with_log_probs: bool = True) -> list[Any]:
+    """One sample a context of a trajectory whose engine may have made it fork, all of one ``rollout_id``.
+
+    They share the rollout's reward, and slime divides the loss by their tokens together. ``sample`` itself is left as
+    it was. slime resumes single samples only, so none of a list can be resumed; an aborted one is masked.
+    """
+    siblings = []
+    for number, part in enumerate(trajectory.parts()):
+        sibling = copy.deepcopy(sample)
+        sibling.tokens, sibling.response, sibling.response_length = [], "", 0
+        sibling.loss_mask = sibling.rollout_log_probs = None
+        if sibling.rollout_id is None:
+            sibling.rollout_id = sample.index
+        part.ending = trajectory.ending
+        write_back(args, sibling, part, known_segments=0, with_log_probs=with_log_probs)
+        sibling.metadata[RECORD_KEY][PART_KEY] = number
+        siblings.append(sibling)
+    return siblings
+
+
+def rollouts_of(samples: Sequence[Any]) -> list[list[Any]]:
+    """The samples of each rollout, in order: those of one ``rollout_id`` together, every other one by itself."""
+    rollouts: dict[Any, list[Any]] = {}
+    for position, sample in enumerate(samples):
+        rollout_id = getattr(sample, "rollout_id", None)
+        rollouts.setdefault(("alone", position) if rollout_id is None else rollout_id, []).append(sample)
+    return list(rollouts.values())
+
+
+def read_whole(samples: Sequence[Any]) -> Trajectory:
+    """The trajectory whose parts are ``samples``, in the order in which they were written."""
+    return Trajectory.join([read_trajectory(sample) for sample in samples])
 
 
 def _remove_placeholder(sample: Any) -> None:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from slime_search.local.demonstrations import Demonstration
 from slime_search.local.muon import Muon
-from slime_search.tokens import TokenCodec, Tokenizer
+from slime_search.local.styles import TAGS, Render, Style
+from slime_search.tokens import TokenCodec
 from slime_search.trajectory import Owner
 
 LEARNING_RATE = 3e-3
@@ -33,11 +34,9 @@ class Example:
     weights: list[float]
 
 
-def encode_demonstration(demonstration: Demonstration, tokenizer: Tokenizer) -> Example:
+def encode_demonstration(demonstration: Demonstration, codec: TokenCodec, render: Render) -> Example:
     """The token ids that the same run would have as a rollout."""
-    codec = TokenCodec(tokenizer)
-    messages = [{"role": "user", "content": demonstration.question}]
-    token_ids = codec.trusted(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+    token_ids = codec.trusted(render([{"role": "user", "content": demonstration.question}]))
     weights = [WORLD_WEIGHT] * len(token_ids)
     for turn in demonstration.segments:
         turn_ids = codec.trusted(turn.text)
@@ -48,11 +47,12 @@ def encode_demonstration(demonstration: Demonstration, tokenizer: Tokenizer) -> 
 
 def cold_start(
     model: PreTrainedModel,
-    tokenizer: Tokenizer,
+    tokenizer: PreTrainedTokenizerBase,
     demonstrations: Sequence[Demonstration],
     *,
     steps: int,
     seed: int,
+    style: Style = TAGS,
     on_step: Callable[[int, float], object] = lambda step, loss: None,
 ) -> list[float]:
     """Trains `model` in place and returns the loss of every step: weighted cross-entropy a token, in nats.
@@ -65,7 +65,8 @@ def cold_start(
     """
     if not demonstrations:
         raise ValueError("demonstrations: none given, at least one is needed")
-    examples = [encode_demonstration(demonstration, tokenizer) for demonstration in demonstrations]
+    codec, render = TokenCodec(tokenizer), style.renderer(tokenizer)
+    examples = [encode_demonstration(demonstration, codec, render) for demonstration in demonstrations]
     batches = _batches(examples, random.Random(seed))
     optimizers = _optimizers(model)
     losses: list[float] = []

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from slime_search.local.demonstrations import Teacher, write_demonstrations
 from slime_search.local.policy import build_tokenizer
+from slime_search.local.styles import TAGS, Style
 from slime_search.local.world import Encyclopedia, Question, World, invent_encyclopedia
 from slime_search.retrieval.bm25 import Bm25Index
-from slime_search.tokens import TokenCodec
 from slime_search.tools.base import Passage
 
 DATA_SOURCE = "synthetic_encyclopedia"
@@ -44,6 +44,7 @@ def write_dataset(
     seed: int,
     *,
     encyclopedia: Encyclopedia | None = None,
+    style: Style = TAGS,
     demonstrations: int = 8000,
     train_questions: int = 3000,
     test_questions: int = 200,
@@ -74,7 +75,7 @@ def write_dataset(
     _write_corpus(paths.corpus, documents)
     pq.write_table(pa.Table.from_pylist(_rows(train, "train")), paths.train)
     pq.write_table(pa.Table.from_pylist(_rows(test, "test")), paths.test)
-    teacher = Teacher(encyclopedia, _searcher(documents), TokenCodec(build_tokenizer(encyclopedia)), rng)
+    teacher = Teacher(encyclopedia, _searcher(documents), build_tokenizer(encyclopedia, style), rng, style=style)
     asked = islice(encyclopedia.cold_start.questions(rng), demonstrations)
     write_demonstrations(paths.demonstrations, (teacher.demonstrate(question) for question in asked))
     return paths

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerBase
+
 from slime_search.dialects.base import CallTools, ToolCall
-from slime_search.dialects.tags import CORRECTION, SEARCH_R1_TAGS
+from slime_search.local.styles import EOS, TAGS, Style
 from slime_search.local.world import QUESTION_TEMPLATES, Encyclopedia, Question, Relation
 from slime_search.tokens import TokenCodec
 from slime_search.tools.base import Passage, passages_result
@@ -31,7 +33,6 @@ def _phrases() -> list[str]:
         *(f" {relation.sentence} {relation.keyword} " for relation in relations),
         f" {SEARCHING} {FOLLOWING_UP} {GUESSING} ",
         "\n\nDoc 1(Title: A) \nDoc 2(Title: A) \nDoc 3(Title: A) \n",
-        CORRECTION,
     ]
 
 
@@ -76,13 +77,18 @@ class Teacher:
         self,
         encyclopedia: Encyclopedia,
         search: Callable[[str], Sequence[Passage]],
-        codec: TokenCodec,
+        tokenizer: PreTrainedTokenizerBase,
         rng: random.Random,
         habits: Habits | None = None,
+        *,
+        style: Style = TAGS,
     ) -> None:
         self._entities = encyclopedia.entities
         self._search = search
-        self._codec = codec
+        self._style = style
+        self._dialect = style.dialect(tokenizer)
+        self._codec = TokenCodec(tokenizer, self._dialect.tags)
+        self._end_ids = self._codec.trusted(EOS)
         self._rng = rng
         self._habits = habits or Habits()
 
@@ -94,19 +100,18 @@ class Teacher:
         for hop, fact in enumerate(question.chain):
             if not self._happens(self._habits.follows_up if hop else self._habits.searches):
                 answer = self._any_value(question.chain[-1].relation)
-                segments.append(_turn(f"{learned}{GUESSING}", "answer", answer))
+                segments.append(self._answers(f"{learned}{GUESSING}", answer))
                 break
             query = self._query(subject, fact.relation)
-            segments.append(
-                _turn(learned + (FOLLOWING_UP if hop else SEARCHING).format(subject=subject), "search", query)
-            )
+            thought = learned + (FOLLOWING_UP if hop else SEARCHING).format(subject=subject)
+            segments.append(Turn(Owner.MODEL, self._style.search_turn.format(thought=thought, content=query)))
             passages = self._search(query)
             segments.append(Turn(Owner.WORLD, self._observation(query, passages)))
             value = self._read(passages, subject, fact.relation)
             learned = fact.relation.sentence.format(subject=subject, value=value) + " "
             subject = value
         else:
-            segments.append(_turn(learned.strip(), "answer", subject))
+            segments.append(self._answers(learned.strip(), subject))
         return Demonstration(question.text, tuple(segments))
 
     def _query(self, subject: str, relation: Relation) -> str:
@@ -132,16 +137,17 @@ class Teacher:
 
     def _observation(self, query: str, passages: Sequence[Passage]) -> str:
         call = CallTools((ToolCall("search", query),))
-        observation = SEARCH_R1_TAGS.observation(self._codec, call, [passages_result(tuple(passages))])
+        observation = self._dialect.observation(
+            self._codec, call, [passages_result(tuple(passages))], turn_ids=self._end_ids
+        )
         assert observation is not None  # only a token budget can leave nothing
         return observation.text
 
+    def _answers(self, thought: str, answer: str) -> Turn:
+        return Turn(Owner.MODEL, self._style.answer_turn.format(thought=thought, content=answer))
+
     def _happens(self, probability: float) -> bool:
         return self._rng.random() < probability
-
-
-def _turn(thought: str, tag: str, content: str) -> Turn:
-    return Turn(Owner.MODEL, f"<think> {thought} </think>\n<{tag}> {content} </{tag}>")
 
 
 def write_demonstrations(path: Path, demonstrations: Iterable[Demonstration]) -> None:

@@ -6,50 +6,41 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from slime_search.dialects.tags import SEARCH_R1_TAGS
 from slime_search.errors import SlimeSearchError
 from slime_search.local.demonstrations import PHRASES
 from slime_search.local.induction import seed_induction
+from slime_search.local.styles import EOS, PAD, TAGS, Style
 from slime_search.local.world import Encyclopedia
 
-PAD, EOS = "<pad>", "<eos>"
 MAX_CONTEXT = 1024
 """Tokens a context may hold; a question with three searches takes about 500."""
 PROBE = "\n\n<information>Doc 1(Title: Anna Bell) born in 1859. It's her 2nd  home.</information>\n\n"
 """Text on which tokenizers differ: digits, blanks, line ends, an apostrophe, tags."""
 
-CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{% if message.role != 'user' %}{{ raise_exception('this tiny model reads user messages only') }}{% endif %}"
-    "Question: {{ message.content }}\n"
-    "{% endfor %}"
-)
 
-
-def build_tokenizer(encyclopedia: Encyclopedia) -> PreTrainedTokenizerFast:
+def build_tokenizer(encyclopedia: Encyclopedia, style: Style = TAGS) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer in which every word of the encyclopedia, with the blank before it, is one token.
 
-    It has about 1,600 tokens and encodes any other text too, down to single bytes. The dialect's tags are added
-    tokens. The chat template renders a user message as ``Question: …`` and a line end.
+    It has about 1,600 tokens and encodes any other text too, down to single bytes. The style's markup are added tokens.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=8192,  # out of reach: training ends when no word is left to merge
-        special_tokens=[PAD, EOS, *SEARCH_R1_TAGS.tags],
+        special_tokens=[PAD, EOS, *style.markup],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     words = (f" {word}" for word in encyclopedia.lexicon.words())
     documents = (f" {entity.text}" for entity in encyclopedia.entities.values())
-    tokenizer.train_from_iterator([*words, *documents, *PHRASES], trainer)
+    tokenizer.train_from_iterator([*words, *documents, *PHRASES, *style.phrases], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
         eos_token=EOS,
         model_max_length=MAX_CONTEXT,
-        chat_template=CHAT_TEMPLATE,
+        chat_template=style.chat_template,
     )
 
 

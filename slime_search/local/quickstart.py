@@ -23,6 +23,7 @@ from slime_search.local.grpo import GrpoConfig, GrpoTrainer
 from slime_search.local.policy import build_model, build_tokenizer, save_policy
 from slime_search.local.rollouts import load_prompts
 from slime_search.local.stage import RetrieverProcess, Stage
+from slime_search.local.styles import TAGS, Style
 from slime_search.report.curve import draw_curve
 from slime_search.report.page import write_report
 from slime_search.tokens import TokenCodec
@@ -36,6 +37,7 @@ class QuickstartConfig:
 
     output: Path
     seed: int = 0
+    style: Style = TAGS
     cold_start_steps: int = 600
     steps: int = 50
     prompts: int = 16
@@ -75,8 +77,8 @@ class Quickstart:
     def _run(self, progress: Progress) -> None:
         config, artifacts = self._config, self._artifacts
         task = progress.add_task("Encyclopedia", total=1, note="inventing people, towns and companies")
-        data = write_dataset(artifacts.data, config.seed)
-        tokenizer = build_tokenizer(data.encyclopedia)
+        data = write_dataset(artifacts.data, config.seed, style=config.style)
+        tokenizer = build_tokenizer(data.encyclopedia, config.style)
         model = build_model(tokenizer, config.seed)
         progress.update(task, completed=1, note=f"{data.documents:,} documents, {data.questions:,} questions")
         self._summary["model_parameters"] = sum(p.numel() for p in model.parameters())
@@ -93,6 +95,7 @@ class Quickstart:
                 retriever=retriever,
                 seed=config.seed,
                 rollout_size=config.prompts * config.samples_per_prompt,
+                style=config.style,
             ) as stage:
                 self._learn(progress, model, stage, data)
 
@@ -114,14 +117,15 @@ class Quickstart:
             list(read_demonstrations(data.demonstrations)),
             steps=steps,
             seed=self._config.seed,
+            style=self._config.style,
             on_step=on_step,
         )
         self._summary["cold_start_s"] = round(time.monotonic() - began, 1)
 
     def _learn(self, progress: Progress, model: PreTrainedModel, stage: Stage, data: DatasetPaths) -> None:
         config = self._config
-        train = load_prompts(data.train, stage.tokenizer)
-        test = load_prompts(data.test, stage.tokenizer)
+        render = config.style.renderer(stage.tokenizer)
+        train, test = load_prompts(data.train, render), load_prompts(data.test, render)
         trainer = GrpoTrainer(model, config.grpo, pad_id=stage.tokenizer.pad_token_id, temperature=config.temperature)
         rng = random.Random(config.seed)
         self._summary["questions"] = len(test)

@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 
 from slime_search.local.sample import sample_class
 from slime_search.service import close_sessions
-from slime_search.tokens import Tokenizer
 
 
 class Recipe(Protocol):
@@ -22,7 +21,7 @@ class Recipe(Protocol):
     async def reward_func(self, args: Any, sample: Any, **kwargs: Any) -> Any: ...
 
 
-def load_prompts(path: Path, tokenizer: Tokenizer) -> list[Any]:
+def load_prompts(path: Path, render: Callable[[Sequence[Mapping[str, Any]]], str]) -> list[Any]:
     """Samples of a Search-R1 style parquet file, their prompts rendered as slime's ``--apply-chat-template`` does.
 
     The row's question and hops stay in ``metadata``.
@@ -30,9 +29,8 @@ def load_prompts(path: Path, tokenizer: Tokenizer) -> list[Any]:
     sample_type = sample_class()
     samples = []
     for row in pq.read_table(path).to_pylist():
-        prompt = tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, tokenize=False)
         metadata = {"question": row["question"], "hops": row["extra_info"]["hops"]}
-        samples.append(sample_type(prompt=prompt, label=row["reward_model"], metadata=metadata))
+        samples.append(sample_type(prompt=render(row["prompt"]), label=row["reward_model"], metadata=metadata))
     return samples
 
 

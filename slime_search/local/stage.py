@@ -13,9 +13,9 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from slime_search.local.cpu import CPU_ENV
-from slime_search.local.rollouts import Recipe, Rollouts
+from slime_search.local.rollouts import Rollouts
 from slime_search.local.services import LocalService, free_port
-from slime_search.recipes.search_r1 import SearchR1
+from slime_search.local.styles import TAGS, Style
 
 MAX_CONTEXT_TOKENS = 1024
 TURN_TOKENS = 64
@@ -85,6 +85,7 @@ class Stage:
         weights_path: where each ``publish`` leaves the weights, so in the end the trained model.
         retriever: a retrieval server that is ready.
         rollout_size: samples a rollout, for the failure monitor.
+        style: how the policy speaks; it decides the recipe.
         max_turns: searches a question.
     """
 
@@ -99,6 +100,7 @@ class Stage:
         retriever: RetrieverProcess,
         seed: int,
         rollout_size: int,
+        style: Style = TAGS,
         max_turns: int = 3,
     ) -> None:
         self._model = model
@@ -108,7 +110,7 @@ class Stage:
         self._engine = EngineProcess(model_path, logs / "engine.log", seed=seed)
         self.args = slime_args(model_path, self._engine.port, rollout_size=rollout_size)
         # The reward is exact match and nothing else, so that what is learned is what is measured.
-        self._recipe: Recipe = SearchR1(
+        self._recipe = style.recipe(
             {
                 "max_turns": max_turns,
                 "max_corrections": 0,

@@ -1,40 +1,21 @@
 """Search-R1 with tags: the policy thinks, searches and answers in one context (Jin et al., arXiv 2503.09516)."""
 
-import copy
-import os
 from collections.abc import Mapping
-from dataclasses import asdict
 from typing import Any
 
-from slime_search.agent import Agent, Budget
-from slime_search.config import SearchConfig, load_config
+from slime_search.agent import Agent
+from slime_search.config import SearchConfig
 from slime_search.dialects.tags import SEARCH_R1_TAGS
-from slime_search.errors import ConfigError
-from slime_search.hooks.failures import FailureMonitor
-from slime_search.hooks.runtime import policy_engine, policy_url, runtime
-from slime_search.hooks.samples import RECORD_KEY, open_trajectory, read_trajectory, write_back
-from slime_search.rewards.labels import gold_answers
-from slime_search.rewards.search import score
-from slime_search.service import PooledSender, ServiceClient
+from slime_search.hooks.runtime import policy_engine, runtime
+from slime_search.hooks.samples import open_trajectory, write_back
+from slime_search.recipes.base import Parts, SearchRecipe, budget_of
 from slime_search.tokens import TokenCodec
-from slime_search.tools.base import Tool
-from slime_search.tools.google import GoogleSearch
-from slime_search.tools.retriever import Retriever
 
 
-class SearchR1:
-    """The two hooks that slime calls, built from one config dict.
+class SearchR1(SearchRecipe["_TagParts"]):
+    """The hooks of Search-R1 with ``<search>`` and ``<answer>`` tags."""
 
-    The dict is validated here, and again whenever it or slime's overlay changes, so it may be edited between runs of
-    one process.
-    """
-
-    dialect = SEARCH_R1_TAGS
-
-    def __init__(self, configs: Mapping[str, Any]) -> None:
-        load_config(configs)
-        self._configs = configs
-        self._built: tuple[Any, _Parts] | None = None
+    format = SEARCH_R1_TAGS
 
     async def generate(self, args: Any, sample: Any, sampling_params: Mapping[str, Any]) -> Any:
         """slime's ``--custom-generate-function-path``: runs or resumes one trajectory and returns ``sample``.
@@ -46,13 +27,13 @@ class SearchR1:
         here = runtime(args)
         parts = self._parts(args)
         codec = parts.codec(here.tokenizer)
-        trajectory = open_trajectory(sample, codec)
+        trajectory = open_trajectory(sample, codec.prompt)
         known_segments = len(trajectory.segments)
-        agent = Agent(parts.engine, self.dialect, {"search": parts.search}, codec)
+        agent = Agent(parts.engine, SEARCH_R1_TAGS, {"search": parts.search}, codec)
         await agent.run(
             trajectory,
             sampling_params,
-            _budget(args, parts.config, sampling_params),
+            budget_of(args, parts.config, sampling_params),
             session_id=sample.session_id,
             cancelled=here.cancelled,
         )
@@ -60,73 +41,17 @@ class SearchR1:
         parts.failures.observe(trajectory)
         return sample
 
-    async def reward_func(self, args: Any, sample: Any, **kwargs: Any) -> float | list[float]:
-        """slime's ``--custom-rm-path``: one reward, or a list of them for a list of samples.
-
-        Leaves the parts of the score in the sample's record, for metrics.
-
-        Raises:
-            DataError: the label holds no gold answer, or another generate function wrote the sample.
-        """
-        if isinstance(sample, list):
-            return [self._reward(args, one) for one in sample]
-        return self._reward(args, sample)
-
-    def _reward(self, args: Any, sample: Any) -> float:
-        trajectory = read_trajectory(sample)
-        result = score(trajectory, gold_answers(sample.label), self.dialect, self._parts(args).config)
-        sample.metadata[RECORD_KEY]["score"] = asdict(result)
-        return result.reward
-
-    def _parts(self, args: Any) -> "_Parts":
-        overlay = getattr(args, "slime_search", None)
-        key = (self._configs, overlay, policy_url(args))
-        if self._built is None or self._built[0] != key:
-            self._built = (copy.deepcopy(key), _Parts(args, load_config(self._configs, overlay)))
-        return self._built[1]
+    def _build(self, args: Any, config: SearchConfig) -> "_TagParts":
+        return _TagParts(args, config)
 
 
-class _Parts:
-    """What all trajectories of a run share."""
-
+class _TagParts(Parts):
     def __init__(self, args: Any, config: SearchConfig) -> None:
-        self.config = config
+        super().__init__(args, config)
         self.engine = policy_engine(args, config)
-        self.search = search_tool(config)
-        rollout_size = getattr(args, "rollout_batch_size", 64) * getattr(args, "n_samples_per_prompt", 1)
-        self.failures = FailureMonitor(window=rollout_size, max_share=config.max_failure_share)
         self._codec: TokenCodec | None = None
 
     def codec(self, tokenizer: Any) -> TokenCodec:
         if self._codec is None or self._codec.tokenizer is not tokenizer:
             self._codec = TokenCodec(tokenizer, SEARCH_R1_TAGS.tags)
         return self._codec
-
-
-def search_tool(config: SearchConfig) -> Tool:
-    """The search backend that the config names.
-
-    Raises:
-        ConfigError: Google is chosen without a key.
-    """
-    section = config.local if config.search_backend == "local" else config.google
-    sender = PooledSender(concurrency=config.search_concurrency, timeout_s=config.search_timeout_s, proxy=section.proxy)
-    if config.search_backend == "local":
-        client = ServiceClient("retriever", sender, attempts=config.search_attempts)
-        return Retriever(client, config.local.search_url, topk=config.topk)
-    key = config.google.api_key.get_secret_value() if config.google.api_key else os.environ.get("SERPER_API_KEY")
-    if not key:
-        raise ConfigError("google.api_key: search_backend is 'google', but no key is set; export SERPER_API_KEY")
-    client = ServiceClient("Google search (serper.dev)", sender, attempts=config.search_attempts)
-    return GoogleSearch(client, api_key=key, topk=config.topk, url=config.google.endpoint)
-
-
-def _budget(args: Any, config: SearchConfig, sampling_params: Mapping[str, Any]) -> Budget:
-    context = config.max_context_tokens or getattr(args, "rollout_max_context_len", None)
-    return Budget(
-        tool_turns=config.max_turns,
-        corrections=config.max_corrections,
-        turn_tokens=sampling_params["max_new_tokens"],
-        observation_tokens=config.max_observation_tokens,
-        context_tokens=context,
-    )

@@ -2,7 +2,7 @@
 
 from enum import Enum, auto
 
-from slime_search.dialects.base import Answer, Dialect
+from slime_search.dialects.base import Answer, Format
 from slime_search.trajectory import Owner, Trajectory
 
 
@@ -13,7 +13,7 @@ class _State(Enum):
     BROKEN = auto()
 
 
-def is_well_formed(trajectory: Trajectory, dialect: Dialect) -> bool:
+def is_well_formed(trajectory: Trajectory, dialect: Format) -> bool:
     """True when well-formed model turns and tool results alternate and the last turn answers.
 
     A correction breaks the format, since it answers a turn that held no valid action.

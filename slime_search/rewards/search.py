@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from slime_search.config import SearchConfig
-from slime_search.dialects.base import Dialect
+from slime_search.dialects.base import Format
 from slime_search.rewards.format import is_well_formed
 from slime_search.rewards.text import cover_exact_match, exact_match, f1
 from slime_search.trajectory import Ending, Owner, Trajectory
@@ -27,7 +27,7 @@ class Score:
     answered: float
 
 
-def score(trajectory: Trajectory, gold: Sequence[str], dialect: Dialect, config: SearchConfig) -> Score:
+def score(trajectory: Trajectory, gold: Sequence[str], dialect: Format, config: SearchConfig) -> Score:
     """Scores the answer that the loop accepted, and nothing else: no tag outside the model's last turn can count.
 
     The reward follows Search-R1 (Jin et al., arXiv 2503.09516 and 2505.15117, ``qa_em_format``): with m the metric and
@@ -36,7 +36,8 @@ def score(trajectory: Trajectory, gold: Sequence[str], dialect: Dialect, config:
     """
     answer = trajectory.answer
     searched, answered = float(bool(trajectory.calls)), float(answer is not None)
-    well_formed = float(is_well_formed(trajectory, dialect))
+    # Where plain text answers, text that was cut off reads like an answer, and is none.
+    well_formed = float(answer is not None and is_well_formed(trajectory, dialect))
     em = exact_match(answer, gold) if answer is not None else 0.0
     overlap = f1(answer, gold) if answer is not None else 0.0
     covered = cover_exact_match(answer, gold) if answer is not None else 0.0

@@ -22,6 +22,7 @@ from slime_search.rewards.search import score
 from slime_search.tokens import TokenCodec
 from slime_search.tools.base import Passage, ToolResult, passages_result
 from slime_search.trajectory import Ending, Owner, Trajectory
+from slime_search.trajectory_record import from_record, to_record
 
 PROMPT = "<|im_start|>user\nWho made thing-7?<|im_end|>\n<|im_start|>assistant\n"
 OUTAGE = ServiceUnavailable("retriever", "http://nowhere", "down")
@@ -137,8 +138,8 @@ def play(scenario: Scenario, tokenizer: Any) -> tuple[list[Trajectory], MemoryEn
 
 
 def stored_and_read(trajectory: Trajectory) -> Trajectory:
-    record = json.loads(json.dumps(trajectory.to_record()))
-    return Trajectory.from_record(record, trajectory.token_ids, trajectory.log_probs)
+    record = json.loads(json.dumps(to_record(trajectory)))
+    return from_record(record, trajectory.token_ids, trajectory.log_probs)
 
 
 def facts(trajectory: Trajectory) -> dict[str, Any]:
@@ -425,11 +426,11 @@ def test_only_an_interrupted_trajectory_can_be_reopened(turns: list[str], qwen: 
 
 def test_a_record_and_arrays_of_different_lengths_are_refused(qwen: Any) -> None:
     trajectory, _ = rollout(qwen, think_answer("a"))
-    record = trajectory.to_record()
+    record = to_record(trajectory)
     with pytest.raises(DataError, match="segments hold"):
-        Trajectory.from_record(record, trajectory.token_ids[-3:], None)
+        from_record(record, trajectory.token_ids[-3:], None)
     with pytest.raises(DataError, match="segments hold"):
-        Trajectory.from_record(record, trajectory.token_ids, [0.0])
+        from_record(record, trajectory.token_ids, [0.0])
 
 
 def test_the_scripted_engine_samples_what_no_tokenizer_would(qwen: Any) -> None:

@@ -76,6 +76,42 @@ def test_by_hand(samples: list[LocalSample], options: dict[str, Any], expected: 
     assert normalized == pytest.approx(expected, abs=1e-9)
 
 
+def fanned_out(*rollouts: tuple[int, float, int]) -> list[LocalSample]:
+    """Rollouts of (group, reward, how many samples they became); one of them became several only if it has an id."""
+    return [
+        LocalSample(index=number, group_index=group, reward=reward, rollout_id=number if parts > 1 else None)
+        for number, (group, reward, parts) in enumerate(rollouts)
+        for _ in range(parts)
+    ]
+
+
+def test_a_rollout_of_several_samples_counts_once() -> None:
+    samples = fanned_out((0, 1.0, 3), (0, 0.0, 1), (0, 0.5, 2), (1, 1.0, 2))
+    raw, normalized = normalize_rewards(arguments(grpo_std_normalization=False), samples)
+    assert raw == [1.0, 1.0, 1.0, 0.0, 0.5, 0.5, 1.0, 1.0]
+    assert normalized == [0.5, 0.5, 0.5, -0.5, 0.0, 0.0, 0.0, 0.0]
+
+
+def test_removed_parts_of_a_rollout_leave_the_others_alone() -> None:
+    samples = fanned_out((0, 1.0, 2), (0, 0.0, 1), (0, 0.0, 2))
+    for sample in samples[3:]:
+        sample.remove_sample = True
+    _, normalized = normalize_rewards(arguments(grpo_std_normalization=False), samples)
+    assert normalized == [0.5, 0.5, -0.5, 0.0, 0.0]
+
+
+@given(
+    rollouts=st.lists(st.tuples(st.integers(0, 2), st.floats(-2, 2), st.integers(1, 4)), max_size=8),
+    std=st.booleans(),
+)
+def test_fanning_out_changes_no_advantage(rollouts: list[tuple[int, float, int]], std: bool) -> None:
+    args = arguments(grpo_std_normalization=std)
+    _, once = normalize_rewards(args, fanned_out(*((group, reward, 1) for group, reward, _ in rollouts)))
+    samples = fanned_out(*rollouts)
+    _, several = normalize_rewards(args, samples)
+    assert several == pytest.approx([once[sample.index or 0] for sample in samples])
+
+
 def test_a_sample_without_a_reward_is_removed() -> None:
     samples = batch((0, 1.0), (0, None), (0, 0.0))
     raw, normalized = normalize_rewards(arguments(grpo_std_normalization=False), samples)

@@ -13,7 +13,7 @@ from support.scripted_retriever import ScriptedRetriever
 
 from slime_search.config import load_config
 from slime_search.errors import ConfigError, ServiceError, ServiceUnavailable
-from slime_search.recipes.search_r1 import search_tool
+from slime_search.recipes.base import search_tool
 from slime_search.service import close_sessions
 from slime_search.tools.base import Passage, ToolResult
 

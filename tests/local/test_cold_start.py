@@ -7,6 +7,8 @@ from slime_search.local.dataset import DatasetPaths
 from slime_search.local.demonstrations import Demonstration, Turn, read_demonstrations
 from slime_search.local.muon import Muon, orthogonalize
 from slime_search.local.policy import build_model
+from slime_search.local.styles import TAGS
+from slime_search.tokens import TokenCodec
 from slime_search.trajectory import Owner
 
 
@@ -66,7 +68,7 @@ def test_no_demonstrations_is_an_error(tokenizer: PreTrainedTokenizerFast) -> No
 
 def test_the_model_is_graded_on_its_own_tokens_above_all(tokenizer: PreTrainedTokenizerFast) -> None:
     turns = (Turn(Owner.MODEL, "<think> a </think>"), Turn(Owner.WORLD, "<information></information>"))
-    example = encode_demonstration(Demonstration("?", turns), tokenizer)
+    example = encode_demonstration(Demonstration("?", turns), TokenCodec(tokenizer), TAGS.renderer(tokenizer))
     own = tokenizer.convert_tokens_to_ids("<think>")
     start = example.token_ids.index(own)
     assert example.weights == [WORLD_WEIGHT] * start + [1.0] * 4 + [WORLD_WEIGHT] * 2

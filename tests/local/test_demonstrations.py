@@ -17,6 +17,8 @@ from slime_search.local.demonstrations import (
     read_demonstrations,
     write_demonstrations,
 )
+from slime_search.local.policy import build_tokenizer
+from slime_search.local.styles import STYLES, TAGS
 from slime_search.tokens import TokenCodec
 from slime_search.tools.base import Passage, passages_result
 from slime_search.trajectory import Owner
@@ -37,7 +39,7 @@ def perfect_demonstrations(
         return [Passage(name, entity.text) for name, entity in world.entities.items() if query.startswith(name)]
 
     habits = Habits(searches=1, follows_up=1, queries_badly=0, reads_wrong_document=0)
-    teacher = Teacher(dataset.encyclopedia, search, TokenCodec(tokenizer), random.Random(0), habits)
+    teacher = Teacher(dataset.encyclopedia, search, tokenizer, random.Random(0), habits)
     for question in islice(world.questions(random.Random(0)), 100):
         yield question.answer, teacher.demonstrate(question)
 
@@ -72,7 +74,7 @@ def test_a_turn_ends_at_its_first_stop_token(
 def test_decoding_gives_the_text_back(demonstrations: list[Demonstration], tokenizer: PreTrainedTokenizerFast) -> None:
     for demonstration in demonstrations:
         text = f"Question: {demonstration.question}\n" + "".join(turn.text for turn in demonstration.segments)
-        example = encode_demonstration(demonstration, tokenizer)
+        example = encode_demonstration(demonstration, TokenCodec(tokenizer), TAGS.renderer(tokenizer))
         assert tokenizer.decode(example.token_ids, skip_special_tokens=False) == text
         assert len(example.token_ids) == len(example.weights)
 
@@ -120,15 +122,39 @@ def test_a_teacher_that_never_searches_never_asks(dataset: DatasetPaths, tokeniz
         queries.append(query)
         return []
 
-    teacher = Teacher(dataset.encyclopedia, search, TokenCodec(tokenizer), random.Random(0), Habits(searches=0))
+    teacher = Teacher(dataset.encyclopedia, search, tokenizer, random.Random(0), Habits(searches=0))
     for question in islice(dataset.encyclopedia.train.questions(random.Random(0)), 20):
         assert len(teacher.demonstrate(question).segments) == 1
     assert queries == []
 
 
+def test_demonstrations_with_tool_calls_have_the_token_ids_of_a_rollout(dataset: DatasetPaths) -> None:
+    style = STYLES["tools"]
+    tokenizer = build_tokenizer(dataset.encyclopedia, style)
+    dialect, codec, render = style.dialect(tokenizer), TokenCodec(tokenizer), style.renderer(tokenizer)
+    passages = [Passage(e.name, e.text) for e in islice(dataset.encyclopedia.entities.values(), 3)]
+    teacher = Teacher(
+        dataset.encyclopedia, lambda query: passages, tokenizer, random.Random(0), Habits(searches=1), style=style
+    )
+    for question in islice(dataset.encyclopedia.train.questions(random.Random(0)), 20):
+        demonstration = teacher.demonstrate(question)
+        ids = codec.trusted(render([{"role": "user", "content": question.text}]))
+        for turn in demonstration.segments:
+            if turn.owner is Owner.MODEL:
+                assert dialect.is_well_formed(turn.text)
+                ids += codec.trusted(turn.text)
+                assert ids[-1] == tokenizer.eos_token_id
+                action = dialect.parse(turn.text)
+            else:
+                assert isinstance(action, CallTools)
+                read = dialect.observation(codec, action, [passages_result(tuple(passages))], turn_ids=ids)
+                assert read is not None
+                ids += read.token_ids
+        assert encode_demonstration(demonstration, codec, render).token_ids == ids
+
+
 def test_no_results_still_make_a_demonstration(dataset: DatasetPaths, tokenizer: PreTrainedTokenizerFast) -> None:
-    codec = TokenCodec(tokenizer)
-    teacher = Teacher(dataset.encyclopedia, lambda query: [], codec, random.Random(0), Habits(searches=1))
+    teacher = Teacher(dataset.encyclopedia, lambda query: [], tokenizer, random.Random(0), Habits(searches=1))
     for question in islice(dataset.encyclopedia.train.questions(random.Random(0)), 20):
         turns = [turn.text for turn in teacher.demonstrate(question).segments if turn.owner is Owner.MODEL]
         assert all(SEARCH_R1_TAGS.is_well_formed(turn) for turn in turns)

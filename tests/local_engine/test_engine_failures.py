@@ -41,6 +41,10 @@ async def test_a_failing_step_fails_its_requests_and_no_others(
         assert status == 500
         assert answer["error"]["type"] == "InternalServerError" and "poisoned" in answer["error"]["message"]
         assert "Traceback" in caplog.text
+        body = {"messages": [{"role": "user", "content": ""}], "input_ids": [5, POISON]}
+        status, answer = await client.call("/v1/chat/completions", body)
+        assert status == answer["code"] == 500
+        assert answer["type"] == "InternalServerError" and "poisoned" in answer["message"]
         unharmed = await running
         assert unharmed["output_ids"] == qwen2.log_probs([5, 6], unharmed["output_ids"]).argmax(-1).tolist()
 

@@ -6,17 +6,17 @@ reward post-process.
 """
 
 import functools
+import importlib
 import os
 from types import SimpleNamespace
 from typing import Any
-
-import generate_with_search
 
 from slime_search.engines.base import Completion, Finish
 from slime_search.hooks import groups
 from slime_search.hooks.samples import RECORD_KEY, write_back
 from slime_search.trajectory import Ending, Trajectory
 
+example = importlib.import_module(os.environ["CONTRACT_EXAMPLE"])
 CHECKPOINT, ENGINE_PORT = os.environ["CONTRACT_CHECKPOINT"], int(os.environ["CONTRACT_ENGINE_PORT"])
 
 
@@ -37,7 +37,7 @@ def _complete(args: Any) -> Any:
     return args
 
 
-@functools.wraps(generate_with_search.generate)
+@functools.wraps(example.generate)
 async def generate(args: Any, sample: Any, sampling_params: dict[str, Any]) -> Any:
     from slime.rollout import sglang_rollout
     from transformers import AutoTokenizer
@@ -45,14 +45,14 @@ async def generate(args: Any, sample: Any, sampling_params: dict[str, Any]) -> A
     # The contract's own stand-in for GenerateState has no tokenizer.
     sglang_rollout.GenerateState.tokenizer = AutoTokenizer.from_pretrained(CHECKPOINT)
     sample.label = sample.label or "name-7"
-    return await generate_with_search.generate(_complete(args), sample, {"max_new_tokens": 200, **sampling_params})
+    return await example.generate(_complete(args), sample, {"max_new_tokens": 200, **sampling_params})
 
 
-@functools.wraps(generate_with_search.reward_func)
+@functools.wraps(example.reward_func)
 async def reward_func(args: Any, sample: Any, **kwargs: Any) -> Any:
     if RECORD_KEY not in sample.metadata:
         _record(sample)
-    return await generate_with_search.reward_func(_complete(args), sample, **kwargs)
+    return await example.reward_func(_complete(args), sample, **kwargs)
 
 
 def _record(sample: Any) -> None:

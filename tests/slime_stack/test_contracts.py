@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from support.chat_rollouts import call
 from support.policies import in_sequence, think_answer, think_search
+from support.scripted_chat import ScriptedChat
 from support.scripted_engine import ScriptedEngine
 from support.scripted_retriever import ScriptedRetriever
 
@@ -26,19 +28,34 @@ CONTRACTS = [
 def test_slimes_contracts_hold(slime_home: Path, qwen: Any, qwen_folder: Path) -> None:
     # The contracts' prompts are the word prompt, so this policy asks nothing of them.
     policy = in_sequence(think_search("thing-7 maker"), think_answer("name-7"))
-    with ScriptedEngine(qwen, policy) as engine, ScriptedRetriever(passages) as retriever:
+    with ScriptedEngine(qwen, policy) as engine:
+        check_contracts(slime_home, "generate_with_search", engine, qwen_folder)
+        turns = [exchange.text for exchange in engine.delivered]
+    assert turns == [think_search("thing-7 maker"), think_answer("name-7")]
+
+
+def test_slimes_contracts_hold_for_tool_calling(slime_home: Path, qwen: Any, qwen_folder: Path) -> None:
+    said = [f"{call('thing-7 maker')}<|im_end|>", "name-7<|im_end|>"]
+    upcoming = iter(said)
+    with ScriptedChat(qwen, lambda context: next(upcoming)) as engine:
+        check_contracts(slime_home, "generate_with_search_oai", engine, qwen_folder)
+        turns = [exchange.text for exchange in engine.turns]
+    assert turns == said
+
+
+def check_contracts(slime_home: Path, example: str, engine: ScriptedEngine, checkpoint: Path) -> None:
+    with ScriptedRetriever(passages) as retriever:
         outputs = run_contracts(
             slime_home,
-            CONTRACT_CHECKPOINT=str(qwen_folder),
+            CONTRACT_EXAMPLE=example,
+            CONTRACT_CHECKPOINT=str(checkpoint),
             CONTRACT_ENGINE_PORT=str(engine.port),
             SLIME_SEARCH_LOCAL__SEARCH_URL=retriever.search_url,
         )
-        turns = [exchange.text for exchange in engine.delivered]
     assert len(outputs) == len(CONTRACTS)
     for status, output in outputs[:3]:
         assert status == 0, output
         assert re.search(r"\b[1-9]\d* passed", output), output
-    assert turns == [think_search("thing-7 maker"), think_answer("name-7")]
     assert outputs[3][0] != 0
     assert "no_such_function" in outputs[3][1]
 

@@ -5,7 +5,7 @@ import re
 from argparse import ArgumentParser
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -82,6 +82,8 @@ class World:
     checkpoint: Path
     folder: Path
     tokenizer: Any
+    hooks: ClassVar[str] = HOOKS
+    prompt_flags: ClassVar[str] = "--apply-chat-template"
 
     def data_set(self, numbers: range | list[int]) -> Path:
         """A parquet file in the columns of Search-R1's data."""
@@ -112,10 +114,10 @@ class World:
         sglang_arguments.add_sglang_arguments(parser)
         args = parser.parse_args(
             f"--hf-checkpoint {self.checkpoint} --custom-config-path {yaml_path} --num-rollout 9 "
-            "--input-key prompt --label-key reward_model --apply-chat-template --reward-key= "
+            f"--input-key prompt --label-key reward_model {self.prompt_flags} --reward-key= "
             f"--rollout-max-response-len {MAX_NEW_TOKENS} --rollout-max-prompt-len 512 "
             f"--rollout-num-gpus 1 --rollout-num-gpus-per-engine 1 --router-policy consistent_hashing "
-            f"--sglang-router-ip 127.0.0.1 --sglang-router-port {self.engine.port} {HOOKS} {flags}".split()
+            f"--sglang-router-ip 127.0.0.1 --sglang-router-port {self.engine.port} {self.hooks} {flags}".split()
         )
         # What slime's two other parsers add.
         vars(args).update(debug_train_only=False, debug_rollout_only=False, load_debug_rollout_data=None)

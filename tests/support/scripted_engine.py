@@ -153,7 +153,7 @@ class ScriptedEngine(LoopbackServer):
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
         body = orjson.loads(await request.read())
-        exchange = Exchange(len(self.exchanges), body, dict(request.headers), self._emitter.prompt(body["input_ids"]))
+        exchange = self._open(body, dict(request.headers))
         self.exchanges.append(exchange)
         if peer := request.transport and request.transport.get_extra_info("peername"):
             self.connections.add(peer)
@@ -170,9 +170,15 @@ class ScriptedEngine(LoopbackServer):
             self._generating -= 1
         self._emitter.complete(exchange, scripted if isinstance(scripted, Abort) else None)
         if scripted is not None and not isinstance(scripted, Abort):
-            return await scripted(request, sglang_answer(exchange))
+            return await scripted(request, self._answer(exchange))
         exchange.delivered = True
-        return json_response(sglang_answer(exchange))
+        return json_response(self._answer(exchange))
+
+    def _open(self, body: dict[str, Any], headers: Mapping[str, str]) -> Exchange:
+        return Exchange(len(self.exchanges), body, headers, self._emitter.prompt(body["input_ids"]))
+
+    def _answer(self, exchange: Exchange) -> Any:
+        return sglang_answer(exchange)
 
     async def _abort(self, request: web.Request) -> web.StreamResponse:
         self.aborts += 1

@@ -14,6 +14,34 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
+TOOLS_TEMPLATE = r"""{%- if tools -%}
+  {{- "<|im_start|>system\n" -}}
+  {%- if messages[0].role == "system" -%}{{- messages[0].content + "\n\n" -}}{%- endif -%}
+  {{- "Tools:\n" -}}
+  {%- for tool in tools -%}{{- tool | tojson + "\n" -}}{%- endfor -%}
+  {{- "Call one by <tool_call> and </tool_call> around its name and arguments.<|im_end|>\n" -}}
+{%- elif messages[0].role == "system" -%}
+  {{- "<|im_start|>system\n" + messages[0].content + "<|im_end|>\n" -}}
+{%- endif -%}
+{%- for message in messages -%}
+  {%- if message.role == "tool" -%}
+    {%- if messages[loop.index0 - 1].role != "tool" -%}{{- "<|im_start|>user" -}}{%- endif -%}
+    {{- "\n<tool_response>\n" + message.content + "\n</tool_response>" -}}
+    {%- if loop.last or messages[loop.index].role != "tool" -%}{{- "<|im_end|>\n" -}}{%- endif -%}
+  {%- elif message.role != "system" or not loop.first -%}
+    {{- "<|im_start|>" + message.role + "\n" + message.content -}}
+    {%- for call in message.tool_calls or [] -%}
+      {{- '\n<tool_call>\n{"name": ' + call.function.name | tojson -}}
+      {{- ', "arguments": ' + call.function.arguments | tojson + "}\n</tool_call>" -}}
+    {%- endfor -%}
+    {{- "<|im_end|>\n" -}}
+  {%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- "<|im_start|>assistant\n" -}}{%- endif -%}
+{%- if enable_thinking is false -%}{{- "<think>\n\n</think>\n\n" -}}{%- endif -%}
+"""
+"""Like the templates of Qwen's models, with fewer words."""
+
 _CORPUS = [
     "<think> I need to look this up. </think>\n<search> who wrote the book </search>",
     "\n\n<information>Doc 1(Title: Hamlet) Hamlet is a tragedy written by William Shakespeare.\n</information>\n\n",
@@ -33,7 +61,12 @@ def save_with_tag_tokens(folder: Path) -> Path:
     return _save(folder, specials=(*SPECIAL, *TAGS), added=TOOL_MARKUP)
 
 
-def _save(folder: Path, *, specials: tuple[str, ...], added: tuple[str, ...]) -> Path:
+def save_with_tools_template(folder: Path) -> Path:
+    """Like ``save_qwen_like``, with a chat template for tools; the thinking tags are added but not special, too."""
+    return _save(folder, specials=SPECIAL, added=(*TOOL_MARKUP, "<think>", "</think>"), template=TOOLS_TEMPLATE)
+
+
+def _save(folder: Path, *, specials: tuple[str, ...], added: tuple[str, ...], template: str = CHAT_TEMPLATE) -> Path:
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
@@ -52,6 +85,6 @@ def _save(folder: Path, *, specials: tuple[str, ...], added: tuple[str, ...]) ->
         additional_special_tokens=[t for t in specials if t not in ("<|im_end|>", "<|endoftext|>")],
         clean_up_tokenization_spaces=False,
     )
-    tokenizer.chat_template = CHAT_TEMPLATE
+    tokenizer.chat_template = template
     tokenizer.save_pretrained(folder)
     return folder

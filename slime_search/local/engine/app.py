@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,29 +14,40 @@ from aiohttp import web
 from transformers import PreTrainedTokenizerBase
 
 from slime_search import __version__
+from slime_search.local.engine.chat import chat_answer, chat_error, model_list, parse_chat
+from slime_search.local.engine.chat_prompt import render_prompt
 from slime_search.local.engine.model import BatchedModel, ModelError
 from slime_search.local.engine.params import BadRequest, SamplingParams
 from slime_search.local.engine.protocol import error_answer, generate_answer, parse_generate
 from slime_search.local.engine.scheduler import EngineFailure, Scheduler
 from slime_search.local.engine.sequences import Completion
 from slime_search.local.engine.stops import visible_text
+from slime_search.local.engine.token_texts import TokenTexts
 
 logger = logging.getLogger(__name__)
 
+_CHAT = "/v1/chat/completions"
 _MAX_BODY_BYTES = 64 * 2**20
 _HEALTH_TIMEOUT_S = 20.0
 
 
 def create_app(
-    model_path: Path, model: BatchedModel, scheduler: Scheduler, tokenizer: PreTrainedTokenizerBase
+    model_path: Path,
+    model: BatchedModel,
+    scheduler: Scheduler,
+    tokenizer: PreTrainedTokenizerBase,
+    chat_defaults: Mapping[str, Any],
 ) -> web.Application:
-    """The application. ``tokenizer`` is used from the event loop's thread only, ``model`` is ``scheduler``'s."""
-    routes = _Routes(model_path, model, scheduler, tokenizer)
+    """The application. ``tokenizer`` is used from the event loop's thread only, ``model`` is ``scheduler``'s.
+    ``chat_defaults`` are sampling parameters for the chats that bring none."""
+    routes = _Routes(model_path, model, scheduler, tokenizer, chat_defaults)
     app = web.Application(middlewares=[_answer_errors], client_max_size=_MAX_BODY_BYTES)
     app.add_routes(
         [
             web.post("/generate", routes.generate),
             web.put("/generate", routes.generate),
+            web.post(_CHAT, routes.chat),
+            web.get("/v1/models", routes.models),
             web.post("/abort_request", routes.abort),
             web.post("/pause_generation", routes.pause),
             web.post("/continue_generation", routes.resume),
@@ -56,12 +67,19 @@ def create_app(
 
 class _Routes:
     def __init__(
-        self, model_path: Path, model: BatchedModel, scheduler: Scheduler, tokenizer: PreTrainedTokenizerBase
+        self,
+        model_path: Path,
+        model: BatchedModel,
+        scheduler: Scheduler,
+        tokenizer: PreTrainedTokenizerBase,
+        chat_defaults: Mapping[str, Any],
     ) -> None:
         self._tokenizer_path = self._model_path = model_path
         self._model = model
         self._scheduler = scheduler
         self._tokenizer = tokenizer
+        self._token_texts = TokenTexts(tokenizer)
+        self._chat_defaults = chat_defaults
         self._updating = asyncio.Lock()
 
     async def generate(self, request: web.Request) -> web.Response:
@@ -81,6 +99,30 @@ class _Routes:
                 e2e_latency_s=time.perf_counter() - started,
             )
         )
+
+    async def chat(self, request: web.Request) -> web.Response:
+        started = time.perf_counter()
+        body, params = parse_chat(await _json(request), self._chat_defaults)
+        rid = body.rid or uuid.uuid4().hex
+        prompt_ids = body.input_ids
+        if prompt_ids is None:
+            prompt_ids = render_prompt(self._tokenizer, body.messages, body.active_tools, body.chat_template_kwargs)
+        completion = await self._complete(rid, prompt_ids, params)
+        text = visible_text(self._tokenizer, prompt_ids, completion.output_ids, completion.finish, params)
+        return _answer(
+            chat_answer(
+                rid,
+                body,
+                prompt_ids,
+                completion,
+                text,
+                token_texts=self._token_texts,
+                e2e_latency_s=time.perf_counter() - started,
+            )
+        )
+
+    async def models(self, _request: web.Request) -> web.Response:
+        return _answer(model_list(str(self._model_path), self._model.context_length))
 
     async def _complete(self, rid: str, prompt_ids: list[int], params: SamplingParams) -> Completion:
         future = self._scheduler.submit(rid, prompt_ids, params)
@@ -203,11 +245,16 @@ async def _answer_errors(
     try:
         return await handler(request)
     except BadRequest as error:
-        return _answer(error_answer(str(error), 400), status=400)
+        return _error(request, str(error), 400)
     except EngineFailure as error:
-        return _answer(error_answer(str(error), 500), status=500)
+        return _error(request, str(error), 500)
     except web.HTTPException as error:
-        return _answer(error_answer(f"{request.method} {request.path}: {error.reason}", error.status), error.status)
+        return _error(request, f"{request.method} {request.path}: {error.reason}", error.status)
     except Exception as error:
         logger.exception("%s failed", request.path)
-        return _answer(error_answer(f"internal error: {error!r}", 500), status=500)
+        return _error(request, f"internal error: {error!r}", 500)
+
+
+def _error(request: web.Request, message: str, status: int) -> web.Response:
+    content = chat_error(message, status) if request.path == _CHAT else error_answer(message, status)
+    return _answer(content, status)

@@ -24,6 +24,8 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "watermark": (),
 }
 
+Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
 
 class BadRequest(ValueError):
     """The request can't be served; the message names the field, the value and the fix."""
@@ -74,7 +76,7 @@ class SamplingParams(BaseModel):
     skip_special_tokens: bool = True
     spaces_between_special_tokens: bool = True
     no_stop_trim: bool = False
-    sampling_seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
+    sampling_seed: Seed | None = None
     custom_params: Any = None
     stream_interval: Any = None
 
@@ -115,4 +117,4 @@ def refuse(error: ValidationError) -> NoReturn:
         raise BadRequest(f"{field}: {message}" if field else message) from None
     if first["type"] == "extra_forbidden":
         message = "no such parameter"
-    raise BadRequest(f"{field}: {message}, got {first['input']!r:.200}") from None
+    raise BadRequest(f"{field or 'the body'}: {message}, got {first['input']!r:.200}") from None

@@ -1,5 +1,6 @@
 """SGLang's ``/generate`` on the wire: the request's body and the answer's."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -81,20 +82,42 @@ def generate_answer(
     return_logprob: bool,
     e2e_latency_s: float,
 ) -> dict[str, Any]:
-    meta_info = {
+    texts = [None] * len(completion.output_ids) if return_logprob else None
+    meta = meta_info(rid, prompt_ids, completion, texts, e2e_latency_s)
+    return {"text": text, "output_ids": completion.output_ids, "meta_info": meta}
+
+
+def meta_info(
+    rid: str,
+    prompt_ids: Sequence[int],
+    completion: Completion,
+    token_texts: Sequence[str | None] | None,
+    e2e_latency_s: float,
+) -> dict[str, Any]:
+    """All that SGLang tells of a completion; its log-probabilities if there are ``token_texts``, one a token."""
+    meta = {
         "id": rid,
         "finish_reason": finish_reason(completion.finish),
-        "prompt_tokens": len(prompt_ids),
         "completion_tokens": len(completion.output_ids),
-        "cached_tokens": 0,
         "weight_version": completion.weights[-1].version,
         "weight_versions": [asdict(span) for span in completion.weights],
         "e2e_latency": e2e_latency_s,
+        "response_sent_to_client_ts": time.time(),
     }
-    if return_logprob:
-        pairs = zip(completion.log_probs, completion.output_ids, strict=True)
-        meta_info["output_token_logprobs"] = [(log_prob, token, None) for log_prob, token in pairs]
-    return {"text": text, "output_ids": completion.output_ids, "meta_info": meta_info}
+    if not isinstance(completion.finish, Aborted) or completion.finish.ran:
+        meta |= {
+            "prompt_tokens": len(prompt_ids),
+            "reasoning_tokens": 0,
+            "cached_tokens": 0,
+            "cached_tokens_details": None,
+            "num_retractions": 0,
+            "dp_rank": None,
+        }
+    if token_texts is not None:
+        meta["input_token_logprobs"] = []
+        meta["output_token_logprobs"] = list(zip(completion.log_probs, completion.output_ids, token_texts, strict=True))
+        meta["output_token_logprobs_length"] = len(completion.output_ids)
+    return meta
 
 
 def finish_reason(finish: Finish) -> dict[str, Any]:
@@ -103,8 +126,9 @@ def finish_reason(finish: Finish) -> dict[str, Any]:
             return {"type": "stop", "matched": matched}
         case LengthReached(length):
             return {"type": "length", "length": length}
-        case Aborted(message):
-            return {"type": "abort", "message": message, "status_code": None, "err_type": None}
+        case Aborted(message, ran):
+            rest = {"status_code": None, "err_type": None} if ran else {}
+            return {"type": "abort", "message": message, **rest}
 
 
 def error_answer(message: str, status: int) -> dict[str, Any]:

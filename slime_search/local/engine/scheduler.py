@@ -166,12 +166,12 @@ class Scheduler:
         for sequence in chosen:
             if sequence in self._waiting:
                 self._waiting.remove(sequence)
-                message = "Abort in waiting queue"
+                finish = Aborted("Abort in waiting queue", ran=False)
             else:
                 self._free(self._running.index(sequence))
-                message = "Aborted"
+                finish = Aborted("Aborted", ran=True)
             del self._live[sequence.rid]
-            sequence.finish(Aborted(message), self.weight_version)
+            sequence.finish(finish, self.weight_version)
 
     def _step(self) -> None:
         """Prefills waiting requests if there is room, or else adds a token to every running one."""

@@ -9,12 +9,14 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from aiohttp import web
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from slime_search.local.engine.app import create_app
+from slime_search.local.engine.chat import DEFAULTED
 from slime_search.local.engine.model import BatchedModel, ModelError, load_model
 from slime_search.local.engine.scheduler import Scheduler
 from slime_search.local.engine.stops import StopRules
@@ -98,7 +100,7 @@ async def running_engine(
     stops = StopRules(copy.deepcopy(tokenizer), eos_ids(model, tokenizer))
     scheduler = Scheduler(batched, stops, max_running_requests=max_running_requests, seed=seed)
     runner = web.AppRunner(
-        create_app(model_path, batched, scheduler, tokenizer),
+        create_app(model_path, batched, scheduler, tokenizer, _chat_defaults(model)),
         handler_cancellation=True,
         access_log=None,
         keepalive_timeout=_KEEP_ALIVE_S,
@@ -131,6 +133,12 @@ def eos_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> froze
     named = (model.config.eos_token_id, model.generation_config.eos_token_id, tokenizer.eos_token_id)
     lists = (value if isinstance(value, list) else [value] for value in named if value is not None)
     return frozenset(token for tokens in lists for token in tokens)
+
+
+def _chat_defaults(model: PreTrainedModel) -> dict[str, Any]:
+    """As in SGLang, a model's own sampling parameters are for chats only, not for ``/generate``."""
+    own = {name: getattr(model.generation_config, name, None) for name in DEFAULTED}
+    return {name: value for name, value in own.items() if value is not None}
 
 
 def _terminate_at_end_of_stdin() -> None:

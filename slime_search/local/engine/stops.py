@@ -29,6 +29,8 @@ class LengthReached:
 @dataclass(frozen=True, slots=True)
 class Aborted:
     message: str
+    ran: bool
+    """Whether the request had left the queue."""
 
 
 Finish = Stopped | LengthReached | Aborted

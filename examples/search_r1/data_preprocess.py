@@ -1,0 +1,48 @@
+"""Writes the chat-format training file that ``generate_with_search_oai.py`` is trained on.
+
+    python data_preprocess.py train.parquet train_oai.parquet
+
+The input is Search-R1's parquet (PeterJinGo/nq_hotpotqa_train) or JSONL with a question and its golden_answers a line.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import typer
+from rich.progress import track
+
+from slime_search.data.chat_format import SYSTEM_PROMPT, chat_row, read_rows
+from slime_search.errors import DataError
+
+
+def main(
+    source: Annotated[Path, typer.Argument(help="Search-R1's .parquet, or .jsonl with question and golden_answers.")],
+    target: Annotated[Path, typer.Argument(help="The .parquet file to write.")],
+    system_prompt: Annotated[str, typer.Option(help="What the model is told before the question.")] = SYSTEM_PROMPT,
+) -> None:
+    """Turn questions and gold answers into chat messages, the search tool's schema and labels."""
+    rows = []
+    try:
+        for number, row in enumerate(track(read_rows(source), description=f"reading {source.name}"), start=1):
+            try:
+                rows.append(chat_row(row, system_prompt=system_prompt))
+            except DataError as error:
+                raise DataError(f"{source}, row {number}: {error}") from error
+        if not rows:
+            raise DataError(f"{source}: no rows")
+    except (DataError, OSError) as error:
+        typer.secho(str(error), fg="red", err=True)
+        raise typer.Exit(1) from None
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(target.name + ".tmp")
+    pq.write_table(pa.Table.from_pylist(rows), unfinished)
+    unfinished.replace(target)
+    typer.echo(
+        f"{len(rows):,} rows in {target}. Pass --input-key messages --tool-key tools --label-key label to slime."
+    )
+
+
+if __name__ == "__main__":
+    typer.run(main)

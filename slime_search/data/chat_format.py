@@ -1,0 +1,82 @@
+"""Questions and gold answers as chat-format training rows: messages, tools, label."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from slime_search.errors import DataError
+from slime_search.recipes.search_r1_tools import TOOL_SCHEMAS
+from slime_search.rewards.labels import gold_answers
+
+SYSTEM_PROMPT = (
+    "You answer questions with the help of a search function. Think first. If you lack knowledge, call search; you may "
+    "call it several times, each time with one short query. When you know enough, give the final answer between "
+    "<answer> and </answer>, as short as possible: a name, a place, a date, without explanation. "
+    "For example: <answer>Beijing</answer>."
+)
+
+_ANSWERS = ("golden_answers", "reward_model", "answers", "answer", "label")
+
+
+def read_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    """Rows of a ``.parquet`` or ``.jsonl`` file.
+
+    Raises:
+        DataError: it has another ending, can't be read, or a line is not a JSON object.
+    """
+    if path.suffix == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches():
+                    yield from batch.to_pylist()
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{path}: not a parquet file ({error})") from error
+    elif path.suffix == ".jsonl":
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    row = json.loads(line)
+                except ValueError as error:
+                    raise DataError(f"{path}, line {number}: not JSON ({error})") from error
+                if not isinstance(row, dict):
+                    raise DataError(f"{path}, line {number}: {line[:80]!r} is not a JSON object")
+                yield row
+    else:
+        raise DataError(f"{path}: give a .parquet or .jsonl file")
+
+
+def chat_row(row: Mapping[str, Any], *, system_prompt: str = SYSTEM_PROMPT) -> dict[str, Any]:
+    """The training row of one question, in the columns that slime's flags name.
+
+    ``messages`` (``--input-key``) are a system and a user message, ``tools`` (``--tool-key``) the search function's
+    schema as JSON, ``label`` (``--label-key``) the gold answers as a JSON list.
+
+    Raises:
+        DataError: the row has no ``question``, or no answers in any of the columns in which data sets keep them.
+    """
+    question = row.get("question")
+    if not isinstance(question, str) or not question.strip():
+        raise DataError(f"question: {question!r} is not a text; the row has the columns {', '.join(row)}")
+    # A parquet column that a data set does not use may still be there, empty.
+    answers = next((row[key] for key in _ANSWERS if row.get(key) not in (None, "", [])), None)
+    if answers is None:
+        raise DataError(f"answers: none of {', '.join(_ANSWERS)} is in the row, which has {', '.join(row)}")
+    return {
+        "messages": [
+            {"role": "system", "content": system_prompt},
+            {"role": "user", "content": _as_question(question)},
+        ],
+        "tools": json.dumps(TOOL_SCHEMAS),
+        "label": json.dumps(gold_answers(answers), ensure_ascii=False),
+        "metadata": {"question": question, "data_source": str(row.get("data_source") or "")},
+    }
+
+
+def _as_question(text: str) -> str:
+    """Without blanks around it and with a question mark, which NQ leaves out."""
+    text = text.strip()
+    return text if text.endswith("?") else f"{text}?"

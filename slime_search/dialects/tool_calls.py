@@ -1,0 +1,199 @@
+"""OpenAI-style function calls: the model writes ``<tool_call>`` blocks, results come back as tool messages."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from slime_search.dialects.base import END_MARKER, Action, Answer, CallTools, Invalid, Observation, ToolCall
+from slime_search.dialects.chat_frame import ChatTemplate, Message
+from slime_search.dialects.cutting import fit_blocks
+from slime_search.hermes import CALL_CLOSE, CALL_OPEN, RESULT_CLOSE, RESULT_OPEN, WrittenCall, split_calls
+from slime_search.tokens import TokenCodec
+from slime_search.tools.base import ToolResult
+from slime_search.trajectory import Owner, Segment
+
+_ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
+_ANSWER_MARK = re.compile(r"</?answer>")
+_FABRICATED = re.compile(rf"</?{RESULT_OPEN[1:-1]}>")
+_OTHER_END = re.compile(r"(?:<[|｜][^<>]*[|｜]>\s*)+\Z")
+"""A control token at the end, of whatever name: ``<|end|>``, ``<｜end▁of▁sentence｜>``."""
+_THOUGHT_END = "</think>"
+_THOUGHT_MARK = re.compile(r"</?think>")
+
+MARKUP = (CALL_OPEN, CALL_CLOSE, RESULT_OPEN, RESULT_CLOSE, "<think>", "</think>", "<answer>", "</answer>")
+"""What no tool text may forge."""
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionTool:
+    """A function with one string argument, as the model is told of it."""
+
+    name: str
+    description: str
+    argument: str = "query"
+    argument_description: str = "What to search for."
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        """The tool in OpenAI's JSON."""
+        argument = {"type": "string", "description": self.argument_description}
+        parameters = {"type": "object", "properties": {self.argument: argument}, "required": [self.argument]}
+        function = {"name": self.name, "description": self.description, "parameters": parameters}
+        return {"type": "function", "function": function}
+
+
+SEARCH_TOOL = FunctionTool("search", "Searches an encyclopedia and returns the passages that match best.")
+
+
+class ToolCallFormat:
+    """The meaning of a turn: calls, or an answer. Needs no tokenizer, so rewards can have it."""
+
+    def __init__(self, tools: Sequence[FunctionTool]) -> None:
+        self._tools = {tool.name: tool for tool in tools}
+
+    def parse(self, turn: str) -> Action:
+        """The action of ``turn``.
+
+        A turn with calls calls; a turn without them answers, with the text between ``<answer>`` tags if there is one
+        such pair, else with all that is not thought. A turn that writes a tool's result itself is invalid, and so is
+        one whose calls are all malformed, or with several answers.
+        """
+        spoken = _spoken(turn)
+        if spoken is None:
+            return Invalid("the thought is not closed")
+        if fabricated := _FABRICATED.search(spoken):
+            return Invalid(f"the turn writes {fabricated.group()}, which only a tool may")
+        before, written, _ = split_calls(spoken)
+        if written:
+            calls = tuple(map(self._checked, written))
+            errors = [call.error for call in calls if call.error]
+            return Invalid("; ".join(dict.fromkeys(errors))) if len(errors) == len(calls) else CallTools(calls)
+        marks = len(_ANSWER_MARK.findall(before))
+        tagged = _ANSWER.search(before)
+        if marks and (marks != 2 or tagged is None):
+            return Invalid(f"the turn holds {marks} answer tags, not one opening and one closing")
+        answer = (tagged[1] if tagged else before).strip()
+        return Answer(answer) if answer else Invalid("the turn is empty")
+
+    def is_well_formed(self, turn: str) -> bool:
+        """At most one thought, at the beginning; then calls with nothing amiss or after them, or an answer."""
+        spoken = _spoken(turn)
+        if spoken is None or _THOUGHT_MARK.search(spoken) or turn.count("<think>") > 1:
+            return False
+        match self.parse(turn):
+            case CallTools(calls):
+                return all(call.error is None for call in calls) and not split_calls(spoken)[2].strip()
+            case Answer():
+                return True
+        return False
+
+    def _checked(self, call: WrittenCall) -> ToolCall:
+        error = call.error or self._mistake(call)
+        tool = self._tools.get(call.name)
+        return ToolCall(call.name, "" if error or tool is None else call.arguments[tool.argument].strip(), error)
+
+    def _mistake(self, call: WrittenCall) -> str | None:
+        tool = self._tools.get(call.name)
+        if tool is None:
+            return f"there is no function {call.name!r:.80}; there is {', '.join(self._tools)}"
+        value = call.arguments.get(tool.argument)
+        if set(call.arguments) != {tool.argument} or not isinstance(value, str) or not value.strip():
+            return f'the arguments of {tool.name} must be {{"{tool.argument}": "…"}}'
+        return None
+
+
+class ToolCallDialect(ToolCallFormat):
+    """Calls and results in a model's own chat markup."""
+
+    stop: tuple[str, ...] = ()
+    tags: tuple[str, ...] = MARKUP
+
+    def __init__(self, tools: Sequence[FunctionTool], template: ChatTemplate) -> None:
+        super().__init__(tools)
+        self.template = template
+
+    def observation(
+        self,
+        codec: TokenCodec,
+        action: CallTools,
+        results: Sequence[ToolResult],
+        max_tokens: int | None = None,
+        *,
+        turn_ids: Sequence[int] = (),
+    ) -> Observation | None:
+        """One tool message a call, in the order of the calls, each with an equal share of the room."""
+        frame = self._frame(codec, len(results), turn_ids)
+        room = None if max_tokens is None else max_tokens - sum(len(ids) for _, ids in frame)
+        if room is not None and room < 0:
+            return None
+        share = None if room is None else room // len(results)
+        bodies = [self._body(codec, _said(result), share) for result in results]
+        return _interleaved(frame, bodies)
+
+    def correction(self, codec: TokenCodec, invalid: Invalid, *, turn_ids: Sequence[int] = ()) -> Observation:
+        """A tool message that says what was wrong."""
+        frame = self._frame(codec, 1, turn_ids)
+        return _interleaved(frame, [self._body(codec, (f"Error: {invalid.reason}. Try again.",), None)])
+
+    def messages(self, prompt: Sequence[Message], segments: Sequence[Segment]) -> list[Message]:
+        """The conversation for a server that renders it itself.
+
+        A turn is sent as the text that the model wrote, calls included: taken apart and put together again it would
+        come back in other words.
+        """
+        conversation = list(self.template.complete(prompt))
+        for segment in segments:
+            if segment.owner is Owner.MODEL:
+                conversation.append({"role": "assistant", "content": _without_end(segment.text)})
+            elif self.template.frame.tool_role:
+                conversation += [{"role": "tool", "content": result} for result in segment.results]
+            else:
+                results = (f"{RESULT_OPEN}\n{result}\n{RESULT_CLOSE}" for result in segment.results)
+                conversation.append({"role": "user", "content": "\n".join(results)})
+        return conversation
+
+    def _body(self, codec: TokenCodec, blocks: Sequence[str], max_tokens: int | None) -> Observation:
+        if not self.template.frame.as_json:
+            body = fit_blocks(codec.untrusted, blocks, max_tokens)
+            return Observation(body.text, body.token_ids, (body.text,))
+        body = fit_blocks(lambda text: codec.untrusted(_in_json(text)), blocks, max_tokens)
+        return Observation(_in_json(body.text), body.token_ids, (body.text,))
+
+    def _frame(self, codec: TokenCodec, results: int, turn_ids: Sequence[int]) -> list[tuple[str, list[int]]]:
+        """What stands before, between and after the results, as text and as token ids."""
+        frame = self.template.frame
+        end_ids = codec.trusted(frame.turn_end)
+        closed = list(turn_ids[-len(end_ids) :]) == end_ids
+        opening = frame.opening if closed else frame.turn_end + frame.opening
+        return [(text, codec.trusted(text)) for text in (opening, *[frame.between] * (results - 1), frame.closing)]
+
+
+def _spoken(turn: str) -> str | None:
+    """``turn`` without its end marker and thought, None if that is open. Its first tag may stand in the prompt."""
+    turn = _without_end(turn)
+    if _THOUGHT_END in turn:
+        return turn.partition(_THOUGHT_END)[2]
+    return None if "<think>" in turn else turn
+
+
+def _without_end(turn: str) -> str:
+    return _OTHER_END.sub("", END_MARKER.sub("", turn))
+
+
+def _said(result: ToolResult) -> tuple[str, ...]:
+    return result.blocks or ("No results.",)
+
+
+def _in_json(text: str) -> str:
+    """``text`` as it stands between the quotes of a JSON string."""
+    return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def _interleaved(frame: Sequence[tuple[str, list[int]]], bodies: Sequence[Observation]) -> Observation:
+    text, ids = frame[0][0], list(frame[0][1])
+    for body, (after_text, after_ids) in zip(bodies, frame[1:], strict=True):
+        text += body.text + after_text
+        ids += [*body.token_ids, *after_ids]
+    return Observation(text, ids, tuple(result for body in bodies for result in body.results))

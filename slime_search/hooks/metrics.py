@@ -1,0 +1,100 @@
+"""``--custom-rollout-log-function-path``: what a search agent did, beside slime's own rollout metrics."""
+
+import logging
+import statistics
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any
+
+from slime_search.hooks.samples import RECORD_KEY, rollouts_of
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "search/"
+_SCORES = ("em", "f1", "cover_em", "well_formed", "retrieval_hit", "searched", "answered")
+
+
+def log_rollout(
+    rollout_id: int, args: Any, samples: Sequence[Any], extra: MutableMapping[str, Any] | None, rollout_time: float
+) -> bool:
+    """Adds ``rollout_metrics`` to what slime is about to log (W&B, TensorBoard, its log), and lets it log.
+
+    Returns:
+        False, so that slime's own metrics are logged too.
+    """
+    _add(f"rollout {rollout_id}", rollout_metrics(samples), extra)
+    return False
+
+
+def log_eval(
+    rollout_id: int, args: Any, data: Mapping[str, Mapping[str, Any]], extra: MutableMapping[str, Any] | None
+) -> bool:
+    """``--custom-eval-rollout-log-function-path``: the same for each evaluation set, as ``eval/NAME/search/…``."""
+    for name, results in data.items():
+        metrics = rollout_metrics(results.get("samples") or ())
+        _add(f"eval {rollout_id}", {f"eval/{name}/{key}": value for key, value in metrics.items()}, extra)
+    return False
+
+
+def rollout_metrics(samples: Sequence[Any]) -> dict[str, float]:
+    """Metrics of finished samples, each a mean over rollouts unless its name says otherwise.
+
+    Scores are those of the reward and leave failed and aborted rollouts out. ``valid_actions`` is the share of turns
+    that held one, ``observation_tokens`` is counted a rollout, ``latency_p50`` and ``latency_p95`` are seconds a search
+    with queueing and retries. ``drift`` is the share of rollouts that an engine rendered other than they were held.
+    """
+    rollouts = [_Rollout(rollout) for rollout in rollouts_of(samples) if _is_ours(rollout)]
+    if not rollouts:
+        return {}
+    scored = [rollout.score for rollout in rollouts if rollout.score is not None]
+    metrics = {f"{name}": statistics.fmean(score[name] for score in scored) for name in _SCORES} if scored else {}
+    turns = sum(rollout.turns for rollout in rollouts)
+    latencies_s = [call["latency_s"] for rollout in rollouts for call in rollout.calls]
+    metrics |= {
+        "searches": statistics.fmean(len(rollout.calls) for rollout in rollouts),
+        "turns": turns / len(rollouts),
+        "valid_actions": 1 - sum(rollout.corrections for rollout in rollouts) / turns if turns else 0.0,
+        "observation_tokens": statistics.fmean(rollout.observation_tokens for rollout in rollouts),
+        "truncated": _share(rollouts, "truncated", "out_of_turns"),
+        "aborted": _share(rollouts, "aborted"),
+        "failed": _share(rollouts, "failed"),
+        "drift": statistics.fmean(rollout.drifted for rollout in rollouts),
+        "lost_tokens": statistics.fmean(rollout.lost_tokens for rollout in rollouts),
+    }
+    if latencies_s:
+        cuts = statistics.quantiles([*latencies_s, latencies_s[-1]], n=20, method="inclusive")
+        metrics |= {"latency_p50": statistics.median(latencies_s), "latency_p95": cuts[-1]}
+    return {f"{PREFIX}{name}": float(value) for name, value in metrics.items()}
+
+
+class _Rollout:
+    """The records of one rollout's samples, read together. The last one tells how it ended."""
+
+    def __init__(self, samples: Sequence[Any]) -> None:
+        records = [sample.metadata[RECORD_KEY] for sample in samples]
+        segments = [segment for record in records for segment in record["segments"]]
+        world = [segment for segment in segments if segment["owner"] == "world"]
+        last = records[-1]
+        self.ending = last["ending"]
+        self.score = last.get("score") if self.ending not in ("failed", "aborted") else None
+        self.calls = [call for record in records for call in record["calls"]]
+        self.corrections = sum(segment["is_correction"] for segment in world)
+        self.turns = len(world) + (segments[-1]["owner"] == "model" if segments else 0)
+        self.observation_tokens = sum(segment["length"] for segment in world)
+        self.drifted = bool(last["drift"]["realigned"] or last["drift"]["forked"])
+        self.lost_tokens = last["drift"]["lost_tokens"]
+
+
+def _share(rollouts: Sequence[_Rollout], *endings: str) -> float:
+    return statistics.fmean(rollout.ending in endings for rollout in rollouts)
+
+
+def _is_ours(rollout: Sequence[Any]) -> bool:
+    return all(RECORD_KEY in (sample.metadata or {}) for sample in rollout)
+
+
+def _add(what: str, metrics: Mapping[str, float], extra: MutableMapping[str, Any] | None) -> None:
+    if extra is None:
+        # A rollout function of the user's own that returns no metrics leaves no place to add any.
+        logger.info("%s: %s", what, metrics)
+    else:
+        extra.update(metrics)

@@ -1,0 +1,91 @@
+"""How the tiny policy speaks: with Search-R1's tags, or in chat turns that call a search function."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from slime_search.dialects.base import Dialect
+from slime_search.dialects.chat_frame import ChatTemplate
+from slime_search.dialects.tags import CORRECTION, SEARCH_R1_TAGS
+from slime_search.dialects.tool_calls import MARKUP, SEARCH_TOOL, ToolCallDialect
+from slime_search.hermes import CALL_CLOSE, CALL_OPEN, RESULT_CLOSE, RESULT_OPEN
+from slime_search.local.rollouts import Recipe
+from slime_search.recipes.search_r1 import SearchR1
+from slime_search.recipes.search_r1_tools import TOOL_SCHEMAS, TOOLS, SearchR1Tools
+
+PAD, EOS = "<pad>", "<eos>"
+Render = Callable[[Sequence[Mapping[str, Any]]], str]
+"""Chat messages to the text of a prompt."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """One recipe, and what a tokenizer and a teacher need to know of its dialect.
+
+    ``markup`` are added tokens; ``phrases`` is text that a tokenizer should know. ``search_turn`` and ``answer_turn``
+    are a whole turn of the model, to be formatted with ``thought`` and ``content``; a blank before the content keeps
+    its first word the token that it is everywhere else.
+    """
+
+    recipe: Callable[[Mapping[str, Any]], Recipe]
+    dialect: Callable[[PreTrainedTokenizerBase], Dialect]
+    renderer: Callable[[PreTrainedTokenizerBase], Render]
+    markup: tuple[str, ...]
+    chat_template: str
+    phrases: tuple[str, ...]
+    search_turn: str
+    answer_turn: str
+
+
+_QUESTION = (
+    "{% for message in messages %}"
+    "{% if message.role != 'user' %}{{ raise_exception('this tiny model reads user messages only') }}{% endif %}"
+    "Question: {{ message.content }}\n"
+    "{% endfor %}"
+)
+_CHAT = (
+    "{% for tool in tools or [] %}{{ tool.function.name }}: {% endfor %}"
+    "{% for message in messages %}"
+    "{% if message.role == 'user' %}Question: {{ message.content }}\n"
+    f"{{% elif message.role == 'tool' %}}\n{RESULT_OPEN}\n{{{{ message.content }}}}\n{RESULT_CLOSE}\n"
+    "{% else %}{{ message.content }}"
+    "{% for call in message.tool_calls or [] %}"
+    f"\n{CALL_OPEN}\n{{{{ call.function | tojson }}}}\n{CALL_CLOSE}{{% endfor %}}"
+    f"{EOS}{{% endif %}}"
+    "{% endfor %}"
+)
+_CALL = f'{CALL_OPEN}\n{{{{"name": "search", "arguments": {{{{"query": " {{content}}"}}}}}}}}\n{CALL_CLOSE}'
+
+
+def _question_only(tokenizer: PreTrainedTokenizerBase) -> Render:
+    return lambda messages: str(
+        tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
+    )
+
+
+STYLES: Mapping[str, Style] = {
+    "tags": Style(
+        recipe=SearchR1,
+        dialect=lambda tokenizer: SEARCH_R1_TAGS,
+        renderer=_question_only,
+        markup=SEARCH_R1_TAGS.tags,
+        chat_template=_QUESTION,
+        phrases=(CORRECTION,),
+        search_turn="<think> {thought} </think>\n<search> {content} </search>",
+        answer_turn="<think> {thought} </think>\n<answer> {content} </answer>",
+    ),
+    "tools": Style(
+        recipe=SearchR1Tools,
+        dialect=lambda tokenizer: ToolCallDialect(TOOLS, ChatTemplate(tokenizer, TOOL_SCHEMAS)),
+        renderer=lambda tokenizer: ChatTemplate(tokenizer, TOOL_SCHEMAS).prompt,
+        markup=MARKUP,
+        chat_template=_CHAT,
+        phrases=(_CALL.format(content=""), f"{SEARCH_TOOL.name}: ", "Error: Try again."),
+        search_turn=f"<think> {{thought}} </think>\n{_CALL}{EOS}",
+        answer_turn=f"<think> {{thought}} </think>\n<answer> {{content}} </answer>{EOS}",
+    ),
+}
+"""By the names that ``quickstart --dialect`` takes."""
+TAGS = STYLES["tags"]

@@ -1,0 +1,118 @@
+"""What every recipe has: one config dict, the parts built from it, and the reward hook."""
+
+import copy
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Generic, TypeVar
+
+from slime_search.agent import Budget
+from slime_search.config import SearchConfig, load_config
+from slime_search.dialects.base import Format
+from slime_search.errors import ConfigError
+from slime_search.hooks.failures import FailureMonitor
+from slime_search.hooks.runtime import policy_url
+from slime_search.hooks.samples import RECORD_KEY, read_whole, rollouts_of
+from slime_search.rewards.labels import gold_answers
+from slime_search.rewards.search import score
+from slime_search.service import PooledSender, ServiceClient
+from slime_search.tools.base import Tool
+from slime_search.tools.google import GoogleSearch
+from slime_search.tools.retriever import Retriever
+
+
+class Parts:
+    """What all trajectories of a run share."""
+
+    def __init__(self, args: Any, config: SearchConfig) -> None:
+        self.config = config
+        self.search = search_tool(config)
+        rollout_size = getattr(args, "rollout_batch_size", 64) * getattr(args, "n_samples_per_prompt", 1)
+        self.failures = FailureMonitor(window=rollout_size, max_share=config.max_failure_share)
+
+
+P = TypeVar("P", bound=Parts)
+
+
+class SearchRecipe(ABC, Generic[P]):
+    """The two hooks that slime calls, built from one config dict.
+
+    The dict is validated here, and again whenever it or slime's overlay changes, so it may be edited between runs of
+    one process. A recipe says how a trajectory is generated, and what its turns mean.
+    """
+
+    format: Format
+
+    def __init__(self, configs: Mapping[str, Any]) -> None:
+        load_config(configs)
+        self._configs = configs
+        self._built: tuple[Any, P] | None = None
+
+    @abstractmethod
+    async def generate(self, args: Any, sample: Any, sampling_params: Mapping[str, Any]) -> Any:
+        """slime's ``--custom-generate-function-path``: runs or resumes one trajectory.
+
+        Raises:
+            TooManyFailures: the share of failed trajectories is over ``max_failure_share``.
+            ProtocolError: the engine's answers can't be trained on.
+        """
+
+    @abstractmethod
+    def _build(self, args: Any, config: SearchConfig) -> P: ...
+
+    async def reward_func(self, args: Any, sample: Any, **kwargs: Any) -> float | list[float]:
+        """slime's ``--custom-rm-path``: one reward, or a list of them for a list of samples.
+
+        Samples of one rollout share its reward. Leaves the parts of the score in the samples' records, for metrics.
+
+        Raises:
+            DataError: the label holds no gold answer, or another generate function wrote the sample.
+        """
+        if not isinstance(sample, list):
+            return self._reward(args, [sample])
+        rewards = {id(one): self._reward(args, rollout) for rollout in rollouts_of(sample) for one in rollout}
+        return [rewards[id(one)] for one in sample]
+
+    def _reward(self, args: Any, rollout: list[Any]) -> float:
+        trajectory = read_whole(rollout)
+        result = score(trajectory, gold_answers(rollout[0].label), self.format, self._parts(args).config)
+        for sample in rollout:
+            sample.metadata[RECORD_KEY]["score"] = asdict(result)
+        return result.reward
+
+    def _parts(self, args: Any) -> P:
+        overlay = getattr(args, "slime_search", None)
+        key = (self._configs, overlay, policy_url(args))
+        if self._built is None or self._built[0] != key:
+            self._built = (copy.deepcopy(key), self._build(args, load_config(self._configs, overlay)))
+        return self._built[1]
+
+
+def search_tool(config: SearchConfig) -> Tool:
+    """The search backend that the config names.
+
+    Raises:
+        ConfigError: Google is chosen without a key.
+    """
+    section = config.local if config.search_backend == "local" else config.google
+    sender = PooledSender(concurrency=config.search_concurrency, timeout_s=config.search_timeout_s, proxy=section.proxy)
+    if config.search_backend == "local":
+        client = ServiceClient("retriever", sender, attempts=config.search_attempts)
+        return Retriever(client, config.local.search_url, topk=config.topk)
+    key = config.google.api_key.get_secret_value() if config.google.api_key else os.environ.get("SERPER_API_KEY")
+    if not key:
+        raise ConfigError("google.api_key: search_backend is 'google', but no key is set; export SERPER_API_KEY")
+    client = ServiceClient("Google search (serper.dev)", sender, attempts=config.search_attempts)
+    return GoogleSearch(client, api_key=key, topk=config.topk, url=config.google.endpoint)
+
+
+def budget_of(args: Any, config: SearchConfig, sampling_params: Mapping[str, Any]) -> Budget:
+    context = config.max_context_tokens or getattr(args, "rollout_max_context_len", None)
+    return Budget(
+        tool_turns=config.max_turns,
+        corrections=config.max_corrections,
+        turn_tokens=sampling_params["max_new_tokens"],
+        observation_tokens=config.max_observation_tokens,
+        context_tokens=context,
+    )

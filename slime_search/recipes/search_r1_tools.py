@@ -1,0 +1,125 @@
+"""Search-R1 with OpenAI's tool calling: the policy calls a ``search`` function over ``/v1/chat/completions``."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from slime_search.agent import Agent
+from slime_search.config import SearchConfig
+from slime_search.dialects.chat_frame import ChatTemplate, Message
+from slime_search.dialects.tool_calls import MARKUP, SEARCH_TOOL, ToolCallDialect, ToolCallFormat
+from slime_search.errors import ConfigError, DataError
+from slime_search.hooks.runtime import policy_chat, runtime
+from slime_search.hooks.samples import open_trajectory, write_back, write_back_parts
+from slime_search.recipes.base import Parts, SearchRecipe, budget_of
+from slime_search.tokens import TokenCodec
+
+logger = logging.getLogger(__name__)
+
+TOOLS = (SEARCH_TOOL,)
+TOOL_SCHEMAS = [tool.schema for tool in TOOLS]
+"""What the model is told, and what a training file's tools column holds."""
+
+
+class SearchR1Tools(SearchRecipe["_ChatParts"]):
+    """The hooks of Search-R1 with tool calling.
+
+    A sample's prompt is a list of chat messages, or text that slime rendered from them with the tools in it
+    (``--apply-chat-template --tool-key tools``).
+    """
+
+    format = ToolCallFormat(TOOLS)
+
+    async def generate(self, args: Any, sample: Any, sampling_params: Mapping[str, Any]) -> Any:
+        """slime's ``--custom-generate-function-path``: runs or resumes one trajectory.
+
+        Returns ``sample`` where the server takes token ids. Where it renders messages itself, returns a list of the
+        samples that the rollout became, mostly one.
+
+        Raises:
+            TooManyFailures: the share of failed trajectories is over ``max_failure_share``.
+            ProtocolError: the engine's answers can't be trained on.
+            ConfigError: the server takes no token ids, and --partial-rollout asks to resume.
+            DataError: it needs messages, and the prompt is text.
+        """
+        here = runtime(args)
+        parts = self._parts(args).ready(args, here.tokenizer)
+        trajectory = open_trajectory(sample, parts.prompt_ids)
+        known_segments = len(trajectory.segments)
+
+        def messages() -> list[Message]:
+            return parts.dialect.messages(_messages(args, sample), trajectory.segments)
+
+        engine = parts.engine.conversation(messages)
+        await Agent(engine, parts.dialect, {SEARCH_TOOL.name: parts.search}, parts.codec).run(
+            trajectory,
+            sampling_params,
+            budget_of(args, parts.config, sampling_params),
+            session_id=sample.session_id,
+            cancelled=here.cancelled,
+        )
+        parts.failures.observe(trajectory)
+        with_log_probs = parts.config.return_logprob
+        if parts.engine.renders_messages:
+            return write_back_parts(args, sample, trajectory, with_log_probs=with_log_probs)
+        write_back(args, sample, trajectory, known_segments=known_segments, with_log_probs=with_log_probs)
+        return sample
+
+    def _build(self, args: Any, config: SearchConfig) -> "_ChatParts":
+        return _ChatParts(args, config)
+
+
+class _ChatParts(Parts):
+    """``ready`` adds what depends on the tokenizer, which slime loads after the recipe's module."""
+
+    codec: TokenCodec
+    dialect: ToolCallDialect
+
+    def __init__(self, args: Any, config: SearchConfig) -> None:
+        super().__init__(args, config)
+        self._tokenizer: Any = None
+
+    def ready(self, args: Any, tokenizer: Any) -> "_ChatParts":
+        if self._tokenizer is tokenizer:
+            return self
+        kwargs = self.config.chat.template_kwargs or getattr(args, "apply_chat_template_kwargs", None) or {}
+        # A server that renders must be told the same.
+        chat = self.config.chat.model_copy(update={"template_kwargs": kwargs})
+        config = self.config.model_copy(update={"chat": chat})
+        template = ChatTemplate(tokenizer, TOOL_SCHEMAS, kwargs)
+        if not template.frame.keeps_turns:
+            logger.info(
+                "the chat template leaves out earlier thoughts when it renders a conversation again; here turns are "
+                "appended and never rendered again, so the policy keeps its thoughts and is trained on them"
+            )
+        if not template.frame.readable_calls:
+            logger.warning(
+                "the chat template teaches the model a notation of calls that only the server can read; start it with "
+                "the --tool-call-parser of the model, else calls count as malformed or as answers"
+            )
+        self.codec = TokenCodec(tokenizer, MARKUP)
+        self.dialect = ToolCallDialect(TOOLS, template)
+        self.engine = policy_chat(args, config, self._decode, TOOL_SCHEMAS)
+        self._tokenizer = tokenizer
+        return self
+
+    def prompt_ids(self, prompt: str | Sequence[Message]) -> list[int]:
+        return self.codec.trusted(prompt if isinstance(prompt, str) else self.dialect.template.prompt(prompt))
+
+    def _decode(self, token_ids: Sequence[int]) -> str:
+        return self._tokenizer.decode(token_ids, skip_special_tokens=False)  # type: ignore[no-any-return]
+
+
+def _messages(args: Any, sample: Any) -> list[Message]:
+    """The sample's prompt for a server that renders it itself."""
+    if getattr(args, "partial_rollout", False):
+        raise ConfigError(
+            "--partial-rollout: the server renders messages itself, so it can't go on inside an interrupted turn. "
+            "Serve with SGLang of July 2026 or later, or leave the flag out."
+        )
+    if isinstance(sample.prompt, str):
+        raise DataError(
+            f"sample {sample.index}: the prompt is text, and this server renders messages itself. Leave out "
+            "--apply-chat-template, so that the sample keeps its messages."
+        )
+    return list(sample.prompt)

@@ -1,0 +1,58 @@
+"""Trajectories of the tool-calling recipe on a running server, and the forward pass that judges them."""
+
+from argparse import Namespace
+from collections.abc import Sequence
+
+from conformance_client import Reference, assert_close
+from engine_processes import Server
+from lessons import LESSONS
+from support.chat_rollouts import generate_all
+from support.rollouts import sampling_params
+
+from slime_search.local.sample import LocalSample
+from slime_search.recipes.search_r1_tools import SearchR1Tools
+
+TRAJECTORIES = 64
+TURN_TOKENS = 128
+WORDS = ("one", "two", "plain", "broken", "other", "open")
+assert set(WORDS) <= set(LESSONS)
+
+
+def arguments(server: Server) -> Namespace:
+    return Namespace(
+        hf_checkpoint=str(server.model_path),
+        sglang_router_ip="127.0.0.1",
+        sglang_router_port=int(server.url.rpartition(":")[2]),
+        sglang_server_concurrency=TRAJECTORIES,
+        rollout_num_engines=1,
+        rollout_max_context_len=1024,
+        reward_key=None,
+    )
+
+
+def asked(*, as_text: bool) -> list[LocalSample]:
+    """Questions that the model has learned when they come as text, and new ones when the template adds the tools."""
+    samples = []
+    for n in range(TRAJECTORIES):
+        word = WORDS[n % len(WORDS)]
+        text = f"<|im_start|>user\n{word}<|im_end|>\n<|im_start|>assistant\n"
+        prompt = text if as_text else [{"role": "user", "content": word}]
+        samples.append(LocalSample(index=n, prompt=prompt, label="x", session_id=f"session-{n}"))
+    return samples
+
+
+def played(
+    recipe: SearchR1Tools, server: Server, samples: Sequence[LocalSample], temperature: float = 1.0
+) -> list[list[LocalSample]]:
+    params = sampling_params(max_new_tokens=TURN_TOKENS, temperature=temperature)
+    results = generate_all(recipe, arguments(server), samples, params)
+    return [result if isinstance(result, list) else [result] for result in results]
+
+
+def assert_exact(samples: Sequence[LocalSample], reference: Reference) -> None:
+    for sample in samples:
+        assert sample.loss_mask is not None and sample.rollout_log_probs is not None
+        start = len(sample.tokens) - sample.response_length
+        expected = reference.log_probs(sample.tokens[:start], sample.tokens[start:])
+        own = [n for n, mask in enumerate(sample.loss_mask) if mask]
+        assert_close([sample.rollout_log_probs[n] for n in own], expected[own])

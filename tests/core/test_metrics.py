@@ -1,0 +1,84 @@
+"""What slime gets to log about a rollout."""
+
+import math
+from typing import Any
+
+import pytest
+
+from slime_search.hooks.metrics import PREFIX, log_eval, log_rollout, rollout_metrics
+from slime_search.hooks.samples import RECORD_KEY
+from slime_search.local.sample import LocalSample
+
+
+def sample(
+    ending: str = "answered",
+    *,
+    em: float = 1.0,
+    latencies_s: tuple[float, ...] = (0.1,),
+    corrections: int = 0,
+    drift: tuple[int, int, int] = (0, 0, 0),
+    rollout_id: int | None = None,
+) -> LocalSample:
+    turn = {"owner": "model", "length": 5, "is_correction": False}
+    tools = [turn, {"owner": "world", "length": 20, "is_correction": False}] * len(latencies_s)
+    wrong = [turn, {"owner": "world", "length": 4, "is_correction": True}] * corrections
+    names = ("f1", "cover_em", "well_formed", "retrieval_hit", "searched", "answered")
+    record: dict[str, Any] = {
+        "segments": [*tools, *wrong, turn],
+        "calls": [{"latency_s": latency_s} for latency_s in latencies_s],
+        "ending": ending,
+        "score": {"em": em, **dict.fromkeys(names, 0.5)},
+        "drift": dict(zip(("realigned", "forked", "lost_tokens"), drift, strict=True)),
+    }
+    return LocalSample(rollout_id=rollout_id, metadata={RECORD_KEY: record})
+
+
+def test_means_are_taken_over_rollouts() -> None:
+    metrics = rollout_metrics(
+        [
+            sample(em=1.0, latencies_s=(0.1, 0.3)),
+            sample(em=0.0, latencies_s=(), corrections=1),
+            sample("failed", em=0.0, latencies_s=(0.2,)),
+            sample("truncated", em=0.0, drift=(0, 1, 3)),
+        ]
+    )
+    expected = {
+        "em": 1 / 3,
+        "f1": 0.5,
+        "searches": 1.0,
+        "turns": (3 + 2 + 2 + 2) / 4,
+        "valid_actions": 1 - 1 / 9,
+        "observation_tokens": (40 + 4 + 20 + 20) / 4,
+        "truncated": 0.25,
+        "failed": 0.25,
+        "aborted": 0.0,
+        "drift": 0.25,
+        "lost_tokens": 0.75,
+        "latency_p50": 0.15,
+    }
+    assert {name: metrics[PREFIX + name] for name in expected} == pytest.approx(expected)
+    assert 0.2 < metrics[PREFIX + "latency_p95"] <= 0.3
+
+
+def test_a_forked_rollout_counts_once() -> None:
+    forked = [sample(rollout_id=7, drift=(0, 0, 0)), sample(rollout_id=7, drift=(0, 1, 0))]
+    metrics = rollout_metrics([*forked, sample(rollout_id=8)])
+    assert metrics[PREFIX + "drift"] == pytest.approx(1 / 2)
+    assert metrics[PREFIX + "searches"] == pytest.approx(3 / 2)
+
+
+def test_nothing_of_ours_gives_nothing_and_nothing_is_never_nan() -> None:
+    assert rollout_metrics([]) == {}
+    assert rollout_metrics([LocalSample()]) == {}
+    assert all(map(math.isfinite, rollout_metrics([sample("failed", latencies_s=())]).values()))
+
+
+def test_slime_logs_them_with_its_own(caplog: pytest.LogCaptureFixture) -> None:
+    extra: dict[str, Any] = {"rollout/dropped": 1}
+    assert log_rollout(3, None, [sample()], extra, 1.0) is False
+    assert extra["rollout/dropped"] == 1 and extra["search/em"] == 1.0
+    assert log_eval(3, None, {"nq": {"rewards": [1.0], "samples": [sample()]}, "bare": {"rewards": []}}, extra) is False
+    assert extra["eval/nq/search/em"] == 1.0
+    with caplog.at_level("INFO"):
+        assert log_rollout(3, None, [sample()], None, 1.0) is False
+    assert "search/em" in caplog.text

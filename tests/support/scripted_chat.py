@@ -1,0 +1,189 @@
+"""A server in the shape of ``/v1/chat/completions`` whose completions a Python function writes.
+
+It takes token ids, or renders messages with its tokenizer's own chat template, and says in one of several dialects
+which ids it sampled.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from aiohttp import web
+
+from support.scripted_engine import Emitter, Exchange, Policy, ScriptedEngine
+
+Style = Literal["sglang", "patched", "vllm", "text"]
+"""Where ids stand: SGLang's own fields, ``token_id`` beside each log-probability, vLLM's fields, nowhere."""
+
+Tokenise = Callable[[str], Iterable[int]]
+
+PROBE = [{"role": "user", "content": "Hi"}]
+
+
+@dataclass
+class ChatExchange(Exchange):
+    """``input_ids`` is what the completion was conditioned on, sent or rendered."""
+
+    prompt_ids: list[int] = field(default_factory=list)
+
+    @property
+    def input_ids(self) -> list[int]:
+        return self.prompt_ids
+
+    @property
+    def sampling_params(self) -> dict[str, Any]:
+        return {"max_new_tokens": self.body["max_tokens"], "stop": self.body.get("stop"), "skip_special_tokens": False}
+
+    @property
+    def is_probe(self) -> bool:
+        return bool(self.body["messages"] == PROBE)
+
+
+class ChatEmitter(Emitter):
+    """``tokenise`` in place of the random pieces, if there is one."""
+
+    def __init__(self, tokenizer: Any, policy: Policy, *, seed: int = 0, tokenise: Tokenise | None = None) -> None:
+        super().__init__(tokenizer, policy, seed=seed)
+        self._given = tokenise
+
+    def complete(self, exchange: Exchange, *args: Any) -> None:
+        assert isinstance(exchange, ChatExchange)
+        if exchange.is_probe:
+            exchange.output_ids, exchange.log_probs, exchange.text, exchange.finish = [5], [-1.0], "x", "length"
+        else:
+            super().complete(exchange, *args)
+
+    def _tokenise(self, text: str) -> Iterable[int]:
+        return super()._tokenise(text) if self._given is None else self._given(text)
+
+
+class ScriptedChat(ScriptedEngine):
+    """Args:
+    takes_ids: conditions on ``input_ids``; else it ignores them and renders ``messages``.
+    style: how it says which ids it sampled.
+    tokenise: how the policy's text becomes tokens; None for random pieces.
+    read_calls: its tool-call parser.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        policy: Policy,
+        *,
+        takes_ids: bool = True,
+        style: Style = "sglang",
+        seed: int = 0,
+        tokenise: Tokenise | None = None,
+        read_calls: Callable[[str], list[dict[str, Any]]] | None = None,
+    ) -> None:
+        super().__init__(tokenizer, policy, seed=seed)
+        self._read_calls = read_calls
+        self._emitter = ChatEmitter(tokenizer, policy, seed=seed, tokenise=tokenise)
+        self._tokenizer = tokenizer
+        self._takes_ids = takes_ids
+        self._style = style
+
+    @property
+    def probes(self) -> list[Exchange]:
+        return [e for e in self.exchanges if isinstance(e, ChatExchange) and e.is_probe]
+
+    @property
+    def turns(self) -> list[Exchange]:
+        """The delivered requests of trajectories."""
+        return [e for e in self.delivered if isinstance(e, ChatExchange) and not e.is_probe]
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        others = [route for route in super().routes() if route.path != "/generate"]
+        return [web.post("/v1/chat/completions", self._generate), *others]
+
+    def _open(self, body: dict[str, Any], headers: Mapping[str, str]) -> Exchange:
+        ids = body["input_ids"] if self._takes_ids and "input_ids" in body else self._render(body)
+        return ChatExchange(len(self.exchanges), body, headers, self._emitter.prompt(ids), prompt_ids=list(ids))
+
+    def _render(self, body: Mapping[str, Any]) -> list[int]:
+        text = self._tokenizer.apply_chat_template(
+            body["messages"],
+            tools=body.get("tools"),
+            add_generation_prompt=True,
+            tokenize=False,
+            **body.get("chat_template_kwargs", {}),
+        )
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        return ids
+
+    def _answer(self, exchange: Exchange) -> Any:
+        assert isinstance(exchange, ChatExchange)
+        answer = _ANSWERS[self._style](exchange, self._tokenizer)
+        if self._read_calls is not None and (calls := self._read_calls(exchange.text)):
+            answer["choices"][0]["message"] = {"role": "assistant", "content": None, "tool_calls": calls}
+        return answer
+
+
+def plain_answer(exchange: ChatExchange, tokenizer: Any) -> dict[str, Any]:
+    """What OpenAI's API says, without any ids."""
+    calls = exchange.finish == "stop" and "<tool_call>" in exchange.text
+    tokens = [tokenizer.decode([i]) for i in exchange.output_ids]
+    content = [{"token": t, "logprob": p} for t, p in zip(tokens, exchange.log_probs, strict=True)]
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": exchange.text},
+        "logprobs": {"content": content} if exchange.body.get("logprobs") else None,
+        "finish_reason": "tool_calls" if calls else exchange.finish,
+    }
+    counts = {"prompt_tokens": len(exchange.prompt_ids), "completion_tokens": len(exchange.output_ids)}
+    return {"id": f"chat-{exchange.number}", "object": "chat.completion", "choices": [choice], "usage": counts}
+
+
+def sglang_chat_answer(exchange: ChatExchange, tokenizer: Any) -> dict[str, Any]:
+    answer = plain_answer(exchange, tokenizer)
+    rows = [[p, i, None] for p, i in zip(exchange.log_probs, exchange.output_ids, strict=True)]
+    meta = {"finish_reason": {"type": exchange.finish}, "weight_version": "default", **answer["usage"]}
+    if exchange.body.get("logprobs"):
+        meta["output_token_logprobs"] = rows
+    ids = {"prompt_token_ids": exchange.prompt_ids, "response_token_ids": exchange.output_ids}
+    answer["choices"][0] |= {**ids, "meta_info": meta}
+    return answer
+
+
+def patched_answer(exchange: ChatExchange, tokenizer: Any) -> dict[str, Any]:
+    answer = plain_answer(exchange, tokenizer)
+    for entry, token in zip(answer["choices"][0]["logprobs"]["content"], exchange.output_ids, strict=True):
+        entry["token_id"] = token
+    return answer
+
+
+def vllm_answer(exchange: ChatExchange, tokenizer: Any) -> dict[str, Any]:
+    answer = plain_answer(exchange, tokenizer)
+    choice = answer["choices"][0]
+    for entry, token in zip((choice["logprobs"] or {}).get("content", ()), exchange.output_ids, strict=False):
+        entry["token"] = f"token_id:{token}"
+    choice["token_ids"] = exchange.output_ids
+    answer["prompt_token_ids"] = exchange.prompt_ids
+    return answer
+
+
+_ANSWERS: Mapping[Style, Callable[[ChatExchange, Any], dict[str, Any]]] = {
+    "sglang": sglang_chat_answer,
+    "patched": patched_answer,
+    "vllm": vllm_answer,
+    "text": plain_answer,
+}
+
+
+def spelled_out(tokenizer: Any, position: int, count: int = 1) -> Tokenise:
+    """As the tokenizer has it, but for ``count`` tokens of several characters, the last of them at least ``position``
+    tokens before the end: those are sampled one character at a time."""
+
+    def tokenise(text: str) -> Sequence[int]:
+        ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
+        special = set(tokenizer.get_added_vocab().values())
+        left = count
+        for at in range(len(ids) - position - 1, -1, -1):
+            piece = tokenizer.decode([ids[at]])
+            if left and ids[at] not in special and len(piece) > 1:
+                ids[at : at + 1] = [i for c in piece for i in tokenizer.encode(c, add_special_tokens=False)]
+                left -= 1
+        assert not left, f"no token to spell out in {text!r}"
+        return ids
+
+    return tokenise
