@@ -111,7 +111,7 @@ class SearchConfig(BaseSettings, _KnownKeys):
     )
 
     max_turns: int = Field(2, ge=0)
-    """Searches a trajectory; a turn to answer always follows the last one."""
+    """Turns that call a tool; a turn to answer always follows the last one. With tags, each holds one search."""
     max_corrections: int = Field(2, ge=0)
     """Turns without a valid action that are answered with the corrective sentence; one more ends the trajectory."""
     topk: int = Field(3, ge=1)

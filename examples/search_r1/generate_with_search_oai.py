@@ -47,8 +47,8 @@ SEARCH_R1_OAI_CONFIGS: dict[str, Any] = {
 _recipe = SearchR1Tools(SEARCH_R1_OAI_CONFIGS)
 
 
-async def generate(args: Any, sample: Any, sampling_params: dict[str, Any]) -> Any:
-    return await _recipe.generate(args, sample, sampling_params)
+async def generate(args: Any, sample: Any, sampling_params: dict[str, Any], evaluation: bool = False) -> Any:
+    return await _recipe.generate(args, sample, sampling_params, evaluation)
 
 
 async def reward_func(args: Any, sample: Any, **kwargs: Any) -> float | list[float]:

@@ -28,7 +28,8 @@ class ChatFrame:
     ``turn_end`` closes the model's turn; ``opening`` leads from there to the first result, ``between`` to the next one,
     ``closing`` from the last one to where the model speaks again. ``as_json`` says that the template writes results as
     JSON strings (Llama 3), whose quotes are part of this frame; ``tool_role`` that it knows tool messages at all (Gemma
-    does not: results come from the user), ``renders_tools`` that it describes the tools to the model by itself.
+    does not: results come from the user), ``system_role`` that it knows system messages (nor does Gemma),
+    ``renders_tools`` that it describes the tools to the model by itself.
     ``keeps_turns`` is whether rendering a longer conversation leaves earlier turns as they were, ``readable_calls``
     whether calls as this template teaches them are read here without a server's parser.
     """
@@ -39,6 +40,7 @@ class ChatFrame:
     closing: str
     as_json: bool
     tool_role: bool
+    system_role: bool
     renders_tools: bool
     keeps_turns: bool
     readable_calls: bool
@@ -66,33 +68,35 @@ class ChatTemplate:
         return self._render(self.complete(messages), generate=True)
 
     def complete(self, messages: Sequence[Message]) -> list[Message]:
-        """The messages, with a description of the tools where the template writes none."""
+        """The messages, with a description of the tools where the template writes none.
+
+        A system message that the template refuses is put before the first user message.
+        """
+        if messages and messages[0]["role"] == "system" and not self.frame.system_role:
+            messages = _before_first(messages[1:], str(messages[0]["content"]))
         if self.frame.renders_tools or not self._tools:
             return list(messages)
         lines = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in self._tools)
         return _before_first(messages, INSTRUCTIONS.format(tools=lines))
 
     def _render(self, messages: Sequence[Message], *, generate: bool = False, with_tools: bool = True) -> str:
+        return str(
+            self._tokenizer.apply_chat_template(
+                list(messages),
+                tools=(self._tools or None) if with_tools else None,
+                add_generation_prompt=generate,
+                tokenize=False,
+                **self._kwargs,
+            )
+        )
+
+    def _knows_system(self) -> bool:
         from jinja2 import TemplateError
 
-        def render(given: Sequence[Message]) -> str:
-            return str(
-                self._tokenizer.apply_chat_template(
-                    list(given),
-                    tools=(self._tools or None) if with_tools else None,
-                    add_generation_prompt=generate,
-                    tokenize=False,
-                    **self._kwargs,
-                )
-            )
-
         try:
-            return render(messages)
+            return _SAID in self._render([{"role": "system", "content": _SAID}, {"role": "user", "content": _ASKED}])
         except TemplateError:
-            if not messages or messages[0]["role"] != "system":
-                raise
-            # Gemma has no system role either.
-            return render(_before_first(messages[1:], str(messages[0]["content"])))
+            return False
 
     def _frame_or_refusal(self) -> ChatFrame:
         from jinja2 import TemplateError
@@ -139,6 +143,7 @@ class ChatTemplate:
             closing=closing,
             as_json=json.dumps(_QUOTED) in quoted,
             tool_role=tool_role,
+            system_role=self._knows_system(),
             renders_tools=renders_tools,
             keeps_turns=_FIRST in self._render([*plain, asked]),
             # A template that teaches calls and has no tool messages has them in another form than was asked of it.

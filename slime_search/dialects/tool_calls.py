@@ -47,6 +47,10 @@ class FunctionTool:
 SEARCH_TOOL = FunctionTool("search", "Searches an encyclopedia and returns the passages that match best.")
 
 
+CALLS_A_TURN = 8
+"""Calls of one turn that are carried out; a policy that learned to call hundreds would pay for none of them."""
+
+
 class ToolCallFormat:
     """The meaning of a turn: calls, or an answer. Needs no tokenizer, so rewards can have it."""
 
@@ -67,7 +71,7 @@ class ToolCallFormat:
             return Invalid(f"the turn writes {fabricated.group()}, which only a tool may")
         before, written, _ = split_calls(spoken)
         if written:
-            calls = tuple(map(self._checked, written))
+            calls = tuple(self._checked(n, call) for n, call in enumerate(written, start=1))
             errors = [call.error for call in calls if call.error]
             return Invalid("; ".join(dict.fromkeys(errors))) if len(errors) == len(calls) else CallTools(calls)
         marks = len(_ANSWER_MARK.findall(before))
@@ -89,8 +93,10 @@ class ToolCallFormat:
                 return True
         return False
 
-    def _checked(self, call: WrittenCall) -> ToolCall:
+    def _checked(self, number: int, call: WrittenCall) -> ToolCall:
         error = call.error or self._mistake(call)
+        if number > CALLS_A_TURN:
+            error = f"a turn may hold {CALLS_A_TURN} calls at most"
         tool = self._tools.get(call.name)
         return ToolCall(call.name, "" if error or tool is None else call.arguments[tool.argument].strip(), error)
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
+import aiohttp
+
 from slime_search.engines.base import Completion, Finish
 from slime_search.engines.chat_answer import ChatAnswer, NoTokenIds, read_chat_answer
 from slime_search.errors import ProtocolError, TransientFault
@@ -17,6 +19,7 @@ logger = logging.getLogger(__name__)
 Message = Mapping[str, Any]
 
 _PROBE_IDS = [0] * 23
+_VERSION_TIMEOUT_S = 5.0
 _RENAMED = {"max_new_tokens": "max_tokens", "sampling_seed": "seed"}
 
 
@@ -43,6 +46,7 @@ class ChatEngine:
         token_in: what to send; None finds out.
         return_logprob: ask for the log-probability of each sampled token.
         sticky: send the session id as ``X-SMG-Routing-Key``, for a router that hashes consistently.
+        extra: further fields of each request body, such as ``return_routed_experts``.
     """
 
     def __init__(
@@ -57,6 +61,7 @@ class ChatEngine:
         token_in: TokenIn | None = None,
         return_logprob: bool = True,
         sticky: bool = False,
+        extra: Mapping[str, Any] | None = None,
     ) -> None:
         self._client = client
         self._base_url = url.rstrip("/")
@@ -68,6 +73,7 @@ class ChatEngine:
         self._token_in = token_in
         self._return_logprob = return_logprob
         self._sticky = sticky
+        self._extra = dict(extra or {})
         self._probes: dict[asyncio.AbstractEventLoop, asyncio.Task[TokenIn]] = {}
 
     async def token_in(self) -> TokenIn:
@@ -107,7 +113,7 @@ class ChatEngine:
         logger.info("%s: sends %s, reads ids from %s", self._url, chosen, answer.source)
         if chosen is TokenIn.MESSAGES:
             if answer.prompt_ids is None:
-                raise self._no_ids("neither takes input_ids nor tells which prompt it rendered (prompt_token_ids)")
+                raise await self._no_ids("neither takes input_ids nor returns the prompt_token_ids that it rendered")
             logger.warning(
                 "%s ignores input_ids, so it renders each turn anew; where it does not render the sampled tokens, the "
                 "trajectory is realigned or forked. SGLang from July 2026 on takes input_ids.",
@@ -134,7 +140,7 @@ class ChatEngine:
             answer = await self._request(messages(), None, fields, session_id)
             prompt_ids = answer.prompt_ids
             if prompt_ids is None and answer.token_ids:
-                raise self._no_ids("does not tell which prompt it rendered (prompt_token_ids)")
+                raise await self._no_ids("does not tell which prompt it rendered (prompt_token_ids)")
         return Completion(
             answer.token_ids, answer.log_probs, self._text(answer), answer.finish, answer.meta_info, prompt_ids
         )
@@ -160,6 +166,7 @@ class ChatEngine:
             "logprobs": self._return_logprob,
             "return_token_ids": True,
             "return_meta_info": True,
+            **self._extra,
             **fields,
         }
         if self._tools:
@@ -172,7 +179,7 @@ class ChatEngine:
         try:
             return await self._client.post(self._url, payload, parse or self._parse, headers)
         except NoTokenIds:
-            raise self._no_ids("returns text without token ids") from None
+            raise await self._no_ids("returns text without token ids") from None
         except ProtocolError as error:
             raise ProtocolError(f"{self._url}: {error}") from error
 
@@ -185,12 +192,26 @@ class ChatEngine:
             raise TransientFault("the engine aborted the request that asks what it takes")
         return answer
 
-    def _no_ids(self, what: str) -> ProtocolError:
+    async def _no_ids(self, what: str) -> ProtocolError:
         return ProtocolError(
-            f"{self._base_url} {what}. Training needs the ids: serve with SGLang of July 2026 or later (it has "
-            "return_token_ids), with vLLM --return-tokens-as-token-ids, or use the tag recipe, whose /generate every "
-            "SGLang has."
+            f"{self._base_url}{await _version(self._base_url)} {what}. Training needs the ids: serve with SGLang of "
+            "July 2026 or later (it has return_token_ids), with vLLM --return-tokens-as-token-ids, or use the tag "
+            "recipe, whose /generate every SGLang has."
         )
+
+
+async def _version(base_url: str) -> str:
+    """The server's version in brackets, if it tells: vLLM under ``/version``, SGLang under ``/server_info``."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_VERSION_TIMEOUT_S)) as session:
+        for path in ("/version", "/server_info"):
+            try:
+                async with session.get(base_url + path) as response:
+                    body = await response.json(content_type=None)
+            except (aiohttp.ClientError, TimeoutError, ValueError):
+                continue
+            if isinstance(body, dict) and isinstance(body.get("version"), str):
+                return f" (version {body['version']})"
+    return ""
 
 
 def _was_given(answer: ChatAnswer, input_ids: list[int]) -> bool:

@@ -51,8 +51,8 @@ def policy_engine(args: Any, config: SearchConfig) -> SGLangEngine:
         ServiceClient("engine", _engine_sender(args, config), attempts=config.engine_attempts),
         policy_url(args),
         return_logprob=config.return_logprob,
-        sticky=getattr(args, "router_policy", None) == "consistent_hashing",
-        extra={"return_routed_experts": True} if getattr(args, "use_rollout_routing_replay", False) else None,
+        sticky=_is_sticky(args),
+        extra=_extra_fields(args),
     )
 
 
@@ -69,8 +69,18 @@ def policy_chat(
         template_kwargs=config.chat.template_kwargs,
         token_in=None if config.chat.token_in == "auto" else TokenIn(config.chat.token_in),
         return_logprob=config.return_logprob,
-        sticky=getattr(args, "router_policy", None) == "consistent_hashing",
+        sticky=_is_sticky(args),
+        extra=_extra_fields(args),
     )
+
+
+def _is_sticky(args: Any) -> bool:
+    return getattr(args, "router_policy", None) == "consistent_hashing"
+
+
+def _extra_fields(args: Any) -> dict[str, Any]:
+    """What slime's arguments ask of every engine request."""
+    return {"return_routed_experts": True} if getattr(args, "use_rollout_routing_replay", False) else {}
 
 
 def _engine_sender(args: Any, config: SearchConfig) -> Send:

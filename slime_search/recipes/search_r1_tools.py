@@ -30,11 +30,13 @@ class SearchR1Tools(SearchRecipe["_ChatParts"]):
 
     format = ToolCallFormat(TOOLS)
 
-    async def generate(self, args: Any, sample: Any, sampling_params: Mapping[str, Any]) -> Any:
+    async def generate(
+        self, args: Any, sample: Any, sampling_params: Mapping[str, Any], evaluation: bool = False
+    ) -> Any:
         """slime's ``--custom-generate-function-path``: runs or resumes one trajectory.
 
         Returns ``sample`` where the server takes token ids. Where it renders messages itself, returns a list of the
-        samples that the rollout became, mostly one.
+        samples that the rollout became, mostly one; in an evaluation, which counts samples, the last of them, scored.
 
         Raises:
             TooManyFailures: the share of failed trajectories is over ``max_failure_share``.
@@ -61,7 +63,12 @@ class SearchR1Tools(SearchRecipe["_ChatParts"]):
         parts.failures.observe(trajectory)
         with_log_probs = parts.config.return_logprob
         if parts.engine.renders_messages:
-            return write_back_parts(args, sample, trajectory, with_log_probs=with_log_probs)
+            siblings = write_back_parts(args, sample, trajectory, with_log_probs=with_log_probs)
+            if not evaluation:
+                return siblings
+            if siblings[-1].reward is None:
+                siblings[-1].reward = self._reward(args, siblings)
+            return siblings[-1]
         write_back(args, sample, trajectory, known_segments=known_segments, with_log_probs=with_log_probs)
         return sample
 

@@ -20,6 +20,7 @@ QWEN = {
     "closing": "\n</tool_response><|im_end|>\n<|im_start|>assistant\n",
     "as_json": False,
     "tool_role": True,
+    "system_role": True,
     "renders_tools": True,
     "readable_calls": True,
 }
@@ -35,6 +36,7 @@ FRAMES = {
         closing='"<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n',
         as_json=True,
         tool_role=True,
+        system_role=True,
         renders_tools=True,
         keeps_turns=True,
         readable_calls=True,
@@ -46,6 +48,7 @@ FRAMES = {
         closing="\n</tool_response><end_of_turn>\n<start_of_turn>model\n",
         as_json=False,
         tool_role=False,
+        system_role=False,
         renders_tools=False,
         keeps_turns=True,
         readable_calls=True,
@@ -67,6 +70,7 @@ def test_a_plain_template_writes_tool_messages_and_no_tools(qwen: Any) -> None:
         closing="<|im_end|>\n<|im_start|>assistant\n",
         as_json=False,
         tool_role=True,
+        system_role=True,
         renders_tools=False,
         keeps_turns=True,
         readable_calls=True,
@@ -114,6 +118,13 @@ def test_the_prompt_describes_the_tools_once(name: str, families: dict[str, Any]
 def test_without_tools_nothing_is_described(families: dict[str, Any]) -> None:
     messages = [{"role": "user", "content": "Who?"}]
     assert ChatTemplate(families["gemma"], []).complete(messages) == messages
+
+
+def test_a_system_message_that_is_refused_goes_before_the_question(families: dict[str, Any]) -> None:
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Who?"}]
+    (merged,) = ChatTemplate(families["gemma"], []).complete(messages)
+    assert merged == {"role": "user", "content": "Be brief.\n\nWho?"}
+    assert ChatTemplate(families["qwen2.5"], []).complete(messages) == messages
 
 
 def test_a_family_that_describes_tools_is_left_to_it(families: dict[str, Any]) -> None:

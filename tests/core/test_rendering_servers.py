@@ -1,5 +1,6 @@
 """The tool-calling recipe against servers that render the conversation themselves, and not as it was sampled."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from support.chat_rollouts import (
 from support.chat_templates import FAMILIES
 from support.loopback import status
 from support.policies import question_number
-from support.rollouts import arguments, passage
+from support.rollouts import arguments, passage, sampling_params
 from support.scripted_chat import ScriptedChat, Tokenise, spelled_out
 from support.scripted_engine import Abort
 from support.scripted_retriever import ScriptedRetriever
@@ -26,6 +27,7 @@ from support.training_view import training_view
 from slime_search.errors import ConfigError, DataError, ProtocolError
 from slime_search.hooks.samples import PART_KEY, RECORD_KEY
 from slime_search.local.sample import LocalSample
+from slime_search.service import close_sessions
 
 Status = LocalSample.Status
 STICKY = {"router_policy": "consistent_hashing"}
@@ -135,6 +137,23 @@ def test_a_difference_further_back_is_forked(tokenizer: Any, checkpoint: Path, r
         thing = parts[0].index
         assert queries == [[f"thing-{thing}, part 0"], [f"thing-{thing}, part 1"], []]
         assert [p.metadata[RECORD_KEY]["answer"] for p in parts] == [None, None, f"name-{thing}"]
+
+
+def test_an_evaluation_counts_a_forked_rollout_once(
+    tokenizer: Any, checkpoint: Path, retriever: ScriptedRetriever
+) -> None:
+    async def evaluated(args: Any) -> Any:
+        try:
+            return await tools_recipe(retriever).generate(args, asking(), sampling_params(), evaluation=True)
+        finally:
+            await close_sessions()
+
+    with ScriptedChat(tokenizer, by_chat_turn(two_searches), takes_ids=False, style="vllm") as engine:
+        sample = asyncio.run(evaluated(arguments(engine, checkpoint)))
+    assert isinstance(sample, LocalSample)
+    assert (sample.reward, sample.status) == (1.0, Status.COMPLETED)
+    assert sample.metadata[RECORD_KEY]["score"]["retrieval_hit"] == 1.0  # found in the first part
+    assert sample.metadata[RECORD_KEY]["drift"]["forked"] == 2
 
 
 def test_a_template_that_drops_thoughts_forks(

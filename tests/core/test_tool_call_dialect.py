@@ -12,7 +12,7 @@ from support.chat_templates import FAMILIES
 
 from slime_search.dialects.base import Action, Answer, CallTools, Invalid, Observation, ToolCall
 from slime_search.dialects.chat_frame import ChatTemplate
-from slime_search.dialects.tool_calls import MARKUP, SEARCH_TOOL, ToolCallDialect, ToolCallFormat
+from slime_search.dialects.tool_calls import CALLS_A_TURN, MARKUP, SEARCH_TOOL, ToolCallDialect, ToolCallFormat
 from slime_search.engines.base import Completion, Finish
 from slime_search.tokens import TokenCodec, well_formed
 from slime_search.tools.base import ToolResult
@@ -103,6 +103,14 @@ def test_calls_that_fail_among_others_are_answered_and_not_run() -> None:
     assert [one.error is None for one in action.calls] == [True, False, False, True]
     assert all(len(one.error or "") < 200 for one in action.calls)
     assert not FORMAT.is_well_formed(turn)
+
+
+def test_a_turn_of_many_calls_is_answered_for_the_first_ones_only() -> None:
+    action = FORMAT.parse("".join(call(str(n)) for n in range(CALLS_A_TURN + 2)))
+    assert isinstance(action, CallTools)
+    refused = [one for one in action.calls if one.error]
+    assert action.calls[:CALLS_A_TURN] == calls(*map(str, range(CALLS_A_TURN))).calls
+    assert len(refused) == 2 and str(CALLS_A_TURN) in str(refused[0].error)
 
 
 def test_the_same_mistake_is_explained_once() -> None:

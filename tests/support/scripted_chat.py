@@ -94,7 +94,10 @@ class ScriptedChat(ScriptedEngine):
 
     def routes(self) -> Iterable[web.RouteDef]:
         others = [route for route in super().routes() if route.path != "/generate"]
-        return [web.post("/v1/chat/completions", self._generate), *others]
+        return [web.post("/v1/chat/completions", self._generate), web.get("/version", self._version), *others]
+
+    async def _version(self, _request: web.Request) -> web.Response:
+        return web.json_response({"version": "0.4.2"})
 
     def _open(self, body: dict[str, Any], headers: Mapping[str, str]) -> Exchange:
         ids = body["input_ids"] if self._takes_ids and "input_ids" in body else self._render(body)
