@@ -38,14 +38,14 @@ def _complete(args: Any) -> Any:
 
 
 @functools.wraps(example.generate)
-async def generate(args: Any, sample: Any, sampling_params: dict[str, Any]) -> Any:
+async def generate(args: Any, sample: Any, sampling_params: dict[str, Any], **more: Any) -> Any:
     from slime.rollout import sglang_rollout
     from transformers import AutoTokenizer
 
     # The contract's own stand-in for GenerateState has no tokenizer.
     sglang_rollout.GenerateState.tokenizer = AutoTokenizer.from_pretrained(CHECKPOINT)
     sample.label = sample.label or "name-7"
-    return await example.generate(_complete(args), sample, {"max_new_tokens": 200, **sampling_params})
+    return await example.generate(_complete(args), sample, {"max_new_tokens": 200, **sampling_params}, **more)
 
 
 @functools.wraps(example.reward_func)

@@ -112,3 +112,14 @@ def test_a_dumped_sample_still_tells_its_trajectory(world: World, ray: Any) -> N
         assert [call.query for call in trajectory.calls] == [
             f"thing-{question_number(sample.prompt)} maker, part {n}" for n in range(len(trajectory.calls))
         ]
+
+
+def test_slime_logs_what_the_agent_did(world: World, ray: Any, caplog: pytest.LogCaptureFixture) -> None:
+    ours = "--custom-rollout-log-function-path slime_search.hooks.metrics.log_rollout"
+    args = world.args(f"{FLAGS} --prompt-data {world.data_set(QUESTIONS)} {ours}")
+    world.start(args)
+    with caplog.at_level("INFO"):
+        manager(args).generate(0)
+    (logged,) = (record.getMessage() for record in caplog.records if record.getMessage().startswith("perf 0:"))
+    for name in ("search/em", "search/searches", "search/latency_p95", "search/drift", "rollout/response_len/mean"):
+        assert f"'{name}'" in logged
