@@ -104,7 +104,7 @@ class Teacher:
                 break
             query = self._query(subject, fact.relation)
             thought = learned + (FOLLOWING_UP if hop else SEARCHING).format(subject=subject)
-            segments.append(Turn(Owner.MODEL, self._style.search_turn.format(thought=thought, content=query)))
+            segments.append(Turn(Owner.MODEL, self._style.search_turn(thought, query)))
             passages = self._search(query)
             segments.append(Turn(Owner.WORLD, self._observation(query, passages)))
             value = self._read(passages, subject, fact.relation)
@@ -144,7 +144,7 @@ class Teacher:
         return observation.text
 
     def _answers(self, thought: str, answer: str) -> Turn:
-        return Turn(Owner.MODEL, self._style.answer_turn.format(thought=thought, content=answer))
+        return Turn(Owner.MODEL, self._style.answer_turn(thought, answer))
 
     def _happens(self, probability: float) -> bool:
         return self._rng.random() < probability

@@ -25,8 +25,8 @@ class Style:
     """One recipe, and what a tokenizer and a teacher need to know of its dialect.
 
     ``markup`` are added tokens; ``phrases`` is text that a tokenizer should know. ``search_turn`` and ``answer_turn``
-    are a whole turn of the model, to be formatted with ``thought`` and ``content``; a blank before the content keeps
-    its first word the token that it is everywhere else.
+    write a whole turn of the model from a thought and a query or answer; a blank before that keeps its first word the
+    token that it is everywhere else.
     """
 
     recipe: Callable[[Mapping[str, Any]], Recipe]
@@ -35,8 +35,8 @@ class Style:
     markup: tuple[str, ...]
     chat_template: str
     phrases: tuple[str, ...]
-    search_turn: str
-    answer_turn: str
+    search_turn: Callable[[str, str], str]
+    answer_turn: Callable[[str, str], str]
 
 
 _QUESTION = (
@@ -56,7 +56,16 @@ _CHAT = (
     f"{EOS}{{% endif %}}"
     "{% endfor %}"
 )
-_CALL = f'{CALL_OPEN}\n{{{{"name": "search", "arguments": {{{{"query": " {{content}}"}}}}}}}}\n{CALL_CLOSE}'
+_CALL_HEAD = '{"name": "search", "arguments": {"query": "'
+"""One token of the tiny vocabulary, as a tag is; spelled out, it would be a third of what the policy writes."""
+
+
+def _by_tag(name: str) -> Callable[[str, str], str]:
+    return lambda thought, content: f"<think> {thought} </think>\n<{name}> {content} </{name}>"
+
+
+def _by_call(thought: str, query: str) -> str:
+    return f'<think> {thought} </think>\n{CALL_OPEN}\n{_CALL_HEAD} {query}"}}}}\n{CALL_CLOSE}{EOS}'
 
 
 def _question_only(tokenizer: PreTrainedTokenizerBase) -> Render:
@@ -73,18 +82,18 @@ STYLES: Mapping[str, Style] = {
         markup=SEARCH_R1_TAGS.tags,
         chat_template=_QUESTION,
         phrases=(CORRECTION,),
-        search_turn="<think> {thought} </think>\n<search> {content} </search>",
-        answer_turn="<think> {thought} </think>\n<answer> {content} </answer>",
+        search_turn=_by_tag("search"),
+        answer_turn=_by_tag("answer"),
     ),
     "tools": Style(
         recipe=SearchR1Tools,
         dialect=lambda tokenizer: ToolCallDialect(TOOLS, ChatTemplate(tokenizer, TOOL_SCHEMAS)),
         renderer=lambda tokenizer: ChatTemplate(tokenizer, TOOL_SCHEMAS).prompt,
-        markup=MARKUP,
+        markup=(*MARKUP, _CALL_HEAD),
         chat_template=_CHAT,
-        phrases=(_CALL.format(content=""), f"{SEARCH_TOOL.name}: ", "Error: Try again."),
-        search_turn=f"<think> {{thought}} </think>\n{_CALL}{EOS}",
-        answer_turn=f"<think> {{thought}} </think>\n<answer> {{content}} </answer>{EOS}",
+        phrases=(_by_call("", ""), f"{SEARCH_TOOL.name}: ", "Error: Try again."),
+        search_turn=_by_call,
+        answer_turn=lambda thought, answer: _by_tag("answer")(thought, answer) + EOS,
     ),
 }
 """By the names that ``quickstart --dialect`` takes."""

@@ -18,7 +18,7 @@ from support.chat_rollouts import (
 from support.chat_templates import FAMILIES
 from support.loopback import status
 from support.policies import question_number
-from support.rollouts import arguments, passage, sampling_params
+from support.rollouts import arguments, sampling_params
 from support.scripted_chat import ScriptedChat, Tokenise, spelled_out
 from support.scripted_engine import Abort
 from support.scripted_retriever import ScriptedRetriever
@@ -40,12 +40,6 @@ def two_searches(number: int, context: str) -> str:
             f"I look up part {number} of it, since I do not know it.\n{call(f'thing-{thing}, part {number}')}<|im_end|>"
         )
     return f"The passages say it: <answer> name-{thing} </answer><|im_end|>"
-
-
-@pytest.fixture
-def retriever() -> Any:
-    with ScriptedRetriever(passage) as running:
-        yield running
 
 
 @pytest.fixture

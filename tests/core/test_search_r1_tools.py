@@ -32,28 +32,6 @@ Status = LocalSample.Status
 STICKY = {"router_policy": "consistent_hashing"}
 
 
-@pytest.fixture
-def retriever() -> Any:
-    with ScriptedRetriever(passage) as running:
-        yield running
-
-
-@pytest.fixture
-def checkpoint(family_folders: dict[str, Path]) -> Path:
-    return family_folders["qwen3"]
-
-
-@pytest.fixture
-def tokenizer(families: dict[str, Any]) -> Any:
-    return families["qwen3"]
-
-
-@pytest.fixture
-def engine(tokenizer: Any) -> Any:
-    with ScriptedChat(tokenizer, by_chat_turn(diligent)) as running:
-        yield running
-
-
 def test_many_trajectories_at_once_each_exact_after_one_probe(
     engine: ScriptedChat, retriever: ScriptedRetriever, checkpoint: Path, tokenizer: Any
 ) -> None:

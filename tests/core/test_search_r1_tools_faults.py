@@ -17,7 +17,7 @@ from support.chat_rollouts import (
     tools_recipe,
 )
 from support.loopback import cut, edited, in_order, raw, status, truncated
-from support.rollouts import arguments, passage, sampling_params
+from support.rollouts import arguments, sampling_params
 from support.scripted_chat import ScriptedChat
 from support.scripted_engine import Abort
 from support.scripted_retriever import ScriptedRetriever
@@ -29,28 +29,6 @@ from slime_search.local.sample import LocalSample
 
 Status = LocalSample.Status
 STICKY = {"router_policy": "consistent_hashing"}
-
-
-@pytest.fixture
-def retriever() -> Any:
-    with ScriptedRetriever(passage) as running:
-        yield running
-
-
-@pytest.fixture
-def checkpoint(family_folders: dict[str, Path]) -> Path:
-    return family_folders["qwen3"]
-
-
-@pytest.fixture
-def tokenizer(families: dict[str, Any]) -> Any:
-    return families["qwen3"]
-
-
-@pytest.fixture
-def engine(tokenizer: Any) -> Any:
-    with ScriptedChat(tokenizer, by_chat_turn(diligent)) as running:
-        yield running
 
 
 @pytest.mark.parametrize("at", [0, 1])
