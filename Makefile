@@ -8,6 +8,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUTPUT ?= runs/quickstart
 SEED ?= 0
+DIALECT ?= tags
 
 .PHONY: quickstart test test-sglang test-vllm needs-sglang needs-vllm lint benchmark clean help
 
@@ -15,7 +16,7 @@ help:
 	@sed -n 's/^# //p' Makefile
 
 quickstart: $(VENV)/.local
-	$(BIN)/slime-search quickstart --output $(OUTPUT) --seed $(SEED)
+	$(BIN)/slime-search quickstart --output $(OUTPUT) --seed $(SEED) --dialect $(DIALECT)
 
 test: lint
 	$(BIN)/python -m pytest

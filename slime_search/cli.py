@@ -52,7 +52,10 @@ def quickstart(
     ),
     seed: Annotated[int, typer.Option(help="Seeds the encyclopedia, the start and the sampling.")] = 0,
     steps: Annotated[int, typer.Option(min=1, help="GRPO steps of 128 rollouts each.")] = 50,
-    cold_start_steps: Annotated[int, typer.Option(min=1, help="Supervised steps before that.")] = 600,
+    cold_start_steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Supervised steps before that; 600 with tags, 750 with tools."),
+    ] = None,
     dialect: Annotated[Speech, typer.Option(help="Search-R1's tags, or OpenAI tool calls over the chat API.")] = (
         Speech.TAGS
     ),

@@ -33,12 +33,15 @@ TITLE = "A search agent learns"
 
 @dataclass(frozen=True, slots=True)
 class QuickstartConfig:
-    """What a run does. ``steps`` are GRPO steps of ``prompts`` questions with ``samples_per_prompt`` rollouts each."""
+    """What a run does. ``steps`` are GRPO steps of ``prompts`` questions with ``samples_per_prompt`` rollouts each.
+
+    ``cold_start_steps`` None takes the style's.
+    """
 
     output: Path
     seed: int = 0
     style: Style = TAGS
-    cold_start_steps: int = 600
+    cold_start_steps: int | None = None
     steps: int = 50
     prompts: int = 16
     samples_per_prompt: int = 8
@@ -56,7 +59,7 @@ class Quickstart:
         self._console = console
         self._artifacts = Artifacts(config.output)
         self._began = time.monotonic()
-        self._summary: dict[str, Any] = {"seed": config.seed, "interrupted": True}
+        self._summary: dict[str, Any] = {"seed": config.seed, "dialect": config.style.name, "interrupted": True}
 
     def run(self) -> Mapping[str, Any]:
         """Runs all of it and returns the summary.
@@ -102,7 +105,7 @@ class Quickstart:
     def _cold_start(
         self, progress: Progress, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: DatasetPaths
     ) -> None:
-        steps = self._config.cold_start_steps
+        steps = self._config.cold_start_steps or self._config.style.cold_start_steps
         task = progress.add_task("Cold start", total=steps, note="imitating an imperfect teacher")
         began = time.monotonic()
 

@@ -26,9 +26,10 @@ class Style:
 
     ``markup`` are added tokens; ``phrases`` is text that a tokenizer should know. ``search_turn`` and ``answer_turn``
     write a whole turn of the model from a thought and a query or answer; a blank before that keeps its first word the
-    token that it is everywhere else.
+    token that it is everywhere else. ``cold_start_steps`` is how long imitating it takes to learn to copy reliably.
     """
 
+    name: str
     recipe: Callable[[Mapping[str, Any]], Recipe]
     dialect: Callable[[PreTrainedTokenizerBase], Dialect]
     renderer: Callable[[PreTrainedTokenizerBase], Render]
@@ -37,6 +38,7 @@ class Style:
     phrases: tuple[str, ...]
     search_turn: Callable[[str, str], str]
     answer_turn: Callable[[str, str], str]
+    cold_start_steps: int
 
 
 _QUESTION = (
@@ -74,8 +76,9 @@ def _question_only(tokenizer: PreTrainedTokenizerBase) -> Render:
     )
 
 
-STYLES: Mapping[str, Style] = {
-    "tags": Style(
+_STYLES = (
+    Style(
+        name="tags",
         recipe=SearchR1,
         dialect=lambda tokenizer: SEARCH_R1_TAGS,
         renderer=_question_only,
@@ -84,8 +87,10 @@ STYLES: Mapping[str, Style] = {
         phrases=(CORRECTION,),
         search_turn=_by_tag("search"),
         answer_turn=_by_tag("answer"),
+        cold_start_steps=600,
     ),
-    "tools": Style(
+    Style(
+        name="tools",
         recipe=SearchR1Tools,
         dialect=lambda tokenizer: ToolCallDialect(TOOLS, ChatTemplate(tokenizer, TOOL_SCHEMAS)),
         renderer=lambda tokenizer: ChatTemplate(tokenizer, TOOL_SCHEMAS).prompt,
@@ -94,7 +99,9 @@ STYLES: Mapping[str, Style] = {
         phrases=(_by_call("", ""), f"{SEARCH_TOOL.name}: ", "Error: Try again."),
         search_turn=_by_call,
         answer_turn=lambda thought, answer: _by_tag("answer")(thought, answer) + EOS,
+        cold_start_steps=750,
     ),
-}
+)
+STYLES: Mapping[str, Style] = {style.name: style for style in _STYLES}
 """By the names that ``quickstart --dialect`` takes."""
 TAGS = STYLES["tags"]
