@@ -16,6 +16,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from slime_search.errors import ConfigError
 
 ENV_PREFIX = "SLIME_SEARCH_"
+RETRIEVER_TOKEN = "SLIME_SEARCH_RETRIEVER_TOKEN"
+"""The environment variable with the bearer token of a retrieval server, there and here."""
 PLACEHOLDER_KEY = "your_api_key_here"
 
 
@@ -175,7 +177,7 @@ def load_config(configs: Mapping[str, Any], overlay: Mapping[str, Any] | None = 
 def _refuse_unknown_variables() -> None:
     known = [f"{ENV_PREFIX}{key}".upper() for key in SearchConfig.model_fields]
     for name in os.environ:
-        if name.startswith(ENV_PREFIX) and name.partition("__")[0].upper() not in known:
+        if name.startswith(ENV_PREFIX) and name.partition("__")[0].upper() not in (*known, RETRIEVER_TOKEN):
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
             raise ConfigError(f"environment: unknown variable {name}; {hint}")

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any, Generic, TypeVar
 
 from slime_search.agent import Budget
-from slime_search.config import SearchConfig, load_config
+from slime_search.config import RETRIEVER_TOKEN, SearchConfig, load_config
 from slime_search.dialects.base import Format
 from slime_search.errors import ConfigError
 from slime_search.hooks.failures import FailureMonitor
@@ -99,7 +99,8 @@ def search_tool(config: SearchConfig) -> Tool:
     sender = PooledSender(concurrency=config.search_concurrency, timeout_s=config.search_timeout_s, proxy=section.proxy)
     if config.search_backend == "local":
         client = ServiceClient("retriever", sender, attempts=config.search_attempts)
-        return Retriever(client, config.local.search_url, topk=config.topk)
+        token = os.environ.get(RETRIEVER_TOKEN)
+        return Retriever(client, config.local.search_url, topk=config.topk, token=token)
     key = config.google.api_key.get_secret_value() if config.google.api_key else os.environ.get("SERPER_API_KEY")
     if not key:
         raise ConfigError("google.api_key: search_backend is 'google', but no key is set; export SERPER_API_KEY")

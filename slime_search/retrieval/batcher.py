@@ -1,72 +1,98 @@
-"""Groups the requests that arrive while a search is running."""
+"""Groups the queries that arrive while a search is running."""
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from slime_search.retrieval.retriever import Hit
+from slime_search.retrieval.retriever import Hit, Query
+from slime_search.retrieval.unavailable import QueueFull
 
 MAX_BATCH_QUERIES = 256
 
-
-@dataclass(frozen=True, slots=True)
-class _Waiting:
-    queries: Sequence[str]
-    topk: int
-    answer: asyncio.Future[list[list[Hit]]]
+Answer = asyncio.Future[list[Hit]]
 
 
 class Batcher:
     """Runs a synchronous search in a worker thread, one call at a time, for many concurrent callers.
 
-    A request on an idle batcher starts at once. Requests that arrive during a search wait for its end and then share
-    the next call, up to ``MAX_BATCH_QUERIES`` queries. Only requests with the same ``topk`` share a call.
+    A query on an idle batcher starts at once. Queries that arrive during a search wait for its end and then share the
+    next calls, in order, up to ``MAX_BATCH_QUERIES`` a call. Only queries with the same ``topk`` share a call.
+
+    Args:
+        search: called with texts and their ``topk``; answers one list of hits a text.
+        queue_size: queries that may wait.
+        on_batch: told the size of every call.
     """
 
-    def __init__(self, search: Callable[[Sequence[str], int], list[list[Hit]]]) -> None:
+    def __init__(
+        self,
+        search: Callable[[Sequence[str], int], list[list[Hit]]],
+        *,
+        queue_size: int,
+        on_batch: Callable[[int], object] = lambda size: None,
+    ) -> None:
         self._search = search
-        self._waiting: deque[_Waiting] = deque()
+        self._queue_size = queue_size
+        self._on_batch = on_batch
+        self._waiting: OrderedDict[Answer, Query] = OrderedDict()
         self._worker: asyncio.Task[None] | None = None
 
-    async def search(self, queries: Sequence[str], topk: int) -> list[list[Hit]]:
-        """The hits of each query, in order. Raises what the search raises."""
-        request = _Waiting(queries, topk, asyncio.get_running_loop().create_future())
-        self._waiting.append(request)
-        if self._worker is None:
+    @property
+    def waiting(self) -> int:
+        """How many queries wait for a search."""
+        return len(self._waiting)
+
+    def submit(self, queries: Sequence[Query]) -> list[Answer]:
+        """Enqueues all ``queries`` or none; the future of each gets its hits, or what the search raised.
+
+        An empty queue takes any number, so that a request that is larger than the queue is served as well.
+
+        Raises:
+            QueueFull: there is no room.
+        """
+        if self._waiting and len(self._waiting) + len(queries) > self._queue_size:
+            raise QueueFull(
+                f"{len(self._waiting)} queries wait and {self._queue_size} may; "
+                f"{len(queries)} more have no room: try again later"
+            )
+        loop = asyncio.get_running_loop()
+        answers: list[Answer] = [loop.create_future() for _ in queries]
+        self._waiting.update(zip(answers, queries, strict=True))
+        if self._waiting and self._worker is None:
             self._worker = asyncio.create_task(self._work())
-        return await request.answer
+        return answers
+
+    def withdraw(self, answer: Answer) -> bool:
+        """Takes a query out of the queue and cancels its future; False where its search has begun."""
+        return self._waiting.pop(answer, None) is not None and answer.cancel()
 
     async def _work(self) -> None:
         try:
             while self._waiting:
-                await self._answer(self._next_batch())
+                await self._answer(*self._next_batch())
         finally:
             self._worker = None
 
-    def _next_batch(self) -> list[_Waiting]:
-        batch = [self._waiting.popleft()]
-        size = len(batch[0].queries)
-        while (
-            self._waiting
-            and self._waiting[0].topk == batch[0].topk
-            and (size := size + len(self._waiting[0].queries)) <= MAX_BATCH_QUERIES
-        ):
-            batch.append(self._waiting.popleft())
-        return batch
+    def _next_batch(self) -> tuple[list[Answer], list[str], int]:
+        topk = next(iter(self._waiting.values())).topk
+        answers: list[Answer] = []
+        texts: list[str] = []
+        while self._waiting and len(texts) < MAX_BATCH_QUERIES:
+            answer, query = next(iter(self._waiting.items()))
+            if query.topk != topk:
+                break
+            del self._waiting[answer]
+            answers.append(answer)
+            texts.append(query.text)
+        return answers, texts, topk
 
-    async def _answer(self, batch: list[_Waiting]) -> None:
-        queries = [query for request in batch for query in request.queries]
-        call = asyncio.ensure_future(asyncio.to_thread(self._search, queries, batch[0].topk))
+    async def _answer(self, answers: list[Answer], texts: list[str], topk: int) -> None:
+        self._on_batch(len(texts))
+        call = asyncio.ensure_future(asyncio.to_thread(self._search, texts, topk))
         await asyncio.wait([call])
         error = call.exception()
-        start = 0
-        for request in batch:
-            end = start + len(request.queries)
-            if request.answer.cancelled():
-                pass
-            elif error is not None:
-                request.answer.set_exception(error)
+        for position, answer in enumerate(answers):
+            if error is not None:
+                answer.set_exception(error)
             else:
-                request.answer.set_result(call.result()[start:end])
-            start = end
+                answer.set_result(call.result()[position])

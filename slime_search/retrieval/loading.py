@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from slime_search.retrieval.bm25 import Bm25Index
-from slime_search.retrieval.corpus import Corpus, CorpusError
+from slime_search.retrieval.corpus import Corpus
+from slime_search.retrieval.passages import CorpusError
 from slime_search.retrieval.retriever import Retriever
 
 
@@ -26,7 +27,7 @@ class NotLoaded(Exception):
 
 
 def load_bm25(corpus_path: Path, progress: Progress) -> Collection:
-    """Reads a corpus and indexes it with BM25.
+    """Opens a corpus and indexes it with BM25.
 
     Raises:
         CorpusError: the corpus can't be read, or holds no word.

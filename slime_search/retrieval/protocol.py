@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, Field
 
 MAX_QUERIES = 4_096
 MAX_QUERY_CHARS = 16_384
@@ -11,18 +11,34 @@ MAX_TOPK = 1_000
 
 _SHOWN_CHARS = 80
 _EXAMPLE = '{"queries": ["who wrote Emma?"], "topk": 3, "return_scores": true}'
+_QUERIES_FIX = (
+    f"send a string, or a list of at most {MAX_QUERIES} strings, of at most {MAX_QUERY_CHARS} characters each"
+)
 _FIXES = {
     "body": f"send a JSON object with Content-Type: application/json, like {_EXAMPLE}",
-    "queries": f"send a list of at most {MAX_QUERIES} strings of at most {MAX_QUERY_CHARS} characters each",
+    "queries": _QUERIES_FIX,
+    "query": _QUERIES_FIX,
     "topk": f"send an integer from 1 to {MAX_TOPK}, or leave it out for the server's default",
     "return_scores": "send true or false",
 }
 
 
+_Text = Annotated[str, Field(max_length=MAX_QUERY_CHARS)]
+_Texts = Annotated[list[_Text], Field(max_length=MAX_QUERIES)]
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
 class RetrieveRequest(BaseModel):
     """Fields that are not named here are ignored."""
 
-    queries: list[Annotated[str, Field(max_length=MAX_QUERY_CHARS)]] = Field(max_length=MAX_QUERIES)
+    queries: Annotated[list[_Text], BeforeValidator(_listed, json_schema_input_type=_Text | _Texts)] = Field(
+        max_length=MAX_QUERIES,
+        validation_alias=AliasChoices("queries", "query"),
+        description="A list, or one string for a list of one; a request without it may send `query` instead.",
+    )
     topk: int | None = Field(
         None, ge=0, le=MAX_TOPK, description="Passages a query; absent, null or 0 means the server's default."
     )

@@ -11,6 +11,13 @@ class Hit(NamedTuple):
     score: float
 
 
+class Query(NamedTuple):
+    """What is searched for. Equal queries have equal hits."""
+
+    text: str
+    topk: int
+
+
 class Retriever(Protocol):
     def search(self, queries: Sequence[str], topk: int) -> list[list[Hit]]:
         """Finds at most ``topk`` passages for every query, best first; fewer, or none, where no more match.

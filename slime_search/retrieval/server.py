@@ -5,12 +5,16 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
+from types import FrameType
 
 import uvicorn
 from rich.progress import Progress
 
 from slime_search.retrieval.app import create_app
+from slime_search.retrieval.draining import Drain
 from slime_search.retrieval.loading import Collection, Loading
+from slime_search.retrieval.options import ServingOptions
 
 # Longer than the keep-alive of common clients (aiohttp: 15 s), so that the server does not close a connection just as
 # a client uses it again.
@@ -22,15 +26,31 @@ class ListenError(Exception):
     """The server can't listen where it is told to; the message says why and what to do."""
 
 
+class _DrainingServer(uvicorn.Server):
+    """Stays open at the first signal until the requests in flight are answered."""
+
+    def __init__(self, config: uvicorn.Config, drain: Drain) -> None:
+        super().__init__(config)
+        self._drain = drain
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._drain.begun:
+            super().handle_exit(sig, frame)
+        else:
+            self._drain.begin(partial(super().handle_exit, sig, frame))
+
+
 def serve(
     load: Callable[[Progress], Collection],
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
-    default_topk: int = 3,
+    options: ServingOptions = ServingOptions(),  # noqa: B008 -- frozen
     exit_with_parent: bool = False,
 ) -> None:
     """Serves until SIGTERM, SIGINT or, with ``exit_with_parent``, the end of stdin. Call it from the main thread.
+
+    A signal lets the requests in flight be answered and refuses new ones; a second signal gives them 5 seconds.
 
     The port is open before ``load`` starts. One line with the URL goes to stdout when the server is ready; with port 0
     that line names the free port that was chosen.
@@ -42,16 +62,18 @@ def serve(
     listener = open_listener(host, port)
     url = _url(listener)
     loading = Loading(load)
-    server = uvicorn.Server(
+    drain = Drain()
+    server = _DrainingServer(
         uvicorn.Config(
-            create_app(loading, default_topk=default_topk),
+            create_app(loading, drain, options),
             lifespan="off",
             ws="none",
             log_level="warning",
             access_log=False,
             timeout_keep_alive=_KEEP_ALIVE_S,
             timeout_graceful_shutdown=_SHUTDOWN_GRACE_S,
-        )
+        ),
+        drain,
     )
 
     def announce_or_stop() -> None:

@@ -15,16 +15,18 @@ class Retriever:
         client: the connection; its concurrency bounds the searches in flight.
         url: the whole URL, ``http://127.0.0.1:8000/retrieve``.
         topk: passages a query.
+        token: the server's bearer token, if it asks for one. It travels in a header only.
     """
 
-    def __init__(self, client: ServiceClient, url: str, *, topk: int) -> None:
+    def __init__(self, client: ServiceClient, url: str, *, topk: int, token: str | None = None) -> None:
         self._client = client
         self._url = url
         self._topk = topk
+        self._headers = {"Authorization": f"Bearer {token}"} if token else None
 
     async def __call__(self, query: str) -> ToolResult:
         payload = {"queries": [well_formed(query)], "topk": self._topk, "return_scores": False}
-        rows = await self._client.post(self._url, payload, _rows_of_one_query)
+        rows = await self._client.post(self._url, payload, _rows_of_one_query, self._headers)
         return passages_result(tuple(map(_passage, rows[: self._topk])))
 
 

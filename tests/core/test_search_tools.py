@@ -49,6 +49,15 @@ def test_the_request_is_one_query() -> None:
     assert len(result.passages) == 2
 
 
+def test_the_servers_token_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ScriptedRetriever(lambda query: []) as server:
+        retrieve(server)
+        monkeypatch.setenv("SLIME_SEARCH_RETRIEVER_TOKEN", KEY)
+        retrieve(server)
+        first, second = (lookup.headers.get("Authorization") for lookup in server.lookups)
+    assert (first, second) == (None, f"Bearer {KEY}")
+
+
 def test_title_and_text_fields_are_passages_too() -> None:
     rows = {"result": [[{"title": "T", "text": "x"}, {"text": "y"}, {"title": None, "text": "z"}]]}
     with ScriptedRetriever(lambda query: []) as server:

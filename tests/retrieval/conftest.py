@@ -10,17 +10,22 @@ from retrieval_process import Server
 
 
 @pytest.fixture(scope="session")
-def start_server() -> Iterator[Callable[..., Server]]:
-    """Starts servers, with the corpus and further options, that end with the test session at the latest."""
+def keep_server() -> Iterator[Callable[[Server], Server]]:
+    """Ends the servers that it is given with the test session at the latest."""
     with contextlib.ExitStack() as stack:
 
-        def start(corpus_path: Path, *options: str) -> Server:
-            server = Server(corpus_path, *options)
+        def keep(server: Server) -> Server:
             stack.callback(server.process.wait)
             stack.callback(server.process.kill)
             return server
 
-        yield start
+        yield keep
+
+
+@pytest.fixture(scope="session")
+def start_server(keep_server: Callable[[Server], Server]) -> Callable[..., Server]:
+    """Starts servers, with the corpus and further options."""
+    return lambda corpus_path, *options, env=None: keep_server(Server.of_corpus(corpus_path, *options, env=env))
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slime_search.retrieval.corpus import Corpus, CorpusError
+from slime_search.retrieval.corpus import Corpus
+from slime_search.retrieval.passages import CorpusError
 
 GOOD = b'{"id": "0", "contents": "red fox"}\n'
 

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from slime_search.retrieval.batcher import MAX_BATCH_QUERIES, Batcher
-from slime_search.retrieval.retriever import Hit
+from slime_search.retrieval.batcher import MAX_BATCH_QUERIES, Answer, Batcher
+from slime_search.retrieval.retriever import Hit, Query
+from slime_search.retrieval.unavailable import QueueFull
 
 
-class GatedSearch:
+class HeldSearch:
     """Answers ``str(n)`` with row n, once the gate is open; keeps what it was called with."""
 
     def __init__(self) -> None:
@@ -23,54 +24,97 @@ class GatedSearch:
         return [[Hit(int(query), float(topk))] for query in queries]
 
 
-async def ask(search: GatedSearch, requests: list[tuple[list[str], int]]) -> list[object]:
-    """Sends the first request and, while its search is held, the others; then lets the searches end."""
-    batcher = Batcher(search)
-    tasks = [asyncio.create_task(batcher.search(*requests[0]))]
+def queries(*numbers: object, topk: int = 1) -> list[Query]:
+    return [Query(str(number), topk) for number in numbers]
+
+
+async def busy_batcher(search: HeldSearch, queue_size: int = 10_000) -> tuple[Batcher, list[Answer]]:
+    """A batcher whose search for query 0 is held."""
+    batcher = Batcher(search, queue_size=queue_size)
+    answers = batcher.submit(queries(0))
     assert await asyncio.to_thread(search.started.wait, 30)
-    tasks += [asyncio.create_task(batcher.search(queries, topk)) for queries, topk in requests[1:]]
-    await asyncio.sleep(0)
+    return batcher, answers
+
+
+async def test_queries_that_wait_share_a_call_and_get_their_own_answers() -> None:
+    search = HeldSearch()
+    batcher, answers = await busy_batcher(search)
+    answers += [answer for n in range(1, 40) for answer in batcher.submit(queries(n, n + 1))]
     search.gate.set()
-    return list(await asyncio.gather(*tasks, return_exceptions=True))
-
-
-async def test_requests_that_wait_share_a_call_and_get_their_own_answers() -> None:
-    search = GatedSearch()
-    requests = [([str(n)] * (n % 3), 5) for n in range(1, 40)]
-    answers = await ask(search, requests)
-    assert answers == [[[Hit(int(query), 5.0)] for query in queries] for queries, _ in requests]
-    assert search.calls[0] == requests[0]
-    assert search.calls[1] == ([query for queries, _ in requests[1:] for query in queries], 5)
-    assert len(search.calls) == 2
+    asked = [str(number) for n in range(1, 40) for number in (n, n + 1)]
+    assert await asyncio.gather(*answers) == [[Hit(int(number), 1.0)] for number in ["0", *asked]]
+    assert search.calls == [(["0"], 1), (asked, 1)]
 
 
 async def test_different_topk_never_share_a_call() -> None:
-    search = GatedSearch()
-    answers = await ask(search, [(["1"], 3), (["2"], 3), (["3"], 9), (["4"], 3)])
-    assert search.calls == [(["1"], 3), (["2"], 3), (["3"], 9), (["4"], 3)]
-    assert answers == [[[Hit(1, 3.0)]], [[Hit(2, 3.0)]], [[Hit(3, 9.0)]], [[Hit(4, 3.0)]]]
-
-
-async def test_a_call_is_bounded_unless_one_request_is_larger() -> None:
-    search = GatedSearch()
-    large = [str(n) for n in range(MAX_BATCH_QUERIES + 1)]
-    await ask(search, [(["0"], 1), (["0"], 1), (large, 1), (large[:-2], 1), (["0"], 1), (["0"], 1)])
-    assert [len(queries) for queries, _ in search.calls] == [1, 1, MAX_BATCH_QUERIES + 1, MAX_BATCH_QUERIES, 1]
-
-
-async def test_an_error_reaches_every_request_of_its_call_and_the_next_call_works() -> None:
-    search = GatedSearch()
-    answers = await ask(search, [(["1"], 1), (["2"], 1), (["not a number"], 1), (["3"], 2)])
-    assert [type(answer) for answer in answers] == [list, ValueError, ValueError, list]
-
-
-async def test_a_request_that_gave_up_does_not_disturb_the_others() -> None:
-    search = GatedSearch()
-    batcher = Batcher(search)
-    first, second = (asyncio.create_task(batcher.search([query], 1)) for query in ("1", "2"))
-    await asyncio.sleep(0)
-    first.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await first
+    search = HeldSearch()
+    batcher, answers = await busy_batcher(search)
+    for number, topk in ((1, 1), (2, 9), (3, 9), (4, 1)):
+        answers += batcher.submit(queries(number, topk=topk))
     search.gate.set()
-    assert await second == [[Hit(2, 1.0)]]
+    assert [hits[0].score for hits in await asyncio.gather(*answers)] == [1.0, 1.0, 9.0, 9.0, 1.0]
+    assert search.calls == [(["0"], 1), (["1"], 1), (["2", "3"], 9), (["4"], 1)]
+
+
+async def test_a_call_is_bounded() -> None:
+    search = HeldSearch()
+    batcher, answers = await busy_batcher(search)
+    answers += batcher.submit(queries(*range(2 * MAX_BATCH_QUERIES - 1)))
+    answers += batcher.submit(queries(7, 8))
+    search.gate.set()
+    await asyncio.gather(*answers)
+    assert [len(texts) for texts, _ in search.calls] == [1, MAX_BATCH_QUERIES, MAX_BATCH_QUERIES, 1]
+
+
+async def test_an_error_reaches_every_query_of_its_call_and_the_next_call_works() -> None:
+    search = HeldSearch()
+    batcher, answers = await busy_batcher(search)
+    answers += batcher.submit(queries(1, "not a number")) + batcher.submit(queries(2, topk=2))
+    search.gate.set()
+    found = await asyncio.gather(*answers, return_exceptions=True)
+    assert [type(answer) for answer in found] == [list, ValueError, ValueError, list]
+
+
+async def test_the_queue_takes_what_fits_or_nothing() -> None:
+    search = HeldSearch()
+    batcher, answers = await busy_batcher(search, queue_size=3)
+    answers += batcher.submit(queries(1, 2))
+    with pytest.raises(QueueFull, match="2 queries wait and 3 may; 2 more have no room"):
+        batcher.submit(queries(3, 4))
+    assert batcher.waiting == 2
+    answers += batcher.submit(queries(5))
+    search.gate.set()
+    await asyncio.gather(*answers)
+    assert search.calls == [(["0"], 1), (["1", "2", "5"], 1)]
+
+
+async def test_an_empty_queue_takes_a_request_that_is_larger_than_the_queue() -> None:
+    search = HeldSearch()
+    batcher, answers = await busy_batcher(search, queue_size=1)
+    answers += batcher.submit(queries(1, 2, 3))
+    search.gate.set()
+    assert len(await asyncio.gather(*answers)) == 4
+
+
+async def test_a_withdrawn_query_makes_room_and_is_not_searched() -> None:
+    search = HeldSearch()
+    batcher, [running] = await busy_batcher(search, queue_size=2)
+    first, second = batcher.submit(queries(1, 2))
+    assert batcher.withdraw(first)
+    assert not batcher.withdraw(running)
+    third = batcher.submit(queries(3))
+    search.gate.set()
+    await asyncio.gather(running, second, *third)
+    assert first.cancelled()
+    assert search.calls == [(["0"], 1), (["2", "3"], 1)]
+
+
+async def test_withdrawing_everything_leaves_a_batcher_that_works() -> None:
+    search = HeldSearch()
+    search.gate.set()
+    batcher = Batcher(search, queue_size=1)
+    [withdrawn] = batcher.submit(queries(1))
+    assert batcher.withdraw(withdrawn)
+    await asyncio.sleep(0)
+    assert await asyncio.gather(*batcher.submit(queries(2))) == [[Hit(2, 1.0)]]
+    assert search.calls == [(["2"], 1)]

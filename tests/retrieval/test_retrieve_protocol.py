@@ -43,6 +43,17 @@ def test_default_topk_and_unknown_fields(server: Server, fields: dict[str, Any])
     assert (status, len(answer["result"][0])) == (200, 2)
 
 
+@pytest.mark.parametrize("scores", [True, False])
+@pytest.mark.parametrize("topk", [{}, {"topk": 5}])
+def test_one_string_is_a_list_of_one(server: Server, scores: bool, topk: dict[str, int]) -> None:
+    rest = {"return_scores": scores} | topk
+    answer = server.request("/retrieve", {"queries": ["red fox"]} | rest)
+    assert len(answer[1]["result"]) == 1
+    assert server.request("/retrieve", {"queries": "red fox"} | rest) == answer
+    assert server.request("/retrieve", {"query": "red fox"} | rest) == answer
+    assert server.request("/retrieve", {"queries": "red fox", "query": "hen"} | rest) == answer
+
+
 def test_topk_beyond_the_matches_gives_every_match_once(server: Server, rows: Rows, texts: list[str]) -> None:
     _, answer = server.request("/retrieve", {"queries": ["fox"], "topk": 1000})
     assert {rows.index(row) for row in answer["result"][0]} == set(bm25_scores(texts, "fox"))
@@ -67,11 +78,14 @@ def test_any_request_agrees_with_the_reference(
 @pytest.mark.parametrize(
     ("body", "place", "value", "fix"),
     [
-        ({"queries": "red"}, "queries", "'red'", "send a list of at most 4096 strings"),
-        ({"queries": None}, "queries", "None", "send a list"),
-        ({"query": "red"}, "queries", "['query']", "send a list"),
-        ({"queries": ["red", 5]}, "queries[1]", "5", "send a list"),
-        ({"queries": ["\ud800"]}, "queries[0]", "\\ud800", "send a list"),
+        ({}, "queries", "[]", "send a string, or a list of at most 4096 strings"),
+        ({"queries": None}, "queries", "None", "or a list"),
+        ({"queries": {"0": "red"}}, "queries", "['0']", "or a list"),
+        ({"queries": ["red", 5]}, "queries[1]", "5", "or a list"),
+        ({"queries": ["\ud800"]}, "queries[0]", "\\ud800", "or a list"),
+        ({"queries": "x" * 16385}, "queries[0]", "(16385 characters)", "at most 16384 characters"),
+        ({"query": 5}, "query", "5", "send a string"),
+        ({"query": "x" * 16385}, "query[0]", "(16385 characters)", "at most 16384 characters"),
         ({"queries": ["x"] * 4097}, "queries", "a list of 4097", "at most 4096"),
         ({"queries": ["x" * 16385]}, "queries[0]", "(16385 characters)", "at most 16384 characters"),
         ({"queries": ["red"], "topk": -1}, "topk", "-1", "an integer from 1 to 1000"),
@@ -119,6 +133,11 @@ def test_openapi_describes_both_shapes(server: Server) -> None:
     assert set(operation["responses"]) == {"200", "422", "503"}
     assert set(components["RetrieveRequest"]["properties"]) == {"queries", "topk", "return_scores"}
     assert len(components["RetrieveResponse"]["properties"]["result"]["anyOf"]) == 2
+    one, many = components["RetrieveRequest"]["properties"]["queries"]["anyOf"]
+    assert (one, many) == (
+        {"type": "string", "maxLength": 16384},
+        {"type": "array", "items": {"type": "string", "maxLength": 16384}, "maxItems": 4096},
+    )
 
 
 async def test_200_concurrent_clients_each_get_their_own_answer(server: Server, rows: Rows, texts: list[str]) -> None:

@@ -1,0 +1,113 @@
+"""Opens a corpus file: mapped into memory, with the offsets of its rows, which are found once and kept."""
+
+import errno
+import gzip
+import io
+import mmap
+import os
+import stat
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from slime_search.retrieval.kept_files import KeptFiles, building, places
+from slime_search.retrieval.offsets import Offsets, load, save, scan, stamp
+from slime_search.retrieval.passages import CorpusError
+
+OnProgress = Callable[[int, int], object]
+
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+class OpenedCorpus(NamedTuple):
+    data: mmap.mmap
+    offsets: Offsets
+
+
+def open_corpus(path: Path, on_progress: OnProgress) -> OpenedCorpus:
+    """Opens a corpus, from what an earlier start has kept where that still belongs to the file.
+
+    Raises:
+        CorpusError: as ``Corpus.read`` says.
+    """
+    try:
+        with path.open("rb") as source:
+            if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
+                return _spool(source, path)
+            for kept in places(path):
+                if opened := _open_kept(source, kept):
+                    return opened
+            return _build(source, path, on_progress)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        fix = "free some space" if full else "name a readable JSON Lines file"
+        raise CorpusError(f"{path}: {error.strerror}; {fix}") from None
+
+
+def _open_kept(source: io.BufferedReader, kept: KeptFiles) -> OpenedCorpus | None:
+    source.seek(0)
+    try:
+        with kept.unpacked.open("rb") if _is_zipped(source) else nullcontext(source) as data:
+            stamps = (stamp(source), stamp(data))
+            offsets = load(kept.offsets, stamps, size=stamps[1][0])
+            return None if offsets is None else OpenedCorpus(_map(data), offsets)
+    except OSError:
+        return None
+
+
+def _build(source: io.BufferedReader, path: Path, on_progress: OnProgress) -> OpenedCorpus:
+    with building(path) as (kept, offsets_file):
+        # Another process may have built it while this one waited for its turn.
+        if opened := _open_kept(source, kept):
+            return opened
+        before = stamp(source)
+
+        def report() -> None:
+            on_progress(source.tell(), before[0])
+
+        if _is_zipped(source):
+            with kept.new_unpacked.open("wb") as copy:
+                offsets = scan(_unpacked_lines(source, path), str(path), copy, report)
+            kept.new_unpacked.replace(kept.unpacked)
+            with kept.unpacked.open("rb") as data:
+                stamps = (before, stamp(data))
+        else:
+            offsets = scan(source, str(path), on_lines=report)
+            stamps = (before, before)
+        save(offsets_file, offsets, stamps)
+        kept.publish_offsets(offsets_file)
+    if opened := _open_kept(source, kept):
+        return opened
+    raise CorpusError(f"{path}: the file has changed while it was read; start again once it is complete")
+
+
+def _spool(source: io.BufferedReader, path: Path) -> OpenedCorpus:
+    """A pipe can't be mapped; its lines go to a file without a name, which ends with the process."""
+    with tempfile.TemporaryFile() as copy:
+        lines = _unpacked_lines(source, path) if _is_zipped(source) else source
+        offsets = scan(lines, str(path), copy)
+        copy.flush()
+        return OpenedCorpus(_map(copy), offsets)
+
+
+def _map(file: BinaryIO) -> mmap.mmap:
+    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _is_zipped(file: io.BufferedReader) -> bool:
+    return file.peek(len(_GZIP_MAGIC)).startswith(_GZIP_MAGIC)
+
+
+def _unpacked_lines(file: io.BufferedReader, path: Path) -> Iterator[bytes]:
+    number = 0
+    try:
+        for line in gzip.GzipFile(fileobj=file):
+            number += 1
+            yield line
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise CorpusError(
+            f"{path}: the gzip data is damaged after line {number} ({error}); download or compress the file again"
+        ) from None

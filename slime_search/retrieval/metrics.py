@@ -1,0 +1,72 @@
+"""What the server counts, in Prometheus' text format at ``/metrics``."""
+
+import time
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import choose_encoder
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from slime_search.retrieval.batcher import MAX_BATCH_QUERIES
+
+_PREFIX = "slime_search_retriever"
+_LATENCIES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_BATCH_SIZES = tuple(2**power for power in range(MAX_BATCH_QUERIES.bit_length()))
+
+
+class Metrics:
+    """The metrics of one application, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self.requests = Counter(
+            f"{_PREFIX}_requests", "Answered /retrieve requests.", ["status"], registry=self._registry
+        )
+        self.latency = Histogram(
+            f"{_PREFIX}_request_seconds",
+            "Time from a /retrieve request to the end of its answer.",
+            buckets=_LATENCIES_S,
+            registry=self._registry,
+        )
+        self.queries = Counter(f"{_PREFIX}_queries", "Queries of valid requests.", registry=self._registry)
+        self.cache_hits = Counter(
+            f"{_PREFIX}_cache_hits", "Queries answered from the result cache.", registry=self._registry
+        )
+        self.batch_queries = Histogram(
+            f"{_PREFIX}_batch_queries", "Queries a search.", buckets=_BATCH_SIZES, registry=self._registry
+        )
+        self.queued_queries = Gauge(
+            f"{_PREFIX}_queued_queries", "Queries that wait for a search.", registry=self._registry
+        )
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """All metrics and their content type, in the format that an ``Accept`` header asks for."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self._registry), content_type
+
+
+class RequestMetrics:
+    """ASGI middleware that counts and times the requests to ``/retrieve``."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != "/retrieve":
+            await self._app(scope, receive, send)
+            return
+        # Where the application ends without an answer, the server sends this one.
+        status = 500
+
+        async def watched_send(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        start = time.perf_counter()
+        try:
+            await self._app(scope, receive, watched_send)
+        finally:
+            self._metrics.latency.observe(time.perf_counter() - start)
+            self._metrics.requests.labels(status).inc()
