@@ -1,10 +1,12 @@
 """The process: opens the port, loads in the background, serves, and ends when it is told to."""
 
 import os
+import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 
@@ -20,6 +22,7 @@ from slime_search.retrieval.options import ServingOptions
 # a client uses it again.
 _KEEP_ALIVE_S = 75
 _SHUTDOWN_GRACE_S = 5
+_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
 class ListenError(Exception):
@@ -32,6 +35,12 @@ class _DrainingServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, drain: Drain) -> None:
         super().__init__(config)
         self._drain = drain
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with super().capture_signals():
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._drain.begun:
@@ -86,10 +95,13 @@ def serve(
     loading.start(announce_or_stop)
     if exit_with_parent:
         threading.Thread(target=_stop_at_end_of_stdin, args=(server,), name="parent-watch", daemon=True).start()
+    # A signal waits until there is a loop that can end in order; while it is made, it would leave half of one.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         server.run(sockets=[listener])
     finally:
         loading.close()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     if loading.error is not None:
         raise loading.error
 
