@@ -154,8 +154,11 @@ def _finite(value: Any) -> float:
 def _meta(
     meta: Mapping[str, Any], choice: Mapping[str, Any], ids: list[int], usage: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What slime reads of SGLang's meta info, also for a server that has none."""
+    """What slime reads of SGLang's meta info, also for a server that has none.
+
+    SGLang calls a stop "tool_calls" there where it parsed any, a reason that slime does not know.
+    """
     kept = {key: value for key, value in meta.items() if key != "output_token_logprobs"}
     reason = {"type": _FINISH[choice["finish_reason"]].value}
-    told = {"finish_reason": reason, "completion_tokens": len(ids), "prompt_tokens": usage.get("prompt_tokens", 0)}
-    return {**told, **kept}
+    told = {"completion_tokens": len(ids), "prompt_tokens": usage.get("prompt_tokens", 0)}
+    return {**told, **kept, "finish_reason": reason}

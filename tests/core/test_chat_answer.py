@@ -125,6 +125,14 @@ def test_slime_reads_sglangs_own_meta_info() -> None:
     assert (meta["weight_version"], meta["cached_tokens"]) == ("default", 2)
 
 
+def test_a_stop_with_calls_is_a_stop_to_slime() -> None:
+    body = sglang()
+    body["choices"][0]["finish_reason"] = "tool_calls"
+    body["choices"][0]["meta_info"]["finish_reason"] = {"type": "tool_calls", "matched": None}
+    answer = read(body)
+    assert (answer.finish, answer.meta_info["finish_reason"]) == (Finish.STOP, {"type": "stop"})
+
+
 @pytest.mark.parametrize("body", [sglang, vllm])
 def test_log_probabilities_may_be_left_out(body: Callable[[], dict[str, Any]]) -> None:
     given_body = body()
