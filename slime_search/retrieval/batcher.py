@@ -91,6 +91,8 @@ class Batcher:
         call = asyncio.ensure_future(asyncio.to_thread(self._search, texts, topk))
         await asyncio.wait([call])
         error = call.exception()
+        if error is None and len(call.result()) != len(texts):
+            error = RuntimeError(f"the search answered {len(call.result())} of {len(texts)} queries")
         for position, answer in enumerate(answers):
             if error is not None:
                 answer.set_exception(error)

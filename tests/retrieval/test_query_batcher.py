@@ -75,6 +75,13 @@ async def test_an_error_reaches_every_query_of_its_call_and_the_next_call_works(
     assert [type(answer) for answer in found] == [list, ValueError, ValueError, list]
 
 
+async def test_a_search_that_answers_too_few_queries_is_an_error_and_leaves_nobody_waiting() -> None:
+    batcher = Batcher(lambda texts, topk: [[]], queue_size=10)
+    outcomes = await asyncio.gather(*batcher.submit(queries(1, 2)), return_exceptions=True)
+    assert [str(outcome) for outcome in outcomes] == ["the search answered 1 of 2 queries"] * 2
+    assert await asyncio.gather(*batcher.submit(queries(3))) == [[]]
+
+
 async def test_the_queue_takes_what_fits_or_nothing() -> None:
     search = HeldSearch()
     batcher, answers = await busy_batcher(search, queue_size=3)
