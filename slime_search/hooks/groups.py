@@ -5,6 +5,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
+from slime_search.hooks.samples import rollouts_of
+
 STD_EPSILON = 1e-6
 _WITH_MEAN = ("grpo", "gspo", "cispo", "reinforce_plus_plus_baseline")
 _WITH_STD = ("grpo", "gspo", "cispo")
@@ -35,14 +37,10 @@ def normalize_rewards(args: Any, samples: Sequence[Any]) -> tuple[list[float], l
     with_std = args.advantage_estimator in _WITH_STD and args.grpo_std_normalization
     normalized = [0.0] * len(samples)
     for positions in groups.values():
-        rewards = list({_rollout_of(samples[p], p): raw[p] for p in positions}.values())
+        rollouts = rollouts_of([samples[p] for p in positions])
+        rewards = [float(rollout[0].get_reward_value(args)) for rollout in rollouts]
         mean = statistics.fmean(rewards)
         scale = statistics.stdev(rewards) + STD_EPSILON if with_std and len(rewards) > 1 else 1.0
         for p in positions:
             normalized[p] = (raw[p] - mean) / scale
     return raw, normalized
-
-
-def _rollout_of(sample: Any, position: int) -> tuple[str, int]:
-    rollout_id = getattr(sample, "rollout_id", None)
-    return ("sample", position) if rollout_id is None else ("rollout", rollout_id)

@@ -71,7 +71,9 @@ class SearchRecipe(ABC, Generic[P]):
         """
         if not isinstance(sample, list):
             return self._reward(args, [sample])
-        rewards = {id(one): self._reward(args, rollout) for rollout in rollouts_of(sample) for one in rollout}
+        rewards: dict[int, float] = {}
+        for rollout in rollouts_of(sample):
+            rewards |= dict.fromkeys(map(id, rollout), self._reward(args, rollout))
         return [rewards[id(one)] for one in sample]
 
     def _reward(self, args: Any, rollout: list[Any]) -> float:
