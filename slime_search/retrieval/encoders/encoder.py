@@ -1,0 +1,27 @@
+"""What every encoder offers."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Vectors = npt.NDArray[np.float32]
+"""One row a text or passage, shape (n, dimension), C-contiguous."""
+
+
+class Encoder(Protocol):
+    """Several threads may call it at once."""
+
+    @property
+    def dimension(self) -> int:
+        """The length of a vector."""
+        ...
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        """One vector a query, in order."""
+        ...
+
+    def encode_passages(self, texts: Sequence[str]) -> Vectors:
+        """One vector a passage, in order."""
+        ...
