@@ -95,7 +95,7 @@ _FORWARD = {"ignore_unknown_options": True, "allow_extra_args": True}
 @app.command("serve-retriever", context_settings=_FORWARD, add_help_option=False)
 def serve_retriever(context: typer.Context) -> None:
     """Serve a corpus over Search-R1's /retrieve protocol (--help for its options)."""
-    _need("retrieval", "fastapi", "bm25s", "prometheus_client")
+    _need("bm25", "fastapi", "bm25s", "prometheus_client")
     from slime_search.retrieval.__main__ import app as server
 
     server(context.args, prog_name="slime-search serve-retriever")
