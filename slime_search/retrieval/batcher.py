@@ -3,6 +3,7 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from slime_search.retrieval.retriever import Hit, Query
 from slime_search.retrieval.unavailable import QueueFull
@@ -13,14 +14,16 @@ Answer = asyncio.Future[list[Hit]]
 
 
 class Batcher:
-    """Runs a synchronous search in a worker thread, one call at a time, for many concurrent callers.
+    """Runs a synchronous search in worker threads for many concurrent callers.
 
-    A query on an idle batcher starts at once. Queries that arrive during a search wait for its end and then share the
-    next calls, in order, up to ``MAX_BATCH_QUERIES`` a call. Only queries with the same ``topk`` share a call.
+    A query starts at once where a worker is idle. Queries that arrive while all are busy wait for one of them and then
+    share its call, in order, up to ``MAX_BATCH_QUERIES`` a call; idle workers share what waits evenly. Only queries with
+    the same ``topk`` share a call.
 
     Args:
-        search: called with texts and their ``topk``; answers one list of hits a text.
+        search: called with texts and their ``topk``, from ``workers`` threads; answers one list of hits a text.
         queue_size: queries that may wait.
+        workers: calls at once.
         on_batch: told the size of every call.
     """
 
@@ -29,13 +32,16 @@ class Batcher:
         search: Callable[[Sequence[str], int], list[list[Hit]]],
         *,
         queue_size: int,
+        workers: int = 1,
         on_batch: Callable[[int], object] = lambda size: None,
     ) -> None:
         self._search = search
         self._queue_size = queue_size
         self._on_batch = on_batch
         self._waiting: OrderedDict[Answer, Query] = OrderedDict()
-        self._worker: asyncio.Task[None] | None = None
+        self._workers = workers
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="search")
+        self._calls: set[asyncio.Task[None]] = set()
 
     @property
     def waiting(self) -> int:
@@ -58,26 +64,31 @@ class Batcher:
         loop = asyncio.get_running_loop()
         answers: list[Answer] = [loop.create_future() for _ in queries]
         self._waiting.update(zip(answers, queries, strict=True))
-        if self._waiting and self._worker is None:
-            self._worker = asyncio.create_task(self._work())
+        # What arrives in the same turn of the loop shares a call.
+        loop.call_soon(self._start_calls)
         return answers
 
     def withdraw(self, answer: Answer) -> bool:
         """Takes a query out of the queue and cancels its future; False where its search has begun."""
         return self._waiting.pop(answer, None) is not None and answer.cancel()
 
-    async def _work(self) -> None:
-        try:
-            while self._waiting:
-                await self._answer(*self._next_batch())
-        finally:
-            self._worker = None
+    def _start_calls(self) -> None:
+        while self._waiting and (idle := self._workers - len(self._calls)):
+            size = min(-(-len(self._waiting) // idle), MAX_BATCH_QUERIES)
+            call = asyncio.create_task(self._call(*self._next_batch(size)))
+            self._calls.add(call)
+            call.add_done_callback(self._end_call)
 
-    def _next_batch(self) -> tuple[list[Answer], list[str], int]:
+    def _end_call(self, call: asyncio.Task[None]) -> None:
+        self._calls.discard(call)
+        if not call.cancelled():
+            self._start_calls()
+
+    def _next_batch(self, size: int) -> tuple[list[Answer], list[str], int]:
         topk = next(iter(self._waiting.values())).topk
         answers: list[Answer] = []
         texts: list[str] = []
-        while self._waiting and len(texts) < MAX_BATCH_QUERIES:
+        while self._waiting and len(texts) < size:
             answer, query = next(iter(self._waiting.items()))
             if query.topk != topk:
                 break
@@ -86,15 +97,15 @@ class Batcher:
             texts.append(query.text)
         return answers, texts, topk
 
-    async def _answer(self, answers: list[Answer], texts: list[str], topk: int) -> None:
+    async def _call(self, answers: list[Answer], texts: list[str], topk: int) -> None:
         self._on_batch(len(texts))
-        call = asyncio.ensure_future(asyncio.to_thread(self._search, texts, topk))
-        await asyncio.wait([call])
-        error = call.exception()
-        if error is None and len(call.result()) != len(texts):
-            error = RuntimeError(f"the search answered {len(call.result())} of {len(texts)} queries")
+        found = asyncio.get_running_loop().run_in_executor(self._threads, self._search, texts, topk)
+        await asyncio.wait([found])
+        error = found.exception()
+        if error is None and len(found.result()) != len(texts):
+            error = RuntimeError(f"the search answered {len(found.result())} of {len(texts)} queries")
         for position, answer in enumerate(answers):
             if error is not None:
                 answer.set_exception(error)
             else:
-                answer.set_result(call.result()[position])
+                answer.set_result(found.result()[position])

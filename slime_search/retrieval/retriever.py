@@ -22,6 +22,6 @@ class Retriever(Protocol):
     def search(self, queries: Sequence[str], topk: int) -> list[list[Hit]]:
         """Finds at most ``topk`` passages for every query, best first; fewer, or none, where no more match.
 
-        It is called from one worker thread at a time. What a query gets does not depend on the queries beside it.
+        Several worker threads may call it at once. What a query gets does not depend on the queries beside it.
         """
         ...

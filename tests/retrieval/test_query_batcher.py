@@ -125,3 +125,32 @@ async def test_withdrawing_everything_leaves_a_batcher_that_works() -> None:
     await asyncio.sleep(0)
     assert await asyncio.gather(*batcher.submit(queries(2))) == [[Hit(2, 1.0)]]
     assert search.calls == [(["2"], 1)]
+
+
+async def test_idle_workers_share_what_waits_and_answers_stay_with_their_queries() -> None:
+    both_busy = threading.Barrier(2, timeout=30)
+    calls: list[int] = []
+
+    def search(texts: Sequence[str], topk: int) -> list[list[Hit]]:
+        calls.append(len(texts))
+        both_busy.wait()
+        return [[Hit(int(text), 1.0)] for text in texts]
+
+    batcher = Batcher(search, queue_size=100, workers=2)
+    answers = batcher.submit(queries(*range(9)))
+    assert await asyncio.gather(*answers) == [[Hit(number, 1.0)] for number in range(9)]
+    assert sorted(calls) == [4, 5]
+
+
+async def test_a_worker_that_fails_leaves_the_other_alone() -> None:
+    def search(texts: Sequence[str], topk: int) -> list[list[Hit]]:
+        if topk == 1:
+            raise OSError("gone")
+        return [[Hit(int(text), 1.0)] for text in texts]
+
+    batcher = Batcher(search, queue_size=100, workers=2)
+    bad, good = batcher.submit([Query("0", 1), Query("1", 2)])
+    assert await good == [Hit(1, 1.0)]
+    with pytest.raises(OSError, match="gone"):
+        await bad
+    assert await batcher.submit([Query("2", 2)])[0] == [Hit(2, 1.0)]
