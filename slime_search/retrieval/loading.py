@@ -1,44 +1,17 @@
-"""Loads a corpus and its index while the server already answers."""
+"""Loads what is served while the server already answers."""
 
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
-from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import Progress
 
-from slime_search.retrieval.bm25 import Bm25Index
-from slime_search.retrieval.corpus import Corpus
-from slime_search.retrieval.passages import CorpusError
-from slime_search.retrieval.retriever import Retriever
-
-
-class Collection(NamedTuple):
-    """What is served: the hits of ``retriever`` are positions in ``corpus``."""
-
-    corpus: Corpus
-    retriever: Retriever
+from slime_search.retrieval.collection import Collection
 
 
 class NotLoaded(Exception):
     """The collection is asked for before its load has ended."""
-
-
-def load_bm25(corpus_path: Path, progress: Progress) -> Collection:
-    """Opens a corpus and indexes it with BM25.
-
-    Raises:
-        CorpusError: the corpus can't be read, or holds no word.
-    """
-    reading = progress.add_task("reading the corpus", total=None)
-    corpus = Corpus.read(corpus_path, lambda done, total: progress.update(reading, completed=done, total=total))
-    texts = progress.track(corpus.texts(), total=len(corpus), description="indexing")
-    try:
-        return Collection(corpus, Bm25Index.build(texts))
-    except ValueError as error:
-        raise CorpusError(f"{corpus_path}: {error}; is this the right file?") from error
 
 
 class Loading:
@@ -72,8 +45,10 @@ class Loading:
         return {"step": task.description, "done": task.completed, "total": task.total}
 
     def close(self) -> None:
-        """Takes the progress bar off the terminal, where the load is still running."""
+        """Takes the progress bar off the terminal, where the load is still running, and closes what was loaded."""
         self._progress.stop()
+        if self._collection is not None:
+            self._collection.close()
 
     def _run(self, on_end: Callable[[], None]) -> None:
         try:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 class ServingOptions:
     default_topk: int = 3
     """Passages a query where the request does not say."""
+    workers: int = 1
+    """Searches at once."""
     queue_size: int = 16_384
     """Queries that may wait; more are refused."""
     deadline_s: float | None = None

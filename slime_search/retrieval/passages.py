@@ -4,8 +4,10 @@ from typing import Any
 
 import orjson
 
+from slime_search.retrieval.errors import SetupError
 
-class CorpusError(ValueError):
+
+class CorpusError(SetupError):
     """A corpus file can't be served; the message names the file, the line and the fix."""
 
 

@@ -23,6 +23,7 @@ class SearchService:
         batcher = Batcher(
             lambda texts, topk: loading.collection.retriever.search(texts, topk),
             queue_size=options.queue_size,
+            workers=options.workers,
             on_batch=metrics.batch_queries.observe,
         )
         metrics.queued_queries.set_function(lambda: batcher.waiting)

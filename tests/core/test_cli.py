@@ -17,7 +17,7 @@ app(sys.argv[1:])
 
 
 @pytest.mark.parametrize(
-    ("command", "extra"), [("quickstart", "local"), ("serve-engine", "local"), ("serve-retriever", "retrieval")]
+    ("command", "extra"), [("quickstart", "local"), ("serve-engine", "local"), ("serve-retriever", "bm25")]
 )
 def test_a_missing_extra_is_named_with_the_command_that_installs_it(command: str, extra: str) -> None:
     done = subprocess.run(

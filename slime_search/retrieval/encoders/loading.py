@@ -11,13 +11,14 @@ from transformers import AutoConfig, DPRContextEncoder, DPRQuestionEncoder
 from slime_search.retrieval.encoders.families import AUTO, FAMILIES, Family
 from slime_search.retrieval.encoders.precision import Precision, dtype_for
 from slime_search.retrieval.encoders.sentence_encoder import SentenceEncoder, ToFloat32
+from slime_search.retrieval.errors import SetupError
 
 DEFAULT_BATCH_SIZE = 64
 
 _TOKEN_VECTORS: Any = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
 
 
-class EncoderError(ValueError):
+class EncoderError(SetupError):
     """An encoder can't be had; the message names the option, its value and the fix."""
 
 

@@ -1,0 +1,163 @@
+"""What is served, and how it is put together from files and models."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.progress import Progress
+
+from slime_search.retrieval.bm25 import Bm25Index
+from slime_search.retrieval.corpus import Corpus
+from slime_search.retrieval.errors import SetupError
+from slime_search.retrieval.passages import CorpusError
+from slime_search.retrieval.retriever import Retriever
+
+
+class Collection(NamedTuple):
+    """The hits of ``retriever`` are positions in ``corpus``."""
+
+    corpus: Corpus
+    retriever: Retriever
+    close: Callable[[], object] = lambda: None
+    """Ends what the retriever has started elsewhere."""
+
+
+class RetrieverName(StrEnum):
+    """BM25, or a family of encoders (``encoders/families.py``)."""
+
+    BM25 = "bm25"
+    E5 = "e5"
+    BGE = "bge"
+    CONTRIEVER = "contriever"
+    DPR = "dpr"
+    AUTO = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrieverSettings:
+    """What to serve."""
+
+    corpus_path: Path
+    name: RetrieverName = RetrieverName.BM25
+    index_path: Path | None = None
+    """A FAISS file or a folder of ``build-index``; every name but ``bm25`` needs it."""
+    model: str | None = None
+    """The encoder: a folder or a name of the Hub; every name but ``bm25`` needs it."""
+    device: str = "cpu"
+    """Where encoder and reranker compute."""
+    index_device: str = "cpu"
+    """Where the index is scanned."""
+    precision: str = "auto"
+    batch_size: int = 64
+    """Texts a forward pass, at most."""
+    hybrid: bool = False
+    """Whether BM25 is fused with the encoder's ranking."""
+    reranker: str | None = None
+    """A cross-encoder: a folder or a name of the Hub."""
+    rerank_depth: int = 50
+    """Passages that it scores for a query."""
+
+
+def load_collection(settings: RetrieverSettings, progress: Progress) -> Collection:
+    """Opens the corpus, and the index or the indexes over it.
+
+    Raises:
+        SetupError: a file, a model or an option can't be used, or they do not fit each other.
+    """
+    _check(settings)
+    corpus = open_corpus(settings.corpus_path, progress)
+    retrievers: list[Retriever] = []
+    if settings.name != RetrieverName.BM25:
+        retrievers.append(_dense(settings, corpus, progress))
+    if settings.name == RetrieverName.BM25 or settings.hybrid:
+        retrievers.append(index_words(settings.corpus_path, corpus, progress))
+    return Collection(corpus, refined(settings, corpus, retrievers, progress))
+
+
+def open_corpus(path: Path, progress: Progress) -> Corpus:
+    """Raises CorpusError."""
+    reading = progress.add_task("reading the corpus", total=None)
+    return Corpus.read(path, lambda done, total: progress.update(reading, completed=done, total=total))
+
+
+def index_words(path: Path, corpus: Corpus, progress: Progress) -> Bm25Index:
+    """Raises CorpusError where no passage holds a word."""
+    texts = progress.track(corpus.texts(), total=len(corpus), description="indexing")
+    try:
+        return Bm25Index.build(texts)
+    except ValueError as error:
+        raise CorpusError(f"{path}: {error}; is this the right file?") from error
+
+
+def refined(settings: RetrieverSettings, corpus: Corpus, retrievers: list[Retriever], progress: Progress) -> Retriever:
+    """One retriever of several, reranked where that is wanted. Raises SetupError."""
+    from slime_search.retrieval.hybrid import HybridRetriever
+
+    retriever = retrievers[0] if len(retrievers) == 1 else HybridRetriever(retrievers)
+    if settings.reranker is None:
+        return retriever
+    from slime_search.retrieval.cross_encoder import load_cross_encoder
+    from slime_search.retrieval.reranker import RerankedRetriever
+
+    progress.add_task(f"loading {settings.reranker}", total=None)
+    cross_encoder = load_cross_encoder(
+        settings.reranker, device=settings.device, precision=settings.precision, batch_size=settings.batch_size
+    )
+    return RerankedRetriever(retriever, corpus, cross_encoder, depth=settings.rerank_depth)
+
+
+def check_fit(settings: RetrieverSettings, *, vectors: int, rows: int, dimension: int, made: int) -> None:
+    """Refuses an index of another corpus or of another encoder.
+
+    Args:
+        settings: what messages name.
+        vectors: how many the index holds.
+        rows: passages in the corpus.
+        dimension: the length of the index's vectors.
+        made: the length of the encoder's.
+
+    Raises:
+        SetupError: they differ.
+    """
+    if vectors != rows:
+        raise SetupError(
+            f"index_path: {settings.index_path} holds {vectors:,} vectors, but corpus_path: {settings.corpus_path} "
+            f"holds {rows:,} passages; name the corpus that the index was built from"
+        )
+    if dimension != made:
+        raise SetupError(
+            f"index_path: {settings.index_path} holds vectors of {dimension} numbers, but retriever_model: "
+            f"{settings.model} makes vectors of {made}; name the model that the index was built with"
+        )
+
+
+def _check(settings: RetrieverSettings) -> None:
+    if settings.name == RetrieverName.BM25:
+        if settings.hybrid:
+            raise SetupError("hybrid: fuses BM25 with an encoder; set retriever_name to one, e5 for example")
+        return
+    for option, value in (("index_path", settings.index_path), ("retriever_model", settings.model)):
+        if value is None:
+            raise SetupError(f"{option}: retriever_name {settings.name} needs it (bm25 needs neither index nor model)")
+
+
+def _dense(settings: RetrieverSettings, corpus: Corpus, progress: Progress) -> Retriever:
+    from slime_search.retrieval.dense import DenseRetriever
+    from slime_search.retrieval.encoders.loading import load_encoder
+    from slime_search.retrieval.vectors.opening import open_index
+
+    assert settings.index_path is not None and settings.model is not None
+    progress.add_task("opening the index", total=None)
+    index = open_index(settings.index_path, device=settings.index_device)
+    progress.add_task(f"loading {settings.model}", total=None)
+    encoder = load_encoder(
+        settings.model,
+        family=settings.name,
+        device=settings.device,
+        precision=settings.precision,
+        batch_size=settings.batch_size,
+    )
+    check_fit(settings, vectors=index.count, rows=len(corpus), dimension=index.dimension, made=encoder.dimension)
+    return DenseRetriever(encoder, index)
