@@ -15,7 +15,8 @@ from rich.progress import Progress
 
 from slime_search.retrieval.app import create_app
 from slime_search.retrieval.draining import Drain
-from slime_search.retrieval.loading import Collection, Loading
+from slime_search.retrieval.collection import Collection
+from slime_search.retrieval.loading import Loading
 from slime_search.retrieval.options import ServingOptions
 
 # Longer than the keep-alive of common clients (aiohttp: 15 s), so that the server does not close a connection just as
@@ -92,11 +93,12 @@ def serve(
             sys.stdout.write(f"retriever ready at {url} ({len(loading.collection.corpus):,} passages)\n")
             sys.stdout.flush()
 
+    # A signal waits until there is a loop that can end in order; while it is made, it would leave half of one. Threads
+    # inherit the mask, and one that did not would take the signal in the main thread's place.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     loading.start(announce_or_stop)
     if exit_with_parent:
         threading.Thread(target=_stop_at_end_of_stdin, args=(server,), name="parent-watch", daemon=True).start()
-    # A signal waits until there is a loop that can end in order; while it is made, it would leave half of one.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     try:
         server.run(sockets=[listener])
     finally:

@@ -168,7 +168,7 @@ def test_a_bad_corpus_is_one_clear_message(
     [
         ["--topk", "0"],
         ["--port", "65536"],
-        ["--retriever_name", "e5"],
+        ["--retriever_name", "e6"],
         ["--queue-size", "0"],
         ["--deadline", "0"],
         ["--deadline", "nan"],
