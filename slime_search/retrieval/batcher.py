@@ -17,8 +17,8 @@ class Batcher:
     """Runs a synchronous search in worker threads for many concurrent callers.
 
     A query starts at once where a worker is idle. Queries that arrive while all are busy wait for one of them and then
-    share its call, in order, up to ``MAX_BATCH_QUERIES`` a call; idle workers share what waits evenly. Only queries with
-    the same ``topk`` share a call.
+    share its call, in order, up to ``MAX_BATCH_QUERIES`` a call; idle workers share what waits evenly. Only queries
+    with the same ``topk`` share a call.
 
     Args:
         search: called with texts and their ``topk``, from ``workers`` threads; answers one list of hits a text.

@@ -14,8 +14,8 @@ import uvicorn
 from rich.progress import Progress
 
 from slime_search.retrieval.app import create_app
-from slime_search.retrieval.draining import Drain
 from slime_search.retrieval.collection import Collection
+from slime_search.retrieval.draining import Drain
 from slime_search.retrieval.loading import Loading
 from slime_search.retrieval.options import ServingOptions
 
