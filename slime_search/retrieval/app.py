@@ -1,26 +1,39 @@
 """The HTTP application: routes, answers and refusals."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse
 
 from slime_search.retrieval.auth import BearerToken
+from slime_search.retrieval.body_limit import BodyLimit
 from slime_search.retrieval.corpus import Corpus
+from slime_search.retrieval.disconnecting import ClientGone, while_connected
 from slime_search.retrieval.draining import Drain
 from slime_search.retrieval.loading import Loading, NotLoaded
 from slime_search.retrieval.metrics import Metrics, RequestMetrics
 from slime_search.retrieval.options import ServingOptions
-from slime_search.retrieval.protocol import RetrieveRequest, RetrieveResponse, explain
+from slime_search.retrieval.protocol import NotNow, Refusal, RetrieveRequest, RetrieveResponse, explain
 from slime_search.retrieval.retriever import Hit
 from slime_search.retrieval.service import SearchService
 from slime_search.retrieval.unavailable import Unavailable
 
 _EXPLAINED_ERRORS = 3
 _RETRY_AFTER = {"Retry-After": "1"}
-_UNAVAILABLE: dict[int | str, dict[str, Any]] = {
-    503: {"description": "The server is loading, full, late or about to end; try again after Retry-After seconds."}
+_Responses = dict[int | str, dict[str, Any]]
+_UNAUTHORIZED: _Responses = {401: {"model": Refusal, "description": "The bearer token is missing or wrong."}}
+_REFUSED: _Responses = {
+    413: {"model": Refusal, "description": "The body is too large."},
+    422: {"model": Refusal, "description": "A field does not fit; the message names it, its value and the fix."},
+}
+_UNAVAILABLE: _Responses = {
+    503: {
+        "model": NotNow,
+        "description": "The server is loading, full, late or about to end; try again after Retry-After seconds.",
+    }
 }
 
 
@@ -29,17 +42,19 @@ def create_app(loading: Loading, drain: Drain, options: ServingOptions) -> FastA
     app = FastAPI(title="slime-search retriever")
     metrics = Metrics()
     service = SearchService(loading, options, metrics)
+    guarded = _UNAUTHORIZED if options.token is not None else {}
+    app.add_middleware(BodyLimit)
     if options.token is not None:
         app.add_middleware(BearerToken, token=options.token)
     app.add_middleware(RequestMetrics, metrics=metrics)
 
-    @app.post("/retrieve", response_model=RetrieveResponse, responses=_UNAVAILABLE)
-    async def retrieve(request: RetrieveRequest) -> Response:
+    @app.post("/retrieve", response_model=RetrieveResponse, responses=guarded | _REFUSED | _UNAVAILABLE)
+    async def retrieve(body: RetrieveRequest, request: Request) -> Response:
         """Finds the best passages for every query."""
         with drain.request():
             corpus = loading.collection.corpus
-            hits = await service.search(request.queries, request.topk)
-            return _json({"result": _result(corpus, hits, request.return_scores)})
+            hits = await while_connected(request.receive, service.search(body.queries, body.topk))
+            return _json({"result": _result(corpus, hits, body.return_scores)})
 
     @app.get("/health")
     async def health() -> Response:
@@ -52,7 +67,7 @@ def create_app(loading: Loading, drain: Drain, options: ServingOptions) -> FastA
         drain.check()
         return _json({"status": "ready", "passages": len(loading.collection.corpus)})
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse, responses=guarded)
     async def prometheus(request: Request) -> Response:
         """Counters for Prometheus."""
         content, content_type = metrics.render(request.headers.get("accept", ""))
@@ -66,15 +81,27 @@ def create_app(loading: Loading, drain: Drain, options: ServingOptions) -> FastA
     async def unavailable(_request: Request, error: Unavailable) -> Response:
         return _json({"status": error.status, "detail": str(error)}, 503, _RETRY_AFTER)
 
+    @app.exception_handler(ClientGone)
+    async def client_gone(_request: Request, _error: ClientGone) -> Response:
+        # Nobody reads it; the metrics count it under the number that web servers have for it.
+        return Response(status_code=499)
+
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> Response:
-        detail = [
-            {"loc": part["loc"], "msg": explain(part), "type": part["type"]}
-            for part in error.errors()[:_EXPLAINED_ERRORS]
-        ]
-        return _json({"detail": detail}, status_code=422)
+        return _invalid(error.errors())
+
+    @app.exception_handler(400)
+    async def unreadable(_request: Request, error: Exception) -> Response:
+        """FastAPI raises it where a body is not UTF-8, or is JSON that Python does not take."""
+        reason = {"error": str(error.__cause__)}
+        return _invalid([{"loc": ("body",), "msg": "JSON decode error", "type": "json_invalid", "ctx": reason}])
 
     return app
+
+
+def _invalid(errors: Sequence[Mapping[str, Any]]) -> Response:
+    detail = [{"loc": part["loc"], "msg": explain(part), "type": part["type"]} for part in errors[:_EXPLAINED_ERRORS]]
+    return _json({"detail": detail}, status_code=422)
 
 
 def _result(corpus: Corpus, hits: list[list[Hit]], return_scores: bool) -> list[list[Any]]:

@@ -6,12 +6,12 @@ import orjson
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-_GUARDED = ("/retrieve", "/metrics")
+_OPEN = frozenset({"/health", "/ready", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"})
 _MESSAGE = "Authorization: send the header 'Authorization: Bearer …' with the token that this server was started with"
 
 
 class BearerToken:
-    """ASGI middleware that answers 401 to searches without the token, before it reads their body.
+    """ASGI middleware that answers 401 to requests without the token, before it reads their body.
 
     What probes and readers of the documentation ask for stays open.
     """
@@ -21,7 +21,8 @@ class BearerToken:
         self._token = token.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] not in _GUARDED or self._is_authorized(scope):
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if scope["type"] != "http" or path in _OPEN or self._is_authorized(scope):
             await self._app(scope, receive, send)
             return
         body = orjson.dumps({"detail": _MESSAGE})

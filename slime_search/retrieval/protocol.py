@@ -1,13 +1,17 @@
 """The ``/retrieve`` protocol: requests, answers, and the message for a request that does not fit."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, Field
+from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, ValidationInfo, field_validator
 
 MAX_QUERIES = 4_096
 MAX_QUERY_CHARS = 16_384
 MAX_TOPK = 1_000
+MAX_PASSAGES = 2**18
+"""Queries times ``topk``: what one answer may hold."""
+MAX_BODY_BYTES = 2 * MAX_QUERIES * MAX_QUERY_CHARS
+"""Two bytes a character where every query is as long as it may be."""
 
 _SHOWN_CHARS = 80
 _EXAMPLE = '{"queries": ["who wrote Emma?"], "topk": 3, "return_scores": true}'
@@ -18,7 +22,10 @@ _FIXES = {
     "body": f"send a JSON object with Content-Type: application/json, like {_EXAMPLE}",
     "queries": _QUERIES_FIX,
     "query": _QUERIES_FIX,
-    "topk": f"send an integer from 1 to {MAX_TOPK}, or leave it out for the server's default",
+    "topk": (
+        f"send an integer from 1 to {MAX_TOPK}, with at most {MAX_PASSAGES} passages for all queries together, "
+        "or leave it out for the server's default"
+    ),
     "return_scores": "send true or false",
 }
 
@@ -44,6 +51,14 @@ class RetrieveRequest(BaseModel):
     )
     return_scores: bool = False
 
+    @field_validator("topk")
+    @classmethod
+    def _answer_fits(cls, topk: int | None, info: ValidationInfo) -> int | None:
+        queries = len(info.data.get("queries", ()))
+        if topk is not None and queries * topk > MAX_PASSAGES:
+            raise ValueError(f"{queries} queries ask for {queries * topk} passages")
+        return topk
+
 
 class ScoredRow(BaseModel):
     document: dict[str, Any]
@@ -54,6 +69,30 @@ class RetrieveResponse(BaseModel):
     """One list for every query, best first: corpus rows as they are in the file, with their scores if asked for."""
 
     result: list[list[ScoredRow]] | list[list[dict[str, Any]]]
+
+
+class Detail(BaseModel):
+    """What is wrong with a field of a request, and what to send instead."""
+
+    loc: list[str | int]
+    msg: str
+    type: str
+
+
+class Refusal(BaseModel):
+    """Why a request was refused and will be again."""
+
+    detail: str | list[Detail]
+
+
+class NotNow(BaseModel):
+    """Why a request was refused that may be sent again. A server that loads tells how far it is."""
+
+    status: Literal["loading", "overloaded", "late", "draining"]
+    detail: str | None = None
+    step: str | None = None
+    done: float | None = None
+    total: float | None = None
 
 
 def explain(error: Mapping[str, Any]) -> str:

@@ -162,6 +162,48 @@ def test_what_waits_beyond_the_deadline_is_not_searched(start: Callable[..., Gat
     assert gated.searches() == [["held"], ["b"]]
 
 
+def leave(gated: GatedServer, *queries: str) -> None:
+    """Asks, and goes away as soon as the server knows of the queries."""
+    before = gated.server.metrics()["queries_total"]
+    client = http.client.HTTPConnection(gated.server.url.removeprefix("http://"), timeout=30)
+    client.request("POST", "/retrieve", json.dumps({"queries": queries}), {"Content-Type": "application/json"})
+    wait_until(lambda: gated.server.metrics()["queries_total"] == before + len(queries))
+    client.close()
+
+
+def test_what_nobody_waits_for_any_more_is_not_searched(start: Callable[..., GatedServer]) -> None:
+    gated = start()
+    held, shared = gated.hold_one(), gated.ask("a", "b")
+    leave(gated, "b", "c", "d")
+    wait_until(lambda: gated.server.metrics()["queued_queries"] == 2)
+    assert gated.server.metrics()['requests_total{status="499"}'] == 1
+    gated.let_go()
+    assert (held.result(), shared.result()) == (answer_to("held"), answer_to("a", "b"))
+    assert gated.searches() == [["held"], ["a", "b"]]
+    assert gated.server.end() == (0, "", "")
+
+
+def test_clients_that_leave_make_room_in_the_queue(start: Callable[..., GatedServer]) -> None:
+    gated = start(queue_size=1)
+    held = gated.hold_one()
+    for number in range(20):
+        leave(gated, str(number))
+        wait_until(lambda: gated.server.metrics()["queued_queries"] == 0)
+    last = gated.ask("last")
+    gated.let_go()
+    assert (held.result(), last.result()) == (answer_to("held"), answer_to("last"))
+    assert gated.searches() == [["held"], ["last"]]
+
+
+def test_a_search_that_runs_when_its_client_leaves_is_kept_for_the_next(start: Callable[..., GatedServer]) -> None:
+    gated = start()
+    leave(gated, "a")
+    wait_until(lambda: gated.server.metrics().get('requests_total{status="499"}') == 1)
+    gated.let_go()
+    assert gated.ask("a").result() == answer_to("a")
+    assert gated.searches() == [["a"]]
+
+
 def test_a_failed_search_is_a_500_and_the_server_goes_on(start: Callable[..., GatedServer]) -> None:
     gated = start()
     gated.let_go()
@@ -238,7 +280,12 @@ def test_a_token_is_asked_for_and_not_told(corpus_path: Path, start_server: Call
     server.wait_until_ready()
     body = {"queries": ["red"]}
     for sent in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic s3cret"}, {"Authorization": "Bearer"}):
-        for path, content in (("/retrieve", body), ("/retrieve", b"not JSON"), ("/metrics", None)):
+        for path, content in (
+            ("/retrieve", body),
+            ("/retrieve", b"not JSON"),
+            ("/metrics", None),
+            ("//retrieve", body),
+        ):
             status, headers, answer = server.exchange(path, content, sent)
             assert (status, headers["WWW-Authenticate"]) == (401, "Bearer")
             assert "send the header 'Authorization: Bearer" in json.loads(answer)["detail"]
