@@ -66,7 +66,7 @@ def load_collection(settings: RetrieverSettings, progress: Progress) -> Collecti
     Raises:
         SetupError: a file, a model or an option can't be used, or they do not fit each other.
     """
-    _check(settings)
+    check_settings(settings)
     corpus = open_corpus(settings.corpus_path, progress)
     retrievers: list[Retriever] = []
     if settings.name != RetrieverName.BM25:
@@ -133,7 +133,8 @@ def check_fit(settings: RetrieverSettings, *, vectors: int, rows: int, dimension
         )
 
 
-def _check(settings: RetrieverSettings) -> None:
+def check_settings(settings: RetrieverSettings) -> None:
+    """Raises SetupError where options are missing or exclude each other."""
     if settings.name == RetrieverName.BM25:
         if settings.hybrid:
             raise SetupError("hybrid: fuses BM25 with an encoder; set retriever_name to one, e5 for example")

@@ -8,11 +8,12 @@ import sentence_transformers
 import torch
 
 from slime_search.retrieval.encoders.precision import Precision, dtype_for
+from slime_search.retrieval.errors import SetupError
 
 DEFAULT_BATCH_SIZE = 64
 
 
-class CrossEncoderError(ValueError):
+class CrossEncoderError(SetupError):
     """A cross-encoder can't be had; the message names the option, its value and the fix."""
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from slime_search.retrieval.encoders.encoder import Encoder
+from slime_search.retrieval.encoders.encoder import QueryEncoder
 from slime_search.retrieval.retriever import Hit
 from slime_search.retrieval.vectors.vector_index import VectorIndex
 
@@ -11,7 +11,7 @@ class DenseRetriever:
     """Encodes queries and looks their neighbours up. Several threads may search at once, so that one encodes while
     another looks up."""
 
-    def __init__(self, encoder: Encoder, index: VectorIndex) -> None:
+    def __init__(self, encoder: QueryEncoder, index: VectorIndex) -> None:
         self._encoder = encoder
         self._index = index
 

@@ -72,9 +72,11 @@ def test_scores_are_the_logits_of_the_model(folder: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_a_half_precision_still_tells_passages_apart(folder: Path, precision: str) -> None:
-    scores = load_cross_encoder(str(folder), precision=precision).score(PAIRS)
-    np.testing.assert_allclose(scores, by_hand(folder, PAIRS), atol=0.2)
-    assert len(set(scores.tolist())) == len(set(by_hand(folder, PAIRS).tolist()))
+    pairs = [(f"{query} {number}", text) for query, text in PAIRS for number in range(8)]
+    scores = load_cross_encoder(str(folder), precision=precision).score(pairs)
+    expected = by_hand(folder, pairs)
+    assert np.corrcoef(scores, expected)[0, 1] > 0.99
+    assert len(set(scores.tolist())) >= len(set(expected.tolist())) - 2
 
 
 def test_several_threads_may_score_at_once(folder: Path) -> None:

@@ -10,7 +10,7 @@ Vectors = npt.NDArray[np.float32]
 """One row a text or passage, shape (n, dimension), C-contiguous."""
 
 
-class Encoder(Protocol):
+class QueryEncoder(Protocol):
     """Several threads may call it at once."""
 
     @property
@@ -21,6 +21,10 @@ class Encoder(Protocol):
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """One vector a query, in order."""
         ...
+
+
+class Encoder(QueryEncoder, Protocol):
+    """Several threads may call it at once."""
 
     def encode_passages(self, texts: Sequence[str]) -> Vectors:
         """One vector a passage, in order."""
