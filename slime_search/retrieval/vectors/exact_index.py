@@ -1,0 +1,89 @@
+"""Exact search: a quick scan names candidates, which are scored from the vectors themselves."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from slime_search.retrieval.encoders.encoder import Vectors
+from slime_search.retrieval.vectors.codes import Codes
+from slime_search.retrieval.vectors.queries import check_queries
+from slime_search.retrieval.vectors.rescoring import Stored, rescore
+from slime_search.retrieval.vectors.scan import scan
+from slime_search.retrieval.vectors.vector_index import Neighbours
+
+_QUERIES_AT_ONCE = 128
+_MIN_CANDIDATES = 32
+_CANDIDATES_PER_HIT = 4
+_GROWTH = 8
+
+
+class Shard(NamedTuple):
+    first: int
+    """Its first row among those of the index."""
+    codes: Codes
+
+
+class _Scanned(NamedTuple):
+    """Candidates, best first, by their approximate scores."""
+
+    scores: npt.NDArray[np.float64]
+    rows: npt.NDArray[np.int64]
+
+
+class ExactIndex:
+    """Finds what a scan of the vectors in float32 would find, in the same order.
+
+    The scan's rounding errors have a bound. Where the candidates that it names do not reach so far below the last hit
+    that no other vector can belong among the hits, it is repeated for that query with more of them.
+    """
+
+    def __init__(self, vectors: Stored, shards: Sequence[Shard], *, first_row: int = 0) -> None:
+        """``vectors`` and the shards together hold the same rows; ``first_row`` is added to those of hits."""
+        self._vectors = vectors
+        self._shards = shards
+        self._first_row = first_row
+
+    @property
+    def count(self) -> int:
+        return len(self._vectors)
+
+    @property
+    def dimension(self) -> int:
+        return int(self._vectors.shape[1])
+
+    def search(self, queries: Vectors, topk: int) -> Neighbours:
+        """As ``VectorIndex`` says. Raises ValueError for queries that do not fit."""
+        queries = check_queries(queries, self.dimension)
+        scores = np.full((len(queries), topk), -np.inf, np.float32)
+        rows = np.full((len(queries), topk), -1, np.int64)
+        for start in range(0, len(queries), _QUERIES_AT_ONCE):
+            pending = np.arange(start, min(start + _QUERIES_AT_ONCE, len(queries)))
+            candidates = max(_MIN_CANDIDATES, _CANDIDATES_PER_HIT * topk)
+            while len(pending):
+                found, certain = self._search(queries[pending], topk, min(candidates, self.count))
+                scores[pending], rows[pending] = found
+                pending = pending[~certain]
+                candidates *= _GROWTH
+        return Neighbours(scores, np.where(rows < 0, -1, rows + self._first_row))
+
+    def _search(self, queries: Vectors, topk: int, candidates: int) -> tuple[Neighbours, npt.NDArray[np.bool_]]:
+        """The hits among so many candidates, and for which queries they are certain to be the right ones."""
+        scanned = [self._scan(shard, queries, candidates) for shard in self._shards]
+        approximate = np.concatenate([part.scores for part in scanned], axis=1)
+        rows = np.concatenate([part.rows for part in scanned], axis=1)
+        if len(scanned) > 1:
+            order = np.argsort(-approximate, axis=1, kind="stable")[:, :candidates]
+            approximate, rows = np.take_along_axis(approximate, order, 1), np.take_along_axis(rows, order, 1)
+        best, longest = rescore(self._vectors, queries, rows, topk)
+        if candidates == self.count:
+            return best, np.ones(len(queries), np.bool_)
+        margins = np.max([shard.codes.margins(queries, longest) for shard in self._shards], axis=0)
+        return best, best.scores[:, -1] > approximate[:, -1] + margins
+
+    def _scan(self, shard: Shard, queries: Vectors, candidates: int) -> _Scanned:
+        prepared = shard.codes.prepare(queries)
+        products, rows = scan(shard.codes, prepared.columns, min(candidates, len(shard.codes)))
+        approximate = products.cpu().numpy() * prepared.factors[:, None] + prepared.offsets[:, None]
+        return _Scanned(approximate, rows.cpu().numpy() + shard.first)

@@ -1,0 +1,60 @@
+"""Indexes of FAISS's other kinds, searched by FAISS."""
+
+from pathlib import Path
+from typing import Any, Self
+
+import faiss
+import numpy as np
+
+from slime_search.retrieval.encoders.encoder import Vectors
+from slime_search.retrieval.vectors.errors import VectorIndexError
+from slime_search.retrieval.vectors.queries import check_queries
+from slime_search.retrieval.vectors.vector_index import Neighbours
+
+
+class FaissIndex:
+    """As it is in its file: exact or not, and with its own order among equal scores."""
+
+    def __init__(self, index: Any) -> None:
+        self._index = index
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Maps what FAISS can map and reads the rest.
+
+        Raises:
+            VectorIndexError: FAISS can't read it, or its scores are not inner products.
+        """
+        try:
+            index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
+        except RuntimeError as error:
+            raise VectorIndexError(
+                f"{path}: FAISS can't read it ({str(error).splitlines()[0]}); name a FAISS index or a store of "
+                "`slime-search build-index`, and download or build it again where it was cut short"
+            ) from None
+        refuse_other_metrics(path, index.metric_type)
+        return cls(index)
+
+    @property
+    def count(self) -> int:
+        return int(self._index.ntotal)
+
+    @property
+    def dimension(self) -> int:
+        return int(self._index.d)
+
+    def search(self, queries: Vectors, topk: int) -> Neighbours:
+        """As ``VectorIndex`` says. Raises ValueError for queries that do not fit."""
+        queries = check_queries(queries, self.dimension)
+        scores, rows = self._index.search(queries, topk)
+        return Neighbours(np.where(rows < 0, -np.inf, scores).astype(np.float32), rows)
+
+
+def refuse_other_metrics(path: Path, metric: int) -> None:
+    """Raises VectorIndexError unless ``metric`` is FAISS's number of the inner product."""
+    if metric != faiss.METRIC_INNER_PRODUCT:
+        name = "L2 distances" if metric == faiss.METRIC_L2 else f"FAISS's metric {metric}"
+        raise VectorIndexError(
+            f"{path}: searches by {name}, and a retriever's scores are inner products, the higher the better; "
+            "build the index again with FAISS's METRIC_INNER_PRODUCT or with `slime-search build-index`"
+        )

@@ -1,0 +1,50 @@
+"""Inner products of few candidates, computed from the vectors themselves."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from slime_search.retrieval.encoders.encoder import Vectors
+from slime_search.retrieval.vectors.vector_index import Neighbours
+
+_BATCH_NUMBERS = 1 << 22
+
+Stored = npt.NDArray[np.float32] | npt.NDArray[np.float16]
+"""Vectors that may be mapped from a file, shape (count, dimension)."""
+
+
+class Rescored(NamedTuple):
+    neighbours: Neighbours
+    longest: float
+    """The length of the longest vector among the candidates."""
+
+
+def rescore(vectors: Stored, queries: Vectors, rows: npt.NDArray[np.int64], topk: int) -> Rescored:
+    """The best ``topk`` of every query's candidates ``rows``, shape (queries, candidates), -1 for none.
+
+    Sums are taken in float64, so that equal vectors have equal scores wherever they stand, and rounded to float32.
+    """
+    scores = np.full(rows.shape, -np.inf, np.float32)
+    longest = 0.0
+    candidates = max(1, _BATCH_NUMBERS // queries.shape[1])
+    for query, row in _batches(rows, candidates):
+        read = vectors[rows[query, row]].astype(np.float64)
+        scores[query, row] = np.einsum("cd,cd->c", read, queries[query].astype(np.float64))
+        longest = max(longest, float(np.linalg.norm(read, axis=1).max()))
+    order = np.lexsort((np.where(rows < 0, np.iinfo(np.int64).max, rows), -scores), axis=1)[:, :topk]
+    best = Neighbours(np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1))
+    return Rescored(padded(best, topk), longest)
+
+
+def padded(found: Neighbours, topk: int) -> Neighbours:
+    """With as many columns as were asked for."""
+    missing = ((0, 0), (0, topk - found.rows.shape[1]))
+    return Neighbours(
+        np.pad(found.scores, missing, constant_values=-np.inf), np.pad(found.rows, missing, constant_values=-1)
+    )
+
+
+def _batches(rows: npt.NDArray[np.int64], size: int) -> "list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]":
+    query, column = np.nonzero(rows >= 0)
+    return [(query[i : i + size], column[i : i + size]) for i in range(0, len(query), size)]
