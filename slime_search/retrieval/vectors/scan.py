@@ -56,22 +56,24 @@ class _Best:
             floor = products.new_full((self._queries,), lowest) if self._floor is None else self._floor
             passes = torch.gt
         group, query = passes(highest, floor).nonzero(as_tuple=True)
-        if len(group) or not self._found:
+        if len(group):
             values = grouped[group, :, query]
             hit, within = passes(values, floor[query, None]).nonzero(as_tuple=True)
             self._found.append((query[hit], values[hit, within], group[hit] * _GROUP + within + first_row))
             self._held += len(hit)
-        if self._floor is None or self._held > 3 * self._queries * self._count:
+        if (self._floor is None and self._held) or self._held > 3 * self._queries * self._count:
             self._compact(lowest)
 
     def sorted(self, rows_in_all: int) -> tuple[torch.Tensor, torch.Tensor]:
-        _, values, rows = self._compact(None)
         shape = (self._queries, min(self._count, rows_in_all))
-        if len(values) != shape[0] * shape[1]:
+        if self._held:
+            self._compact(None)
+        if self._held != shape[0] * shape[1]:
             raise VectorIndexError("some inner products are no numbers, so the index holds NaN or inf; build it again")
+        _, values, rows = self._found[0]
         return values.view(shape), rows.view(shape)
 
-    def _compact(self, lowest: float | None) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _compact(self, lowest: float | None) -> None:
         query, values, rows = (torch.cat(parts) for parts in zip(*self._found, strict=True))
         # Blocks come in the order of their rows, and so do the hits of one query within a block.
         order = values.sort(descending=True, stable=True).indices
@@ -80,13 +82,11 @@ class _Best:
         starts = sizes.cumsum(0) - sizes
         rank = torch.arange(len(order), device=order.device) - starts[query[order]]
         order = order[rank < self._count]
-        kept = query[order], values[order], rows[order]
-        self._found, self._held = [kept], len(order)
+        self._found, self._held = [(query[order], values[order], rows[order])], len(order)
         if lowest is not None:
             full = sizes >= self._count
             last = (sizes.clamp(max=self._count).cumsum(0) - 1).clamp(min=0)
-            self._floor = torch.where(full, kept[1][last], kept[1].new_full((), lowest))
-        return kept
+            self._floor = torch.where(full, values[order][last], values.new_full((), lowest))
 
 
 def _lowest(dtype: torch.dtype) -> float:
