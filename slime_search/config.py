@@ -38,19 +38,43 @@ class _Section(_KnownKeys):
 
 
 class LocalConfig(_Section):
-    """A retrieval server."""
+    """Retrieval servers."""
 
-    search_url: str = "http://127.0.0.1:8000/retrieve"
-    """The whole URL of its ``/retrieve``."""
+    search_url: str | tuple[str, ...] = "http://127.0.0.1:8000/retrieve"
+    """The whole URL of a server's ``/retrieve``, or several: as a list, or in one text with commas between them.
+    Searches are shared among the servers, and go to the others when one fails."""
     proxy: str | None = None
     """URL of an HTTP proxy."""
 
-    @field_validator("search_url", "proxy")
+    @property
+    def search_urls(self) -> tuple[str, ...]:
+        """One URL or more."""
+        return _listed(self.search_url)
+
+    @field_validator("search_url")
+    @classmethod
+    def _are_http_urls(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not value:
+            raise ValueError("name at least one URL, such as http://127.0.0.1:8000/retrieve")
+        for url in _listed(value):
+            _check_http_url(url)
+        return value
+
+    @field_validator("proxy")
     @classmethod
     def _is_http_url(cls, value: str | None) -> str | None:
-        if value is not None and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).netloc):
-            raise ValueError("write a whole URL, such as http://127.0.0.1:8000/retrieve")
+        if value is not None:
+            _check_http_url(value)
         return value
+
+
+def _listed(urls: str | tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(url.strip() for url in urls.split(",")) if isinstance(urls, str) else urls
+
+
+def _check_http_url(url: str) -> None:
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+        raise ValueError(f"{url!r} is not a whole URL; write one such as http://127.0.0.1:8000/retrieve")
 
 
 class GoogleConfig(_Section):

@@ -105,18 +105,35 @@ class ServiceClient:
             ServiceRejected: the server refused the request.
         """
 
-        async def attempt() -> T:
-            return parse(await self._send(url, payload, headers or {}))
+        return await self.retried(url, lambda: self.attempt(url, payload, parse, headers))
 
+    async def attempt(
+        self, url: str, payload: Mapping[str, Any], parse: Callable[[Any], T], headers: Mapping[str, str] | None = None
+    ) -> T:
+        """Posts once.
+
+        Raises:
+            TransientFault: it failed in a way that may pass.
+            ServiceRejected: the server refused the request.
+        """
+        try:
+            return parse(await self._send(url, payload, headers or {}))
+        except RefusedRequest as error:
+            raise ServiceRejected(self.service, url, str(error)) from error
+
+    async def retried(self, where: str, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Calls ``attempt`` until it raises no TransientFault.
+
+        Raises:
+            ServiceUnavailable: every attempt failed; it names ``where``.
+        """
         try:
             try:
                 return await attempt()
             except TransientFault as fault:
                 return await self._retry(attempt, fault)
         except TransientFault as error:
-            raise ServiceUnavailable(self.service, url, f"{error} (after {self._attempts} attempts)") from error
-        except RefusedRequest as error:
-            raise ServiceRejected(self.service, url, str(error)) from error
+            raise ServiceUnavailable(self.service, where, f"{error} (after {self._attempts} attempts)") from error
 
     async def _retry(self, attempt: Callable[[], Awaitable[T]], fault: TransientFault) -> T:
         """Goes on after a first attempt ended in ``fault``.

@@ -14,6 +14,7 @@ from slime_search.errors import ConfigError
 from slime_search.hooks.failures import FailureMonitor
 from slime_search.hooks.runtime import policy_url
 from slime_search.hooks.samples import RECORD_KEY, read_whole, rollouts_of
+from slime_search.replicas import Replicas
 from slime_search.rewards.labels import gold_answers
 from slime_search.rewards.search import score
 from slime_search.service import PooledSender, ServiceClient
@@ -102,7 +103,7 @@ def search_tool(config: SearchConfig) -> Tool:
     if config.search_backend == "local":
         client = ServiceClient("retriever", sender, attempts=config.search_attempts)
         token = os.environ.get(RETRIEVER_TOKEN)
-        return Retriever(client, config.local.search_url, topk=config.topk, token=token)
+        return Retriever(Replicas(client, config.local.search_urls), topk=config.topk, token=token)
     key = config.google.api_key.get_secret_value() if config.google.api_key else os.environ.get("SERPER_API_KEY")
     if not key:
         raise ConfigError("google.api_key: search_backend is 'google', but no key is set; export SERPER_API_KEY")

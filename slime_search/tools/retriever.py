@@ -1,9 +1,9 @@
-"""The client of a retrieval server that speaks Search-R1's ``/retrieve``."""
+"""The client of retrieval servers that speak Search-R1's ``/retrieve``."""
 
 from typing import Any
 
 from slime_search.errors import TransientFault
-from slime_search.service import ServiceClient
+from slime_search.replicas import Replicas
 from slime_search.tokens import well_formed
 from slime_search.tools.base import Passage, ToolResult, passages_result
 
@@ -12,21 +12,19 @@ class Retriever:
     """Searches a local corpus.
 
     Args:
-        client: the connection; its concurrency bounds the searches in flight.
-        url: the whole URL, ``http://127.0.0.1:8000/retrieve``.
+        servers: where ``/retrieve`` is answered; each holds the whole corpus.
         topk: passages a query.
-        token: the server's bearer token, if it asks for one. It travels in a header only.
+        token: the servers' bearer token, if they ask for one. It travels in a header only.
     """
 
-    def __init__(self, client: ServiceClient, url: str, *, topk: int, token: str | None = None) -> None:
-        self._client = client
-        self._url = url
+    def __init__(self, servers: Replicas, *, topk: int, token: str | None = None) -> None:
+        self._servers = servers
         self._topk = topk
         self._headers = {"Authorization": f"Bearer {token}"} if token else None
 
     async def __call__(self, query: str) -> ToolResult:
         payload = {"queries": [well_formed(query)], "topk": self._topk, "return_scores": False}
-        rows = await self._client.post(self._url, payload, _rows_of_one_query, self._headers)
+        rows = await self._servers.post(payload, _rows_of_one_query, self._headers)
         return passages_result(tuple(map(_passage, rows[: self._topk])))
 
 

@@ -28,6 +28,11 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
     ({"reward": {"no_search_penalty": -1}}, ["reward.no_search_penalty", "-1"]),
     ({"local": {"search_url": "127.0.0.1:8000/retrieve"}}, ["local.search_url", "127.0.0.1:8000", "http://"]),
     ({"local": {"search_url": "http:///retrieve"}}, ["local.search_url", "http:///retrieve", "whole URL"]),
+    ({"local": {"search_url": ""}}, ["local.search_url", "at least one URL"]),
+    ({"local": {"search_url": []}}, ["local.search_url", "at least one URL"]),
+    ({"local": {"search_url": ["http://r", "r:1"]}}, ["local.search_url", "'r:1'", "whole URL"]),
+    ({"local": {"search_url": "http://r,"}}, ["local.search_url", "''", "whole URL"]),
+    ({"local": {"search_url": 5}}, ["local.search_url", "5"]),
     ({"local": {"proxy": "proxy:3128"}}, ["local.proxy", "proxy:3128", "http://"]),
     ({"google": {"snippet_only": False}}, ["google.snippet_only", "False", "set it to True"]),
     ({"local": "http://r"}, ["local", "'http://r'"]),
@@ -101,6 +106,20 @@ def test_the_placeholder_is_no_key() -> None:
     assert load_config({"google": {"api_key": ""}}).google.api_key is None
     key = load_config({"google": {"api_key": "real"}}).google.api_key
     assert key is not None and key.get_secret_value() == "real"
+
+
+@pytest.mark.parametrize(
+    "written", ["http://a/retrieve, http://b/retrieve", '["http://a/retrieve", "http://b/retrieve"]']
+)
+def test_several_servers_may_stand_in_the_environment(written: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLIME_SEARCH_LOCAL__SEARCH_URL", written)
+    assert load_config({}).local.search_urls == ("http://a/retrieve", "http://b/retrieve")
+
+
+def test_one_server_and_a_list_of_servers_are_taken() -> None:
+    one, several = "http://a/retrieve", ["http://a/retrieve", "http://b/retrieve"]
+    assert load_config({"local": {"search_url": one}}).local.search_urls == (one,)
+    assert load_config({"local": {"search_url": several}}).local.search_urls == tuple(several)
 
 
 @pytest.mark.parametrize("section", [{"api_key": 12345}, {"api_key": ["secret-12345"]}, {"api_key": {"a": "12345"}}])
