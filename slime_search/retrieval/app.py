@@ -6,7 +6,6 @@ from typing import Any
 import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import PlainTextResponse
 
 from slime_search.retrieval.auth import BearerToken
 from slime_search.retrieval.body_limit import BodyLimit
@@ -25,6 +24,7 @@ _EXPLAINED_ERRORS = 3
 _RETRY_AFTER = {"Retry-After": "1"}
 _Responses = dict[int | str, dict[str, Any]]
 _UNAUTHORIZED: _Responses = {401: {"model": Refusal, "description": "The bearer token is missing or wrong."}}
+_PROMETHEUS: _Responses = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 _REFUSED: _Responses = {
     413: {"model": Refusal, "description": "The body is too large."},
     422: {"model": Refusal, "description": "A field does not fit; the message names it, its value and the fix."},
@@ -67,7 +67,7 @@ def create_app(loading: Loading, drain: Drain, options: ServingOptions) -> FastA
         drain.check()
         return _json({"status": "ready", "passages": len(loading.collection.corpus)})
 
-    @app.get("/metrics", response_class=PlainTextResponse, responses=guarded)
+    @app.get("/metrics", response_class=Response, responses=guarded | _PROMETHEUS)
     async def prometheus(request: Request) -> Response:
         """Counters for Prometheus."""
         content, content_type = metrics.render(request.headers.get("accept", ""))
