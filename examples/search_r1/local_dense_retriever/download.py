@@ -1,0 +1,11 @@
+"""Downloads the corpus and the index that Search-R1 searches, ready to be served.
+
+    python download.py --save_path /data/wiki-18
+
+It can be killed and started again at any moment; ``--help`` says the rest.
+"""
+
+from slime_search.retrieval.download.__main__ import app
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,104 @@
+"""What there is to do in a folder, and the room that it takes."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.filesize import decimal
+
+from slime_search.retrieval.download.errors import DownloadError
+from slime_search.retrieval.download.hub import Part, list_parts
+from slime_search.retrieval.download.published import Published
+from slime_search.retrieval.download.store import partial_of
+from slime_search.retrieval.download.unpacking import UNPACKED_RATIO, is_tar
+
+
+class Step(NamedTuple):
+    """One file that is to be had. Sizes are bytes."""
+
+    target: Path
+    """Its final name."""
+    parts: Sequence[Part]
+    """What it is joined from; empty where ``whole`` is there."""
+    whole: Path
+    """What the parts are joined to."""
+    packed: bool
+    """Whether ``target`` has to be unpacked from ``whole``."""
+
+    @property
+    def size(self) -> int:
+        return sum(part.size for part in self.parts)
+
+    @property
+    def present(self) -> int:
+        """How much of what is joined lies in the folder already."""
+        return min(self.size, (self.whole.stat().st_size if self.whole.exists() else 0) + sum(self._local.values()))
+
+    @property
+    def _local(self) -> dict[Part, int]:
+        paths = {part: self.whole.with_name(part.name) for part in self.parts}
+        return {part: path.stat().st_size for part, path in paths.items() if path.exists()}
+
+    def room(self) -> Iterator[int]:
+        """How many bytes more or less are in use after each of its stages."""
+        yield self.size - self.present
+        renamed = None if self.whole.exists() or not self.parts else self.parts[0]
+        copied = max((size for part, size in self._local.items() if part is not renamed), default=0)
+        yield copied
+        yield -copied
+        if self.packed:
+            yield self.size * UNPACKED_RATIO if self.parts else self.whole.stat().st_size
+            yield -self.size
+
+
+def index_step(published: Published, folder: Path) -> Step | None:
+    """What an index takes; None where it is there.
+
+    Raises:
+        DownloadError: another file has its name, or the Hub can't be asked.
+    """
+    target = folder / published.target
+    parts = list_parts(published)
+    if not target.exists():
+        return Step(target, parts, partial_of(target), packed=False)
+    size = sum(part.size for part in parts)
+    if target.stat().st_size != size:
+        raise DownloadError(
+            f"{target}: has {target.stat().st_size:,} bytes, the published one {size:,}; move it away and run again"
+        )
+    return None
+
+
+def corpus_step(published: Published, folder: Path) -> Step | None:
+    """What the corpus takes; None where it is there.
+
+    Raises:
+        DownloadError: the Hub can't be asked.
+    """
+    archive = folder / published.target
+    target, whole = archive.with_suffix(""), partial_of(archive)
+    # An unfinished archive beside the target was not deleted after all; doing it again is what a kill there costs.
+    if not target.exists() or whole.exists():
+        return Step(target, list_parts(published), whole, packed=True)
+    return Step(target, (), target, packed=True) if is_tar(target) else None
+
+
+def check_room(steps: Sequence[Step], folder: Path) -> tuple[int, int]:
+    """The bytes that ``steps``, one after the other, need at most, and those that are free.
+
+    Raises:
+        DownloadError: there are too few.
+    """
+    used = needed = 0
+    for step in steps:
+        for change in step.room():
+            used += change
+            needed = max(needed, used)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DownloadError(
+            f"{folder}: {decimal(needed)} are needed and {decimal(free)} are free; free {decimal(needed - free)} or "
+            "name a --save_path on another disk"
+        )
+    return needed, free

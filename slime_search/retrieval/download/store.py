@@ -1,0 +1,42 @@
+"""Names of unfinished files, and the folder that one process at a time fills."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from slime_search.retrieval.download.errors import DownloadError
+
+
+def partial_of(target: Path) -> Path:
+    """What ``target`` is called until it is complete."""
+    return target.with_name(f"{target.name}.partial")
+
+
+def publish(target: Path) -> None:
+    """Gives the complete file its name, for good."""
+    partial_of(target).replace(target)
+    folder = os.open(target.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps other downloads out of ``folder``, which is made where it is missing.
+
+    Raises:
+        DownloadError: another process is at work there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".download.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DownloadError(
+                f"{folder}: another download is at work here; wait for it, or name another --save_path"
+            ) from None
+        yield
