@@ -77,7 +77,7 @@ def test_a_download_goes_on_behind_what_is_there(hub: Hub, whole: bytes, folder:
     (folder / f"{POINT.target}.partial").write_bytes(whole[:2500])
     download(folder)
     assert (folder / POINT.target).read_bytes() == whole
-    assert hub.ranges == ["bytes=452-751", "bytes=752-999", "bytes=0-6"]
+    assert sorted(hub.ranges) == ["bytes=0-6", "bytes=452-751", "bytes=752-999"]
 
 
 @pytest.mark.parametrize("fault", [status(500), status(429, headers={"Retry-After": "0"}), cut, disconnect])

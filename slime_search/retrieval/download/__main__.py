@@ -40,8 +40,8 @@ def main(
 ) -> None:
     """Download what Search-R1 searches: Wikipedia of 2018 in passages, and their E5 index.
 
-    Parts go straight into the file that they are parts of, and their checksums are compared at the end. After a
-    kill, a failure or Ctrl-C the same command goes on where it was. Parts that lie in the folder already are used.
+    After a kill, a failure or Ctrl-C the same command goes on where it was. Parts that lie in the folder already are
+    used. Parts go straight into their file, without a second copy, and their checksums are compared at the end.
 
     HF_ENDPOINT names a mirror of the Hub, HF_TOKEN who you are.
     """
