@@ -150,8 +150,12 @@ def _dense(settings: RetrieverSettings, corpus: Corpus, progress: Progress) -> R
     from slime_search.retrieval.vectors.opening import open_index
 
     assert settings.index_path is not None and settings.model is not None
-    progress.add_task("opening the index", total=None)
-    index = open_index(settings.index_path, device=settings.index_device)
+    opening = progress.add_task("opening the index", total=None)
+    index = open_index(
+        settings.index_path,
+        device=settings.index_device,
+        on_progress=lambda done, total: progress.update(opening, completed=done, total=total),
+    )
     progress.add_task(f"loading {settings.model}", total=None)
     encoder = load_encoder(
         settings.model,
