@@ -1,0 +1,1 @@
+"""Encoders and indexes in many processes, on one machine or many, through Ray Serve."""

@@ -1,0 +1,139 @@
+"""Applications of Ray Serve: started, waited for, and deleted."""
+
+import contextlib
+import logging
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ray import serve
+from ray.exceptions import RayError
+from ray.serve.config import AutoscalingConfig
+from ray.serve.exceptions import RayServeException
+from ray.serve.schema import ApplicationStatusOverview
+from rich.progress import Progress
+
+from slime_search.retrieval.cluster.calls import Replicas
+from slime_search.retrieval.cluster.owner import announce
+from slime_search.retrieval.cluster.replicas import Replica, Surroundings
+from slime_search.retrieval.cluster.scale import Scale
+from slime_search.retrieval.errors import SetupError
+
+_POLL_S = 0.2
+_DELETE_S = 30
+_ONGOING = 8
+"""Batches that a process may have at once, so that none waits for a round trip to it."""
+_UPSCALE = {"upscale_delay_s": 5, "look_back_period_s": 10}
+"""A rollout is a burst of searches: what takes Serve's usual half minute to grow is ready when it is over."""
+
+
+class Program(NamedTuple):
+    """What the processes of one application run."""
+
+    replica: type[Replica]
+    arguments: tuple[object, ...]
+    """Behind the surroundings."""
+    on_gpu: bool
+
+
+class Applications:
+    """One application for every program, each of one deployment, which scales by itself.
+
+    Args:
+        scale: how many processes each gets, and what they may use.
+        outlived: whether Ray goes on without this process; what it started does not.
+    """
+
+    def __init__(self, scale: Scale, *, outlived: bool) -> None:
+        self._scale = scale
+        self._surroundings = Surroundings(scale.threads, announce() if outlived else None)
+        self._prefix = f"slime-search-{secrets.token_hex(4)}"
+        self._names: list[str] = []
+
+    def start(self, programs: Mapping[str, Program], progress: Progress) -> dict[str, Replicas]:
+        """Runs every program and waits until all their processes have loaded.
+
+        Raises:
+            SetupError: one can't load; the message is its own.
+        """
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING", "enable_access_log": False})
+        names = {name: f"{self._prefix}-{name}" for name in programs}
+        self._names = list(names.values())
+        handles = serve.run_many(
+            [
+                serve.RunTarget(self._deployment(name, program), name=names[name], route_prefix=None)
+                for name, program in programs.items()
+            ],
+            wait_for_applications_running=False,
+        )
+        self._wait(progress)
+        return {name: Replicas(handle, names[name]) for name, handle in zip(programs, handles, strict=True)}
+
+    def delete(self) -> None:
+        """Ends all that was started. Where Ray has ended, that is so already."""
+        end = time.monotonic() + _DELETE_S
+        with contextlib.suppress(RayError, RayServeException):
+            for name in self._names:
+                serve.delete(name, _blocking=False)
+            while time.monotonic() < end and any(name in serve.status().applications for name in self._names):
+                time.sleep(_POLL_S)
+
+    def _deployment(self, name: str, program: Program) -> Any:
+        scale = self._scale
+        size: dict[str, object] = {"num_replicas": scale.replicas}
+        if scale.most > scale.replicas:
+            limits = AutoscalingConfig(
+                min_replicas=scale.replicas, max_replicas=scale.most, target_ongoing_requests=1, **_UPSCALE
+            )
+            size = {"autoscaling_config": limits}
+        return (
+            serve.deployment(program.replica)
+            .options(
+                name=name,
+                max_ongoing_requests=_ONGOING,
+                max_constructor_retry_count=1,
+                health_check_period_s=2,
+                graceful_shutdown_wait_loop_s=0.1,
+                graceful_shutdown_timeout_s=5,
+                ray_actor_options={"num_cpus": scale.threads, "num_gpus": scale.gpus if program.on_gpu else 0},
+                **size,
+            )
+            .bind(self._surroundings, *program.arguments)
+        )
+
+    def _wait(self, progress: Progress) -> None:
+        task = progress.add_task("starting the replicas", total=len(self._names) * self._scale.replicas)
+        while True:
+            overviews = serve.status().applications
+            started = [overviews[name] for name in self._names if name in overviews]
+            progress.update(task, completed=sum(map(_running, started)), description=_step(started))
+            if len(started) == len(self._names) and all(one.status == "RUNNING" for one in started):
+                return
+            for failed in started:
+                if failed.status == "DEPLOY_FAILED":
+                    raise SetupError(_reason(failed))
+            time.sleep(_POLL_S)
+
+
+def _running(application: ApplicationStatusOverview) -> int:
+    return sum(deployment.replica_states.get("RUNNING", 0) for deployment in application.deployments.values())
+
+
+def _messages(application: ApplicationStatusOverview) -> list[str]:
+    return [deployment.message for deployment in application.deployments.values() if deployment.message]
+
+
+def _step(applications: list[ApplicationStatusOverview]) -> str:
+    """What is going on; Serve's own words where replicas wait for room on the cluster."""
+    waiting = [message.partition("\n")[0] for application in applications for message in _messages(application)]
+    return f"starting the replicas: {waiting[0]}" if waiting else "starting the replicas"
+
+
+def _reason(application: ApplicationStatusOverview) -> str:
+    """The last line of a traceback is what was raised, behind the name of its class."""
+    lines = [line for message in _messages(application) for line in message.strip().splitlines()]
+    last = lines[-1] if lines else application.message
+    name, colon, text = last.partition(": ")
+    return text if colon and name.replace(".", "").replace("_", "").isalnum() else last

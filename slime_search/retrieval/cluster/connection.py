@@ -1,0 +1,103 @@
+"""A connection to Ray: to a cluster that runs already, or to one that is started for it."""
+
+import logging
+import os
+import subprocess
+import sys
+from typing import IO
+
+from slime_search.retrieval.cluster.environment import of_one_machine
+from slime_search.retrieval.cluster.signals import sigterm_kept
+from slime_search.retrieval.errors import SetupError
+
+_END_S = 30
+
+
+class RayConnection:
+    """Opened when it is made, for the whole process; ``close`` ends a Ray that was started and leaves any other alone.
+
+    Args:
+        address: of a running cluster, ``host:port`` or ``auto``; None is what the environment's RAY_ADDRESS says, and
+            without it a Ray on this machine alone is started.
+        cpus: how many processor shares a started Ray has to give.
+
+    Raises:
+        SetupError: Ray is not installed, does not start, or none answers at the address.
+    """
+
+    def __init__(self, address: str | None, cpus: int) -> None:
+        address = address or os.environ.get("RAY_ADDRESS")
+        self._head: subprocess.Popen[str] | None = None
+        if address is None:
+            self._head, address = _start_head(cpus)
+        try:
+            self._connect(address)
+        except BaseException:
+            self._end_head()
+            raise
+
+    @property
+    def is_own(self) -> bool:
+        """Whether Ray was started for this connection."""
+        return self._head is not None
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether there are any on the cluster."""
+        import ray
+
+        return bool(ray.cluster_resources().get("GPU"))
+
+    def close(self) -> None:
+        """Leaves Ray."""
+        import ray
+
+        ray.shutdown()
+        self._end_head()
+
+    def _connect(self, address: str) -> None:
+        try:
+            import ray
+            import ray.serve
+        except ImportError as error:
+            raise SetupError(
+                f"replicas: Ray Serve can't be imported ({error}); run: pip install 'slime-search[cluster]'"
+            ) from None
+        try:
+            with sigterm_kept():
+                ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            first_line = str(error).strip().partition("\n")[0]
+            raise SetupError(
+                f"ray_address: no Ray cluster answers at {address!r} ({first_line}); "
+                "start one there (ray start --head), or leave the address out for one on this machine alone"
+            ) from error
+
+    def _end_head(self) -> None:
+        if self._head is None:
+            return
+        _stream(self._head.stdin).close()
+        try:
+            self._head.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            self._head.kill()
+            self._head.wait()
+
+
+def _start_head(cpus: int) -> tuple[subprocess.Popen[str], str]:
+    os.environ |= of_one_machine()
+    head = subprocess.Popen(
+        [sys.executable, "-m", "slime_search.retrieval.cluster.head", str(cpus)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    address = _stream(head.stdout).readline().strip()
+    if not address:
+        raise SetupError(f"replicas: Ray did not start (code {head.wait()}); what it wrote above says why")
+    return head, address
+
+
+def _stream(pipe: IO[str] | None) -> IO[str]:
+    assert pipe is not None
+    return pipe

@@ -1,0 +1,112 @@
+"""What runs in Ray's processes. Each loads by path and settings, and is used by several threads at once."""
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from slime_search.retrieval.cluster.owner import end_with
+from slime_search.retrieval.collection import RetrieverSettings
+from slime_search.retrieval.encoders.encoder import Vectors
+from slime_search.retrieval.retriever import Hit
+from slime_search.retrieval.vectors.part import Part
+from slime_search.retrieval.vectors.vector_index import Neighbours
+
+
+class Surroundings(NamedTuple):
+    """Where a replica runs."""
+
+    threads: int
+    owner: str | None
+    """Whom it may not outlive."""
+
+
+class Replica:
+    """To be made before torch and FAISS are imported, which read then how many threads they may use."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        os.environ["OMP_NUM_THREADS"] = str(surroundings.threads)
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+        self._owner = surroundings.owner
+
+    def check_health(self) -> None:
+        """Ray Serve calls it every few seconds."""
+        if self._owner is not None:
+            end_with(self._owner)
+
+
+class EncoderReplica(Replica):
+    """Makes vectors of queries."""
+
+    def __init__(self, surroundings: Surroundings, settings: RetrieverSettings) -> None:
+        super().__init__(surroundings)
+        from slime_search.retrieval.encoders.loading import load_encoder
+
+        assert settings.model is not None
+        self._encoder = load_encoder(
+            settings.model,
+            family=settings.name,
+            device=settings.device,
+            precision=settings.precision,
+            batch_size=settings.batch_size,
+        )
+
+    def dimension(self) -> int:
+        return self._encoder.dimension
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        return self._encoder.encode_queries(texts)
+
+
+class PartReplica(Replica):
+    """Holds one part of the index, or all of it."""
+
+    def __init__(self, surroundings: Surroundings, settings: RetrieverSettings, part: Part | None) -> None:
+        super().__init__(surroundings)
+        from slime_search.retrieval.vectors.opening import open_index
+
+        assert settings.index_path is not None
+        self._index = open_index(settings.index_path, device=settings.index_device, part=part)
+
+    def shape(self) -> tuple[int, int]:
+        """How many vectors the part holds, and their length."""
+        return self._index.count, self._index.dimension
+
+    def search(self, queries: Vectors, topk: int) -> Neighbours:
+        # What Ray delivers is read-only, which torch warns about.
+        return self._index.search(np.require(queries, requirements="W"), topk)
+
+
+class WordsReplica(Replica):
+    """Holds BM25 over the whole corpus: a word's weight depends on all passages, so that parts would rank otherwise."""
+
+    def __init__(self, surroundings: Surroundings, settings: RetrieverSettings) -> None:
+        super().__init__(surroundings)
+        from rich.progress import Progress
+
+        from slime_search.retrieval.collection import index_words, open_corpus
+
+        progress = Progress(disable=True)
+        corpus = open_corpus(settings.corpus_path, progress)
+        self._index = index_words(settings.corpus_path, corpus, progress)
+
+    def search(self, queries: Sequence[str], topk: int) -> list[list[Hit]]:
+        return self._index.search(queries, topk)
+
+
+class RerankerReplica(Replica):
+    """Scores passages for queries."""
+
+    def __init__(self, surroundings: Surroundings, settings: RetrieverSettings) -> None:
+        super().__init__(surroundings)
+        from slime_search.retrieval.cross_encoder import load_cross_encoder
+
+        assert settings.reranker is not None
+        self._cross_encoder = load_cross_encoder(
+            settings.reranker, device=settings.device, precision=settings.precision, batch_size=settings.batch_size
+        )
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> npt.NDArray[np.float32]:
+        return self._cross_encoder.score(pairs)
