@@ -13,9 +13,17 @@ from slime_search.retrieval.corpus import Corpus
 from slime_search.retrieval.disconnecting import ClientGone, while_connected
 from slime_search.retrieval.draining import Drain
 from slime_search.retrieval.loading import Loading, NotLoaded
-from slime_search.retrieval.metrics import Metrics, RequestMetrics
+from slime_search.retrieval.metrics import CONTENT_TYPE, Metrics, RequestMetrics
 from slime_search.retrieval.options import ServingOptions
-from slime_search.retrieval.protocol import NotNow, Refusal, RetrieveRequest, RetrieveResponse, explain
+from slime_search.retrieval.protocol import (
+    AnswerTooLarge,
+    NotNow,
+    Refusal,
+    RetrieveRequest,
+    RetrieveResponse,
+    check_answer,
+    explain,
+)
 from slime_search.retrieval.retriever import Hit
 from slime_search.retrieval.service import SearchService
 from slime_search.retrieval.unavailable import Unavailable
@@ -51,6 +59,7 @@ def create_app(loading: Loading, drain: Drain, options: ServingOptions) -> FastA
     @app.post("/retrieve", response_model=RetrieveResponse, responses=guarded | _REFUSED | _UNAVAILABLE)
     async def retrieve(body: RetrieveRequest, request: Request) -> Response:
         """Finds the best passages for every query."""
+        check_answer(len(body.queries), body.topk or options.default_topk)
         with drain.request():
             corpus = loading.collection.corpus
             hits = await while_connected(request.receive, service.search(body.queries, body.topk))
@@ -68,10 +77,9 @@ def create_app(loading: Loading, drain: Drain, options: ServingOptions) -> FastA
         return _json({"status": "ready", "passages": len(loading.collection.corpus)})
 
     @app.get("/metrics", response_class=Response, responses=guarded | _PROMETHEUS)
-    async def prometheus(request: Request) -> Response:
-        """Counters for Prometheus."""
-        content, content_type = metrics.render(request.headers.get("accept", ""))
-        return Response(content, headers={"Content-Type": content_type})
+    async def prometheus() -> Response:
+        """Counters for Prometheus, in its text format."""
+        return Response(metrics.render(), headers={"Content-Type": CONTENT_TYPE})
 
     @app.exception_handler(NotLoaded)
     async def not_loaded(_request: Request, _error: NotLoaded) -> Response:
@@ -80,6 +88,10 @@ def create_app(loading: Loading, drain: Drain, options: ServingOptions) -> FastA
     @app.exception_handler(Unavailable)
     async def unavailable(_request: Request, error: Unavailable) -> Response:
         return _json({"status": error.status, "detail": str(error)}, 503, _RETRY_AFTER)
+
+    @app.exception_handler(AnswerTooLarge)
+    async def too_large(_request: Request, error: AnswerTooLarge) -> Response:
+        return _json({"detail": [{"loc": ["body", "topk"], "msg": str(error), "type": "answer_too_large"}]}, 422)
 
     @app.exception_handler(ClientGone)
     async def client_gone(_request: Request, _error: ClientGone) -> Response:

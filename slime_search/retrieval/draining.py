@@ -9,12 +9,13 @@ from slime_search.retrieval.unavailable import Draining
 class Drain:
     """Counts the requests in flight and, once it has begun, refuses new ones.
 
-    Everything happens in the thread of the event loop, signal handlers included.
+    It begins in a signal handler, between any two steps of the event loop's thread, in which everything else happens.
     """
 
     def __init__(self) -> None:
         self._in_flight = 0
         self._on_empty: Callable[[], object] | None = None
+        self._ended = False
 
     @property
     def begun(self) -> bool:
@@ -24,14 +25,14 @@ class Drain:
     @contextmanager
     def request(self) -> Iterator[None]:
         """Around the answering of one request. Raises Draining."""
-        self.check()
+        # Counted before it is let in: a drain that begins in between waits for it.
         self._in_flight += 1
         try:
+            self.check()
             yield
         finally:
             self._in_flight -= 1
-            if self._on_empty is not None and not self._in_flight:
-                self._on_empty()
+            self._end_if_empty()
 
     def check(self) -> None:
         """Raises Draining where a new request is to be refused."""
@@ -39,7 +40,11 @@ class Drain:
             raise Draining("the server is about to end: ask another one, or try again later")
 
     def begin(self, on_empty: Callable[[], object]) -> None:
-        """Refuses new requests; ``on_empty`` is called when none is in flight, at once where that is so already."""
+        """Refuses new requests; ``on_empty`` is called once, as soon as none is in flight."""
         self._on_empty = on_empty
-        if not self._in_flight:
-            on_empty()
+        self._end_if_empty()
+
+    def _end_if_empty(self) -> None:
+        if self._on_empty is not None and not self._in_flight and not self._ended:
+            self._ended = True
+            self._on_empty()

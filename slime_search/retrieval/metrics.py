@@ -2,12 +2,12 @@
 
 import time
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.exposition import choose_encoder
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from slime_search.retrieval.batcher import MAX_BATCH_QUERIES
 
+CONTENT_TYPE = CONTENT_TYPE_LATEST
 _PREFIX = "slime_search_retriever"
 _LATENCIES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _BATCH_SIZES = tuple(2**power for power in range(MAX_BATCH_QUERIES.bit_length()))
@@ -38,10 +38,9 @@ class Metrics:
             f"{_PREFIX}_queued_queries", "Queries that wait for a search.", registry=self._registry
         )
 
-    def render(self, accept: str) -> tuple[bytes, str]:
-        """All metrics and their content type, in the format that an ``Accept`` header asks for."""
-        encode, content_type = choose_encoder(accept)
-        return encode(self._registry), content_type
+    def render(self) -> bytes:
+        """All metrics, as CONTENT_TYPE says."""
+        return generate_latest(self._registry)
 
 
 class RequestMetrics:
@@ -52,7 +51,7 @@ class RequestMetrics:
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != "/retrieve":
+        if scope["type"] != "http" or scope["path"].removeprefix(scope.get("root_path", "")) != "/retrieve":
             await self._app(scope, receive, send)
             return
         # Where the application ends without an answer, the server sends this one.

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, ValidationInfo, field_validator
+from pydantic import AliasChoices, BaseModel, BeforeValidator, Field
 
 MAX_QUERIES = 4_096
 MAX_QUERY_CHARS = 16_384
@@ -22,10 +22,7 @@ _FIXES = {
     "body": f"send a JSON object with Content-Type: application/json, like {_EXAMPLE}",
     "queries": _QUERIES_FIX,
     "query": _QUERIES_FIX,
-    "topk": (
-        f"send an integer from 1 to {MAX_TOPK}, with at most {MAX_PASSAGES} passages for all queries together, "
-        "or leave it out for the server's default"
-    ),
+    "topk": f"send an integer from 1 to {MAX_TOPK}, or leave it out for the server's default",
     "return_scores": "send true or false",
 }
 
@@ -50,14 +47,6 @@ class RetrieveRequest(BaseModel):
         None, ge=0, le=MAX_TOPK, description="Passages a query; absent, null or 0 means the server's default."
     )
     return_scores: bool = False
-
-    @field_validator("topk")
-    @classmethod
-    def _answer_fits(cls, topk: int | None, info: ValidationInfo) -> int | None:
-        queries = len(info.data.get("queries", ()))
-        if topk is not None and queries * topk > MAX_PASSAGES:
-            raise ValueError(f"{queries} queries ask for {queries * topk} passages")
-        return topk
 
 
 class ScoredRow(BaseModel):
@@ -93,6 +82,19 @@ class NotNow(BaseModel):
     step: str | None = None
     done: float | None = None
     total: float | None = None
+
+
+class AnswerTooLarge(ValueError):
+    """A request asks for more passages than one answer may hold; the message names the numbers and the fix."""
+
+
+def check_answer(queries: int, topk: int) -> None:
+    """Raises AnswerTooLarge."""
+    if queries * topk > MAX_PASSAGES:
+        raise AnswerTooLarge(
+            f"topk: {queries} queries with {topk} passages each are {queries * topk} passages, and an answer holds "
+            f"at most {MAX_PASSAGES}; send fewer queries a request or a smaller topk"
+        )
 
 
 def explain(error: Mapping[str, Any]) -> str:

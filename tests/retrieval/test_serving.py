@@ -275,6 +275,24 @@ def test_metrics_count_what_was_served(start: Callable[..., GatedServer]) -> Non
     assert headers["Content-Type"].startswith("text/plain")
 
 
+@pytest.mark.parametrize("accept", ["application/openmetrics-text;version=1.0.0", "a/b;version=version=", "é", ""])
+def test_metrics_are_text_for_everybody(start: Callable[..., GatedServer], accept: str) -> None:
+    status, headers, content = start().server.exchange("/metrics", None, {"Accept": accept})
+    assert status == 200
+    assert headers["Content-Type"].startswith("text/plain; version=")
+    assert b"slime_search_retriever_queued_queries 0.0" in content
+
+
+def test_the_default_topk_counts_for_the_size_of_an_answer(start: Callable[..., GatedServer]) -> None:
+    gated = start(default_topk=1000)
+    gated.let_go()
+    queries = [str(number) for number in range(263)]
+    status, answer = gated.server.request("/retrieve", {"queries": queries})
+    assert status == 422
+    assert answer["detail"][0]["msg"].startswith("topk: 263 queries with 1000 passages each")
+    assert gated.ask(*queries[1:]).result() == answer_to(*queries[1:], topk=1000)
+
+
 def test_a_token_is_asked_for_and_not_told(corpus_path: Path, start_server: Callable[..., Server]) -> None:
     server = start_server(corpus_path, "--port", "0", env={"SLIME_SEARCH_RETRIEVER_TOKEN": "s3cret-ü"})
     server.wait_until_ready()
