@@ -7,6 +7,7 @@ from the environment (``SLIME_SEARCH_TOPK=5``, ``SLIME_SEARCH_LOCAL__SEARCH_URL=
 import difflib
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -83,23 +84,30 @@ class GoogleConfig(_Section):
     api_key: SecretStr | None = None
     """serper.dev's key; better left out here and given as the environment's SERPER_API_KEY."""
     snippet_only: bool = True
-    """Read the snippets of the result page only. Whole pages are not supported yet."""
+    """Read the snippets of the result page only. False reads the pages, around their snippets."""
     proxy: str | None = None
-    """URL of an HTTP proxy."""
+    """URL of an HTTP proxy, for the search API and the pages."""
     endpoint: str = "https://google.serper.dev/search"
     """Where the search API answers."""
+    requests_per_second: float = Field(50.0, gt=0)
+    """Requests to the search API a second, in this process; serper.dev's free plan allows 5."""
+    cache_days: float = Field(30.0, ge=0)
+    """Days that results and pages are kept on disk, where repeated queries cost nothing; 0 keeps none."""
+    cache_path: Path | None = None
+    """The file they are kept in, on a local disk. None for slime-search/google.sqlite3 in the user's cache folder."""
+    page_chars: int = Field(2000, ge=100)
+    """Characters of text a page."""
+    page_bytes: int = Field(2 << 20, ge=1024)
+    """Bytes read of a page at most, decompressed."""
+    page_timeout_s: float = Field(10.0, gt=0)
+    """Seconds to wait for a page. One that does not come is replaced by its snippet."""
+    page_concurrency: int = Field(64, ge=1)
+    """Pages on their way at most, in this process."""
 
     @field_validator("api_key")
     @classmethod
     def _not_the_placeholder(cls, value: SecretStr | None) -> SecretStr | None:
         return None if value is not None and value.get_secret_value() in ("", PLACEHOLDER_KEY) else value
-
-    @field_validator("snippet_only")
-    @classmethod
-    def _snippets(cls, value: bool) -> bool:
-        if not value:
-            raise ValueError("fetching whole pages is not supported yet; set it to True")
-        return value
 
 
 class ChatConfig(_Section):

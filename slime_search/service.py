@@ -46,7 +46,9 @@ class PooledSender:
         body = orjson.dumps(payload)
         headers = {"Content-Type": "application/json", **headers}
         try:
-            async with self._session().post(url, data=body, headers=headers, proxy=self._proxy) as response:
+            async with session_of(self, self._new_session).post(
+                url, data=body, headers=headers, proxy=self._proxy
+            ) as response:
                 content = await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise TransientFault(f"{type(error).__name__}: {error}") from error
@@ -59,20 +61,25 @@ class PooledSender:
         except ValueError as error:
             raise TransientFault(f"the answer is not JSON ({error}): {_excerpt(content)}") from error
 
-    def _session(self) -> aiohttp.ClientSession:
-        sessions = _sessions.setdefault(asyncio.get_running_loop(), {})
-        session = sessions.get(self)
-        if session is None or session.closed:
-            session = sessions[self] = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._concurrency),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                # Waiting for a free connection is not the server's fault, so it does not count.
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeout_s, sock_read=self._timeout_s),
-            )
-        return session
+    def _new_session(self) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._concurrency),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # Waiting for a free connection is not the server's fault, so it does not count.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._timeout_s, sock_read=self._timeout_s),
+        )
 
 
-_sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[PooledSender, aiohttp.ClientSession]] = WeakKeyDictionary()
+_sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[object, aiohttp.ClientSession]] = WeakKeyDictionary()
+
+
+def session_of(owner: object, make: Callable[[], aiohttp.ClientSession]) -> aiohttp.ClientSession:
+    """The session of ``owner`` on the running loop, made where it has none yet."""
+    sessions = _sessions.setdefault(asyncio.get_running_loop(), {})
+    session = sessions.get(owner)
+    if session is None or session.closed:
+        session = sessions[owner] = make()
+    return session
 
 
 async def close_sessions() -> None:

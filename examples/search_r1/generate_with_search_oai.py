@@ -29,6 +29,7 @@ SEARCH_R1_OAI_CONFIGS: dict[str, Any] = {
     "google": {
         # Better left alone: SERPER_API_KEY is read from the environment.
         "api_key": "your_api_key_here",
+        # False reads the pages themselves, around their snippets.
         "snippet_only": True,
         "proxy": None,
     },

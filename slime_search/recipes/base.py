@@ -10,7 +10,6 @@ from typing import Any, Generic, TypeVar
 from slime_search.agent import Budget
 from slime_search.config import RETRIEVER_TOKEN, SearchConfig, load_config
 from slime_search.dialects.base import Format
-from slime_search.errors import ConfigError
 from slime_search.hooks.failures import FailureMonitor
 from slime_search.hooks.runtime import policy_url
 from slime_search.hooks.samples import RECORD_KEY, read_whole, rollouts_of
@@ -19,7 +18,6 @@ from slime_search.rewards.labels import gold_answers
 from slime_search.rewards.search import score
 from slime_search.service import PooledSender, ServiceClient
 from slime_search.tools.base import Tool
-from slime_search.tools.google import GoogleSearch
 from slime_search.tools.retriever import Retriever
 
 
@@ -96,19 +94,17 @@ def search_tool(config: SearchConfig) -> Tool:
     """The search backend that the config names.
 
     Raises:
-        ConfigError: Google is chosen without a key.
+        ConfigError: Google is chosen without its key, packages or cache.
     """
-    section = config.local if config.search_backend == "local" else config.google
-    sender = PooledSender(concurrency=config.search_concurrency, timeout_s=config.search_timeout_s, proxy=section.proxy)
-    if config.search_backend == "local":
-        client = ServiceClient("retriever", sender, attempts=config.search_attempts)
-        token = os.environ.get(RETRIEVER_TOKEN)
-        return Retriever(Replicas(client, config.local.search_urls), topk=config.topk, token=token)
-    key = config.google.api_key.get_secret_value() if config.google.api_key else os.environ.get("SERPER_API_KEY")
-    if not key:
-        raise ConfigError("google.api_key: search_backend is 'google', but no key is set; export SERPER_API_KEY")
-    client = ServiceClient("Google search (serper.dev)", sender, attempts=config.search_attempts)
-    return GoogleSearch(client, api_key=key, topk=config.topk, url=config.google.endpoint)
+    if config.search_backend == "google":
+        from slime_search.recipes.google_search import google_search
+
+        return google_search(config)
+    local = config.local
+    sender = PooledSender(concurrency=config.search_concurrency, timeout_s=config.search_timeout_s, proxy=local.proxy)
+    client = ServiceClient("retriever", sender, attempts=config.search_attempts)
+    token = os.environ.get(RETRIEVER_TOKEN)
+    return Retriever(Replicas(client, local.search_urls), topk=config.topk, token=token)
 
 
 def budget_of(args: Any, config: SearchConfig, sampling_params: Mapping[str, Any]) -> Budget:

@@ -34,7 +34,7 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
     ({"local": {"search_url": "http://r,"}}, ["local.search_url", "''", "whole URL"]),
     ({"local": {"search_url": 5}}, ["local.search_url", "5"]),
     ({"local": {"proxy": "proxy:3128"}}, ["local.proxy", "proxy:3128", "http://"]),
-    ({"google": {"snippet_only": False}}, ["google.snippet_only", "False", "set it to True"]),
+    ({"google": {"snippet_only": "pages"}}, ["google.snippet_only", "'pages'", "boolean"]),
     ({"local": "http://r"}, ["local", "'http://r'"]),
     ({"tpok": 3}, ["'tpok'", "did you mean 'topk'"]),
     ({"zzz": 3}, ["'zzz'", "known keys", "max_turns"]),

@@ -1,0 +1,1 @@
+"""Google search through serper.dev, by its snippets or by the pages that it finds."""
