@@ -1,6 +1,7 @@
 """The process: opens the port, loads in the background, serves, and ends when it is told to."""
 
 import os
+import resource
 import signal
 import socket
 import sys
@@ -23,6 +24,7 @@ from slime_search.retrieval.options import ServingOptions
 # a client uses it again.
 _KEEP_ALIVE_S = 75
 _SHUTDOWN_GRACE_S = 5
+_OPEN_FILES = 2**15
 _SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
@@ -69,6 +71,7 @@ def serve(
         ListenError: the address or port can't be had.
         Exception: whatever ``load`` raised; the server has ended by then.
     """
+    _allow_many_connections()
     listener = open_listener(host, port)
     url = _url(listener)
     loading = Loading(load)
@@ -106,6 +109,14 @@ def serve(
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     if loading.error is not None:
         raise loading.error
+
+
+def _allow_many_connections() -> None:
+    """Each is an open file, and many systems allow a process 1,024 unless it asks for more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def open_listener(host: str, port: int) -> socket.socket:

@@ -1,6 +1,7 @@
 import gzip
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -127,6 +128,17 @@ def test_serving_options_are_taken(corpus_path: Path, start_server: Start) -> No
     assert [len(hits) for hits in answers[0][1]["result"]] == [1, 1]
     assert answers[0] == answers[1]
     assert server.metrics()["cache_hits_total"] == 0
+
+
+def test_more_files_than_the_soft_limit_may_be_open(corpus_path: Path, start_server: Start) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+    try:
+        server = start_server(corpus_path, "--port", "0")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    server.wait_until_ready()
+    assert resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)[0] > 256
 
 
 def test_a_port_in_use_is_one_clear_message(corpus_path: Path, start_server: Start) -> None:
