@@ -36,7 +36,8 @@ def outcome(replicas: Replicas, method: str) -> str:
 
 if __name__ == "__main__":
     connection = RayConnection(sys.argv[1], cpus=1)
-    applications = Applications(Scale(replicas=2), outlived=True)
+    applications = Applications(Scale(replicas=3), outlived=True)
+    # As many as there are attempts: none has to wait for a process that comes back.
     replicas = applications.start({"failing": Program(Failing, (), on_gpu=False)}, Progress(disable=True))["failing"]
     sys.stdout.write(
         "\n" + json.dumps({method: outcome(replicas, method) for method in ("pid", "fail", "late", "crash")})

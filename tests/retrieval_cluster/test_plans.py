@@ -7,6 +7,7 @@ from rich.progress import Progress
 
 pytest.importorskip("ray.serve", reason="needs the extra: cluster")
 
+from slime_search.retrieval.cluster.connection import RayConnection
 from slime_search.retrieval.cluster.loading import load_cluster
 from slime_search.retrieval.cluster.programs import for_processes, programs_of
 from slime_search.retrieval.cluster.scale import Scale
@@ -89,3 +90,17 @@ def test_auto_is_a_gpu_where_the_cluster_has_one(device: str, has_gpus: bool, se
 def test_a_device_that_a_process_can_not_have_is_refused(device: str, message: str) -> None:
     with pytest.raises(SetupError, match=message):
         for_processes(RetrieverSettings(corpus_path=Path("c"), device=device), has_gpus=False)
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:1", "no Ray cluster answers at '127.0.0.1:1' .*ray start --head"),
+        ("somewhere", "'somewhere' is not an address; write host:port"),
+        ("ray://127.0.0.1:10001", "is not an address"),
+        ("127.0.0.1:99999", "no Ray cluster answers"),
+    ],
+)
+def test_an_address_where_no_cluster_answers_is_refused_at_once(address: str, message: str) -> None:
+    with pytest.raises(SetupError, match=f"ray_address: {message}" if "no Ray" in message else message):
+        RayConnection(address, cpus=1)

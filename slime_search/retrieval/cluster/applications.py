@@ -24,6 +24,8 @@ _POLL_S = 0.2
 _DELETE_S = 30
 _ONGOING = 8
 """Batches that a process may have at once, so that none waits for a round trip to it."""
+_FAILED = "failed to start with exception"
+"""What Serve's message has before it tries again; what can't be loaded once is not worth two more attempts."""
 _UPSCALE = {"upscale_delay_s": 5, "look_back_period_s": 10}
 """A rollout is a burst of searches: what takes Serve's usual half minute to grow is ready when it is over."""
 
@@ -93,7 +95,6 @@ class Applications:
             .options(
                 name=name,
                 max_ongoing_requests=_ONGOING,
-                max_constructor_retry_count=1,
                 health_check_period_s=2,
                 graceful_shutdown_wait_loop_s=0.1,
                 graceful_shutdown_timeout_s=5,
@@ -112,7 +113,7 @@ class Applications:
             if len(started) == len(self._names) and all(one.status == "RUNNING" for one in started):
                 return
             for failed in started:
-                if failed.status == "DEPLOY_FAILED":
+                if failed.status == "DEPLOY_FAILED" or any(_FAILED in message for message in _messages(failed)):
                     raise SetupError(_reason(failed))
             time.sleep(_POLL_S)
 

@@ -1,7 +1,9 @@
 """A connection to Ray: to a cluster that runs already, or to one that is started for it."""
 
+import importlib.util
 import logging
 import os
+import socket
 import subprocess
 import sys
 from typing import IO
@@ -10,6 +12,7 @@ from slime_search.retrieval.cluster.environment import of_one_machine
 from slime_search.retrieval.cluster.signals import sigterm_kept
 from slime_search.retrieval.errors import SetupError
 
+_CONNECT_S = 5
 _END_S = 30
 
 
@@ -26,12 +29,15 @@ class RayConnection:
     """
 
     def __init__(self, address: str | None, cpus: int) -> None:
+        _check_installed()
         address = address or os.environ.get("RAY_ADDRESS")
         self._head: subprocess.Popen[str] | None = None
         if address is None:
             self._head, address = _start_head(cpus)
+        else:
+            _check_answers(address)
         try:
-            self._connect(address)
+            _connect(address)
         except BaseException:
             self._end_head()
             raise
@@ -55,24 +61,6 @@ class RayConnection:
         ray.shutdown()
         self._end_head()
 
-    def _connect(self, address: str) -> None:
-        try:
-            import ray
-            import ray.serve
-        except ImportError as error:
-            raise SetupError(
-                f"replicas: Ray Serve can't be imported ({error}); run: pip install 'slime-search[cluster]'"
-            ) from None
-        try:
-            with sigterm_kept():
-                ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            first_line = str(error).strip().partition("\n")[0]
-            raise SetupError(
-                f"ray_address: no Ray cluster answers at {address!r} ({first_line}); "
-                "start one there (ray start --head), or leave the address out for one on this machine alone"
-            ) from error
-
     def _end_head(self) -> None:
         if self._head is None:
             return
@@ -82,6 +70,49 @@ class RayConnection:
         except subprocess.TimeoutExpired:
             self._head.kill()
             self._head.wait()
+
+
+def _check_installed() -> None:
+    if importlib.util.find_spec("ray") is None:
+        raise SetupError("replicas: Ray is not installed; run: pip install 'slime-search[cluster]'")
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself would try for minutes."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    if not port.isdecimal() or "://" in host:
+        raise SetupError(
+            f"ray_address: {address!r} is not an address; write host:port, as `ray status` shows it, or auto"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, error) from None
+
+
+def _connect(address: str) -> None:
+    try:
+        import ray
+        import ray.serve
+    except ImportError as error:
+        raise SetupError(
+            f"replicas: Ray Serve can't be imported ({error}); run: pip install 'slime-search[cluster]'"
+        ) from None
+    try:
+        with sigterm_kept():
+            ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise _no_cluster(address, error) from error
+
+
+def _no_cluster(address: str, error: Exception) -> SetupError:
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
+    return SetupError(
+        f"ray_address: no Ray cluster answers at {address!r} ({reason}); start one there (ray start --head), or leave "
+        "the address and RAY_ADDRESS out for one on this machine alone"
+    )
 
 
 def _start_head(cpus: int) -> tuple[subprocess.Popen[str], str]:

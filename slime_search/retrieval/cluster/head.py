@@ -4,6 +4,7 @@ Its address is the only line on stdout. The kernel ends Ray's processes with the
 inherit which signals that thread holds back; both are in order in a process of its own.
 """
 
+import contextlib
 import logging
 import signal
 import sys
@@ -26,8 +27,9 @@ def main() -> None:
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
-    sys.stdout.write(f"{context.address_info['gcs_address']}\n")
-    sys.stdout.flush()
+    # Who asked for it may have ended meanwhile.
+    with contextlib.suppress(BrokenPipeError):
+        print(context.address_info["gcs_address"], flush=True)  # noqa: T201
     sys.stdin.read()
     ray.shutdown()
 
