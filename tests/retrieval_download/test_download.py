@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -190,3 +191,16 @@ def test_one_download_a_folder(folder: Path) -> None:
         raise AssertionError("unreachable")
     with locked(folder):
         pass
+
+
+def test_a_disk_that_takes_no_more_is_said(hub: Hub, whole: bytes, folder: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(DownloadError, match=r"wiki-18: File too large; .* and run again"):
+            download(folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (folder / f"{POINT.target}.partial").read_bytes() == whole[:1000]
+    download(folder)
+    assert (folder / POINT.target).read_bytes() == whole

@@ -1,12 +1,15 @@
 """The command that people know from Search-R1."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from hub_server import Hub, packed_corpus
+from support.loopback import hang
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "search_r1" / "local_dense_retriever" / "download.py"
 LINES = b'{"id": "0", "contents": "one"}\n'
@@ -61,3 +64,17 @@ def test_a_failure_is_one_line_and_an_exit_code(published: Hub, tmp_path: Path) 
     assert failed.returncode == 1
     assert failed.stderr.startswith("error: ") and len(failed.stderr.splitlines()) == 1
     assert "part_ab arrived damaged" in failed.stderr
+
+
+def test_ctrl_c_keeps_what_has_arrived(published: Hub, tmp_path: Path) -> None:
+    published.script = lambda request: hang if request.path.endswith("part_ab") else None
+    argv = [sys.executable, str(SCRIPT), "--save_path", str(tmp_path), "--no-corpus"]
+    environment = os.environ | {"HF_ENDPOINT": published.url}
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    while not any("part_ab" in path for path, _, _ in published.requests):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, complaint = process.communicate()
+    assert process.returncode == 130
+    assert complaint == "Interrupted. The same command goes on from here.\n"
+    assert files(tmp_path) == {"e5_Flat.index.partial": b"a" * 5000}
