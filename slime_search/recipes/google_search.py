@@ -4,6 +4,7 @@ import importlib.util
 import os
 import sqlite3
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from slime_search.config import GoogleConfig, SearchConfig
 from slime_search.errors import ConfigError
@@ -12,6 +13,9 @@ from slime_search.tools.google.cache import DiskCache, Memory
 from slime_search.tools.google.rate import RateLimited
 from slime_search.tools.google.search import GoogleSearch
 from slime_search.tools.google.serper import Serper
+
+if TYPE_CHECKING:
+    from slime_search.tools.google.pages import Pages
 
 _DAY_S = 86_400.0
 _FOR_PAGES = ("trafilatura", "lxml_html_clean", "charset_normalizer")
@@ -34,14 +38,7 @@ def google_search(config: SearchConfig) -> GoogleSearch:
     serper = Serper(client, api_key=key, url=google.endpoint, memory=memory)
     if google.snippet_only:
         return GoogleSearch(serper, topk=config.topk)
-    missing = [name for name in _FOR_PAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"google.snippet_only = False: {', '.join(missing)} not installed; run pip install 'slime-search[web]'"
-        )
-    from slime_search.tools.google.pages import Pages
-
-    pages = Pages(
+    pages = _pages_class()(
         memory,
         max_bytes=google.page_bytes,
         timeout_s=google.page_timeout_s,
@@ -50,6 +47,20 @@ def google_search(config: SearchConfig) -> GoogleSearch:
         proxy=google.proxy,
     )
     return GoogleSearch(serper, topk=config.topk, pages=pages)
+
+
+def _pages_class() -> "type[Pages]":
+    missing = [f"{name} is not installed" for name in _FOR_PAGES if importlib.util.find_spec(name) is None]
+    try:
+        # An aiohttp before 3.12 can't say which address it connects to.
+        from slime_search.tools.google.pages import Pages
+    except ImportError as error:
+        missing.append(str(error))
+    if missing:
+        raise ConfigError(
+            f"google.snippet_only = False: {'; '.join(missing)}. Run pip install 'slime-search[web]', or set it to True"
+        )
+    return Pages
 
 
 def _memory(google: GoogleConfig) -> Memory:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from support.scripted_web import KEY, Answer, Serper, Web, breaks_off, crawls, fails, floods, redirects, sends
 
 from slime_search.config import load_config
@@ -176,6 +177,38 @@ def test_nothing_here_is_connected_to_unless_the_constructor_is_told(host: str) 
         assert reader.read(f"http://{host}:{site.port}/").passages == (Passage("T", SNIPPET),)
         assert site.visits == []
     assert reader.outcomes.keys() <= {"address refused", "no connection"}
+
+
+def test_pages_wait_for_their_turn_for_as_long_as_it_takes() -> None:
+    async def slow(request: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.2)
+        return web.Response(text=ARTICLE, content_type="text/html")
+
+    reader = Reader(timeout_s=1.0, concurrency=1)
+    with Web() as site:
+        site.pages = {f"/{n}": slow for n in range(8)}
+        reader.read(*(f"{site.url}/{n}" for n in range(8)))
+        assert site.peak_in_flight == 1
+    assert reader.outcomes == {"read": 8}
+
+
+WITHOUT = """
+import importlib.util, sys
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == "trafilatura" else found(name, *rest)
+from slime_search.config import load_config
+from slime_search.recipes.base import search_tool
+for snippet_only in (True, False):
+    google = {"api_key": "k", "cache_days": 0, "snippet_only": snippet_only}
+    search_tool(load_config({"search_backend": "google", "google": google}))
+    print("built")
+"""
+
+
+def test_a_missing_package_is_named_before_anything_runs() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True)
+    assert done.stdout == "built\n"
+    assert "ConfigError: google.snippet_only = False: trafilatura is not installed. Run pip install" in done.stderr
 
 
 def test_a_proxy_gets_no_private_address() -> None:

@@ -8,6 +8,7 @@ import aiohttp
 from slime_search import __version__
 from slime_search.service import session_of
 from slime_search.tools.google.addresses import AddressPolicy, RefusedAddress, guard_before_proxy, guarded_socket
+from slime_search.tools.google.per_loop import PerLoop
 
 MAX_REDIRECTS = 5
 READABLE = ("text/html", "application/xhtml+xml", "text/plain")
@@ -48,7 +49,7 @@ class Fetcher:
         self._allowed = allowed
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
-        self._concurrency = concurrency
+        self._turns = PerLoop(lambda: asyncio.Semaphore(concurrency))
         self._proxy = proxy
 
     async def fetch(self, url: str) -> Page:
@@ -58,7 +59,8 @@ class Fetcher:
             Unreadable: it can't be had within the limits.
         """
         try:
-            async with asyncio.timeout(self._timeout_s):
+            # Waiting for one's turn is not the page's fault, so it does not count.
+            async with self._turns.get(), asyncio.timeout(self._timeout_s):
                 return await self._fetch(url)
         except TimeoutError:
             raise Unreadable("too slow") from None
@@ -90,7 +92,7 @@ class Fetcher:
     def _new_session(self) -> aiohttp.ClientSession:
         guarded = None if self._proxy else guarded_socket(self._allowed)
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._concurrency, socket_factory=guarded),
+            connector=aiohttp.TCPConnector(limit=0, socket_factory=guarded),
             middlewares=(guard_before_proxy(self._allowed),) if self._proxy else (),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers=_HEADERS,
