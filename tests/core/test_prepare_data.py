@@ -224,7 +224,7 @@ def test_nothing_is_lost_and_nothing_comes_twice(training: list[Question], testi
 @given(st.text(max_size=30))
 def test_the_key_is_blind_to_spelling(text: str) -> None:
     assert key_of(key_of(text)) == key_of(text)
-    assert key_of(f"  {text.upper()}?! ") == key_of(text.upper())
+    assert key_of(f"  {text.upper()} who?! ") == key_of(f"{text.upper()} who")
 
 
 def test_a_row_without_a_file_is_a_data_error(tmp_path: Path) -> None:
