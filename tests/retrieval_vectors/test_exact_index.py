@@ -7,7 +7,7 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slime_search.retrieval.vectors.errors import VectorIndexError
@@ -39,6 +39,7 @@ def unit(rng: np.random.Generator, count: int, dimension: int) -> Floats:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     count=st.integers(1, 300),

@@ -44,17 +44,18 @@ class Codes(Protocol):
 
 
 class PlainCodes:
-    """The vectors as float32 or float16."""
+    """The vectors as float32 or float16; a CPU, which is slow at float16, turns it into float32 block by block."""
 
     def __init__(self, vectors: torch.Tensor) -> None:
         self._vectors = vectors
+        self._widened = vectors.device.type == "cpu"
         self.device = vectors.device
 
     def __len__(self) -> int:
         return len(self._vectors)
 
     def prepare(self, queries: Vectors) -> Prepared:
-        columns = torch.from_numpy(queries).to(self.device, self._vectors.dtype)
+        columns = torch.from_numpy(queries).to(self.device, torch.float32 if self._widened else self._vectors.dtype)
         return Prepared(_transposed(columns), np.ones(len(queries)), np.zeros(len(queries)))
 
     def margins(self, queries: Vectors, longest: float) -> npt.NDArray[np.float64]:
@@ -64,7 +65,8 @@ class PlainCodes:
         return np.asarray(lengths * longest * rounding * torch.finfo(self._vectors.dtype).eps)
 
     def products(self, start: int, stop: int, columns: torch.Tensor) -> torch.Tensor:
-        return self._vectors[start:stop] @ columns
+        vectors = self._vectors[start:stop]
+        return (vectors.float() if self._widened else vectors) @ columns
 
 
 class ByteScale(NamedTuple):

@@ -61,7 +61,7 @@ def _choose(precision: Precision, device: str, dimension: int) -> Precision:
 def _codes(vectors: Stored, name: str, device: str, precision: Precision, on_progress: OnProgress) -> Codes:
     if precision == "bytes":
         return _as_bytes(vectors, name, device, on_progress)
-    if precision == "fp32" and device == "cpu" and vectors.dtype == np.float32:
+    if precision == "fp32" and device == "cpu":
         return PlainCodes(torch.from_numpy(vectors))
     dtype = torch.float16 if precision == "fp16" else torch.float32
     copied = torch.empty(vectors.shape, dtype=dtype, device=device)

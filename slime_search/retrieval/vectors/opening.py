@@ -27,7 +27,9 @@ def open_index(
     """
     missing = [name for name in ("torch", "faiss") if importlib.util.find_spec(name) is None]
     if missing:
-        raise VectorIndexError(f"{path}: {' and '.join(missing)} not installed; run: pip install 'slime-search[dense]'")
+        raise VectorIndexError(
+            f"{path}: {' and '.join(missing)} not installed; run: pip install 'slime-search[retrieval]'"
+        )
     try:
         return _open_file(path, device, part, on_progress)
     except OSError as error:
@@ -39,7 +41,10 @@ def _open_file(path: Path, device: str, part: Part | None, on_progress: Callable
     from slime_search.retrieval.vectors.faiss_index import FaissIndex, refuse_other_metrics
     from slime_search.retrieval.vectors.flat import open_exact
     from slime_search.retrieval.vectors.flat_file import map_flat, read_flat_header
+    from slime_search.retrieval.vectors.store import open_store
 
+    if path.is_dir():
+        return open_store(path, device=device, part=part, on_progress=on_progress)
     header = read_flat_header(path)
     if header is None:
         if part is not None:

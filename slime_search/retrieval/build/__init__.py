@@ -1,0 +1,1 @@
+"""Building stores of vectors: ``slime-search build-index``."""
