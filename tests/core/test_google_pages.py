@@ -181,15 +181,15 @@ def test_nothing_here_is_connected_to_unless_the_constructor_is_told(host: str) 
 
 def test_pages_wait_for_their_turn_for_as_long_as_it_takes() -> None:
     async def slow(request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.25)
         return web.Response(text=ARTICLE, content_type="text/html")
 
-    reader = Reader(timeout_s=1.0, concurrency=1)
+    reader = Reader(timeout_s=2.0, concurrency=1)
     with Web() as site:
-        site.pages = {f"/{n}": slow for n in range(8)}
-        reader.read(*(f"{site.url}/{n}" for n in range(8)))
+        site.pages = {f"/{n}": slow for n in range(10)}
+        reader.read(*(f"{site.url}/{n}" for n in range(10)))
         assert site.peak_in_flight == 1
-    assert reader.outcomes == {"read": 8}
+    assert reader.outcomes == {"read": 10}
 
 
 WITHOUT = """
