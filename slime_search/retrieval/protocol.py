@@ -77,7 +77,7 @@ class Refusal(BaseModel):
 class NotNow(BaseModel):
     """Why a request was refused that may be sent again. A server that loads tells how far it is."""
 
-    status: Literal["loading", "overloaded", "late", "draining"]
+    status: Literal["loading", "overloaded", "late", "draining", "unavailable"]
     detail: str | None = None
     step: str | None = None
     done: float | None = None
