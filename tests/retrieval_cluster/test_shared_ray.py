@@ -31,12 +31,15 @@ class Ray(NamedTuple):
 
     def applications(self) -> list[str]:
         """What another user of the cluster sees."""
-        assert self.neighbour.stdin is not None and self.neighbour.stdout is not None
+        assert self.neighbour.stdin is not None
         self.neighbour.stdin.write("\n")
         self.neighbour.stdin.flush()
+        return self.read_applications()
+
+    def read_applications(self) -> list[str]:
+        assert self.neighbour.stdout is not None
         # Ray writes to stdout as well, when one of its processes dies.
-        answer = next(line for line in self.neighbour.stdout if line.startswith("["))
-        names: list[str] = json.loads(answer)
+        names: list[str] = json.loads(next(line for line in self.neighbour.stdout if line.startswith("[")))
         return names
 
     def replicas(self, deployment: str) -> set[int]:
@@ -55,7 +58,9 @@ def ray() -> Iterator[Ray]:
         assert process.stdout is not None
         address = process.stdout.readline().strip()
         with start(str(HERE / "driver.py"), address) as neighbour:
-            yield Ray(address, environment, process, neighbour)
+            ray = Ray(address, environment, process, neighbour)
+            assert ray.read_applications() == ["neighbour"]
+            yield ray
 
 
 @pytest.fixture(scope="module")

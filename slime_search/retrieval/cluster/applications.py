@@ -13,9 +13,10 @@ from ray.serve.config import AutoscalingConfig
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatusOverview
 from rich.progress import Progress
+from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_fixed
 
 from slime_search.retrieval.cluster.calls import Replicas
-from slime_search.retrieval.cluster.owner import announce
+from slime_search.retrieval.cluster.owner import Owner
 from slime_search.retrieval.cluster.replicas import Replica, Surroundings
 from slime_search.retrieval.cluster.scale import Scale
 from slime_search.retrieval.errors import SetupError
@@ -49,7 +50,7 @@ class Applications:
 
     def __init__(self, scale: Scale, *, outlived: bool) -> None:
         self._scale = scale
-        self._surroundings = Surroundings(scale.threads, announce() if outlived else None)
+        self._owner = Owner() if outlived else None
         self._prefix = f"slime-search-{secrets.token_hex(4)}"
         self._names: list[str] = []
 
@@ -59,8 +60,7 @@ class Applications:
         Raises:
             SetupError: one can't load; the message is its own.
         """
-        logging.getLogger("ray.serve").setLevel(logging.WARNING)
-        serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING", "enable_access_log": False})
+        _start_serve()
         names = {name: f"{self._prefix}-{name}" for name in programs}
         self._names = list(names.values())
         handles = serve.run_many(
@@ -84,6 +84,7 @@ class Applications:
 
     def _deployment(self, name: str, program: Program) -> Any:
         scale = self._scale
+        surroundings = Surroundings(scale.threads, self._owner.name if self._owner else None)
         size: dict[str, object] = {"num_replicas": scale.replicas}
         if scale.most > scale.replicas:
             limits = AutoscalingConfig(
@@ -101,7 +102,7 @@ class Applications:
                 ray_actor_options={"num_cpus": scale.threads, "num_gpus": scale.gpus if program.on_gpu else 0},
                 **size,
             )
-            .bind(self._surroundings, *program.arguments)
+            .bind(surroundings, *program.arguments)
         )
 
     def _wait(self, progress: Progress) -> None:
@@ -116,6 +117,15 @@ class Applications:
                 if failed.status == "DEPLOY_FAILED" or any(_FAILED in message for message in _messages(failed)):
                     raise SetupError(_reason(failed))
             time.sleep(_POLL_S)
+
+
+@retry(
+    retry=retry_if_exception_type((RayError, ValueError)), stop=stop_after_attempt(5), wait=wait_fixed(1), reraise=True
+)
+def _start_serve() -> None:
+    """Uses the one that runs, if any; who starts one at the same moment is met at the next attempt."""
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING", "enable_access_log": False})
 
 
 def _running(application: ApplicationStatusOverview) -> int:
@@ -133,8 +143,10 @@ def _step(applications: list[ApplicationStatusOverview]) -> str:
 
 
 def _reason(application: ApplicationStatusOverview) -> str:
-    """The last line of a traceback is what was raised, behind the name of its class."""
+    """What was raised is a traceback's last line. What this package refuses says all; anything else needs the log."""
     lines = [line for message in _messages(application) for line in message.strip().splitlines()]
     last = lines[-1] if lines else application.message
-    name, colon, text = last.partition(": ")
-    return text if colon and name.replace(".", "").replace("_", "").isalnum() else last
+    name, _, text = last.partition(": ")
+    if text and name.startswith("slime_search."):
+        return text
+    return f"replicas: one of {', '.join(application.deployments)} did not start ({last}); see the logs of Ray Serve"

@@ -8,25 +8,24 @@ from ray import serve
 _NAMESPACE = "slime-search"
 
 
-class _Owner:
-    """Ray ends it with the server that made it. It does nothing else."""
+class _Sign:
+    """Ray ends it with the process that made it. It does nothing else."""
 
 
-def announce() -> str:
-    """Makes an owner, and says its name."""
-    name = f"owner-{secrets.token_hex(8)}"
-    actor = ray.remote(_Owner).options(name=name, namespace=_NAMESPACE, num_cpus=0, max_restarts=-1).remote()
-    # The reference is what keeps it: without one, Ray would end it now.
-    _KEPT.append(actor)
-    return name
+class Owner:
+    """To be kept for as long as what has its ``name`` is to go on."""
+
+    def __init__(self) -> None:
+        self.name = f"owner-{secrets.token_hex(8)}"
+        # Without the reference, Ray would end it at once.
+        self._sign = (
+            ray.remote(_Sign).options(name=self.name, namespace=_NAMESPACE, num_cpus=0, max_restarts=-1).remote()
+        )
 
 
 def end_with(name: str) -> None:
-    """Deletes the application of the process that calls it, if the owner is gone."""
+    """Deletes the application of the process that calls it, if the owner of that name is gone."""
     try:
         ray.get_actor(name, namespace=_NAMESPACE)
     except ValueError:
         serve.delete(serve.get_replica_context().app_name, _blocking=False)
-
-
-_KEPT: list[object] = []
