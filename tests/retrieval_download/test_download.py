@@ -27,6 +27,7 @@ def place(hub: Hub, folder: Path, *names: str) -> None:
 def test_parts_become_one_file(hub: Hub, whole: bytes, folder: Path, block_bytes: int) -> None:
     hub.repos[POINT.repo] = {name: data[:40] for name, data in hub.repos[POINT.repo].items()} | {"other": b"x"}
     hub.repos[POINT.repo]["part_ad"] = b""
+    hub.repos[POINT.repo]["part_ae/../../mine"] = b"not a part"
     download(folder, block_bytes=block_bytes)
     assert [path.name for path in folder.iterdir()] == [POINT.target]
     assert (folder / POINT.target).read_bytes() == bytes(range(40)) + b"b" * 40 + b"c" * 7

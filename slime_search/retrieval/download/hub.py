@@ -51,7 +51,8 @@ def list_parts(published: Published) -> list[Part]:
         ) from error
     parts = []
     for file in sorted(info.siblings or (), key=lambda file: file.rfilename):
-        if fnmatch.fnmatchcase(file.rfilename, published.parts):
+        # What lies in a folder is no part; its name would lead out of the folder here.
+        if fnmatch.fnmatchcase(file.rfilename, published.parts) and "/" not in file.rfilename:
             if file.size is None or file.lfs is None:
                 raise DownloadError(f"{published.repo}: the Hub has no checksum of {file.rfilename}; try a mirror")
             url = hf_hub_url(
