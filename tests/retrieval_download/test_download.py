@@ -75,6 +75,16 @@ def test_the_join_needs_room_for_one_part_at_most(hub: Hub, whole: bytes, folder
     assert (folder / POINT.target).stat().st_size == 100_000
 
 
+def test_a_join_that_goes_on_needs_room_for_the_rest_alone(hub: Hub, whole: bytes, folder: Path) -> None:
+    place(hub, folder, "part_ab", "part_ac")
+    (folder / f"{POINT.target}.partial").write_bytes(whole[: 2048 + 900])
+    needed, _ = check_room(steps_of(folder), folder)
+    assert needed == 100
+    (folder / f"{POINT.target}.partial").write_bytes(whole[:100])
+    needed, _ = check_room(steps_of(folder), folder)
+    assert needed == 2048 - 100 + 1000
+
+
 def test_a_download_goes_on_behind_what_is_there(hub: Hub, whole: bytes, folder: Path) -> None:
     (folder / f"{POINT.target}.partial").write_bytes(whole[:2500])
     download(folder)

@@ -33,20 +33,28 @@ class Step(NamedTuple):
     @property
     def present(self) -> int:
         """How much of what is joined lies in the folder already."""
-        return min(self.size, (self.whole.stat().st_size if self.whole.exists() else 0) + sum(self._local.values()))
+        return min(self.size, self._held + sum(part.size for part in self._local))
 
     @property
-    def _local(self) -> dict[Part, int]:
-        paths = {part: self.whole.with_name(part.name) for part in self.parts}
-        return {part: path.stat().st_size for part, path in paths.items() if path.exists()}
+    def _held(self) -> int:
+        return self.whole.stat().st_size if self.whole.exists() else 0
+
+    @property
+    def _local(self) -> list[Part]:
+        return [part for part in self.parts if self.whole.with_name(part.name).exists()]
 
     def room(self) -> Iterator[int]:
         """How many bytes more or less are in use after each of its stages."""
-        yield self.size - self.present
-        renamed = None if self.whole.exists() or not self.parts else self.parts[0]
-        copied = max((size for part, size in self._local.items() if part is not renamed), default=0)
-        yield copied
-        yield -copied
+        done, end = self._held, 0
+        for part in self.parts:
+            start, end = end, end + part.size
+            local = part in self._local
+            if local and not (done or start):
+                # It is renamed.
+                continue
+            yield max(0, end - max(start, done))
+            if local:
+                yield -part.size
         if self.packed:
             yield self.size * UNPACKED_RATIO if self.parts else self.whole.stat().st_size
             yield -self.size
