@@ -202,6 +202,9 @@ def test_one_download_a_folder(folder: Path) -> None:
         raise AssertionError("unreachable")
     with locked(folder):
         pass
+    (folder / "file").write_text("")
+    with pytest.raises(DownloadError, match="Not a directory; name a --save_path"), locked(folder / "file" / "below"):
+        raise AssertionError("unreachable")
 
 
 def test_a_disk_that_takes_no_more_is_said(hub: Hub, whole: bytes, folder: Path) -> None:

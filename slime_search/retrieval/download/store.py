@@ -29,10 +29,14 @@ def locked(folder: Path) -> Iterator[None]:
     """Keeps other downloads out of ``folder``, which is made where it is missing.
 
     Raises:
-        DownloadError: another process is at work there.
+        DownloadError: another process is at work there, or nothing can be written there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".download.lock").open("w") as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".download.lock").open("w")
+    except OSError as error:
+        raise DownloadError(f"{folder}: {error.strerror}; name a --save_path that can be written") from error
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
