@@ -1,0 +1,1 @@
+"""Runs a training beside the services that it needs, in one tmux session."""

@@ -1,0 +1,68 @@
+"""What has to be there before anything is started."""
+
+import importlib.util
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from slime_search.launch.settings import LaunchSettings
+
+_DOWNLOAD = "fetch it with examples/search_r1/local_dense_retriever/download.py, or name another one"
+
+
+class Problem(NamedTuple):
+    """Something that is missing. The message names it and the fix."""
+
+    message: str
+    fatal: bool = True
+
+
+def problems(settings: LaunchSettings, *, own_script: bool) -> Iterator[Problem]:
+    """Everything that stands in the way, not only the first.
+
+    Args:
+        settings: what is to be run.
+        own_script: whether the training is this package's, which needs a GPU.
+    """
+    if shutil.which("tmux") is None:
+        yield Problem("tmux is not installed: apt-get install tmux")
+    script = settings.train_script
+    if script is None or not script.is_file():
+        yield Problem(f"TRAIN_SCRIPT: {script} is not a file; name the script that trains")
+    elif not os.access(script, os.X_OK):
+        yield Problem(f"TRAIN_SCRIPT: {script} is not executable: chmod +x {script}")
+    if settings.is_local:
+        yield from _of_the_retriever(settings)
+    if shutil.which("nvidia-smi") is None:
+        yield Problem("no GPU: nvidia-smi is not here, and training needs one", fatal=own_script)
+
+
+def _of_the_retriever(settings: LaunchSettings) -> Iterator[Problem]:
+    modules = (
+        {"bm25": ("fastapi", "bm25s")} if not settings.needs_index else {"retrieval": ("torch", "faiss", "fastapi")}
+    )
+    for extra, names in modules.items():
+        missing = [name for name in names if importlib.util.find_spec(name) is None]
+        if missing:
+            yield Problem(f"{', '.join(missing)} not installed: pip install 'slime-search[{extra}]'")
+    if settings.corpus_path is None or not settings.corpus_path.exists():
+        yield Problem(f"CORPUS_PATH: {settings.corpus_path} does not exist; {_DOWNLOAD}")
+    if settings.needs_index and (settings.index_path is None or not settings.index_path.exists()):
+        yield Problem(f"INDEX_PATH: {settings.index_path} does not exist; {_DOWNLOAD}, or set RETRIEVER_NAME=bm25")
+    if not _is_free(settings.port):
+        yield Problem(
+            f"port {settings.port} is taken: set RETRIEVAL_SERVER_URL=http://127.0.0.1:{settings.port + 1}, "
+            "or end what listens there"
+        )
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
