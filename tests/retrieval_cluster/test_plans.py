@@ -1,5 +1,7 @@
 """What is refused before anything is started, and what would be started."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -104,3 +106,18 @@ def test_a_device_that_a_process_can_not_have_is_refused(device: str, message: s
 def test_an_address_where_no_cluster_answers_is_refused_at_once(address: str, message: str) -> None:
     with pytest.raises(SetupError, match=f"ray_address: {message}" if "no Ray" in message else message):
         RayConnection(address, cpus=1)
+
+
+def test_a_missing_ray_is_named_with_what_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(SetupError, match=r"Ray is not installed; run: pip install 'slime-search\[cluster\]'"):
+        RayConnection(None, cpus=1)
+
+
+def test_what_the_command_line_imports_leaves_the_heavy_packages_out() -> None:
+    code = (
+        "import sys, slime_search.retrieval.cluster.loading, slime_search.retrieval.cluster.scale\n"
+        "heavy = {'ray', 'torch', 'faiss', 'sentence_transformers'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
