@@ -1,11 +1,11 @@
 """The HTTP application: routes, answers and refusals."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
+from starlette.requests import ClientDisconnect
+from starlette.routing import Route
 
 from slime_search.retrieval.auth import BearerToken
 from slime_search.retrieval.body_limit import BodyLimit
@@ -22,14 +22,14 @@ from slime_search.retrieval.protocol import (
     RetrieveRequest,
     RetrieveResponse,
     check_answer,
-    explain,
 )
+from slime_search.retrieval.reading import InvalidRequest, read_request
 from slime_search.retrieval.retriever import Hit
 from slime_search.retrieval.service import SearchService
 from slime_search.retrieval.unavailable import Unavailable
 
-_EXPLAINED_ERRORS = 3
 _RETRY_AFTER = {"Retry-After": "1"}
+_BODY = {"required": True, "content": {"application/json": {"schema": RetrieveRequest.model_json_schema()}}}
 _Responses = dict[int | str, dict[str, Any]]
 _UNAUTHORIZED: _Responses = {401: {"model": Refusal, "description": "The bearer token is missing or wrong."}}
 _PROMETHEUS: _Responses = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
@@ -56,14 +56,22 @@ def create_app(loading: Loading, drain: Drain, options: ServingOptions) -> FastA
         app.add_middleware(BearerToken, token=options.token)
     app.add_middleware(RequestMetrics, metrics=metrics)
 
-    @app.post("/retrieve", response_model=RetrieveResponse, responses=guarded | _REFUSED | _UNAVAILABLE)
-    async def retrieve(body: RetrieveRequest, request: Request) -> Response:
+    async def retrieve(request: Request) -> Response:
         """Finds the best passages for every query."""
+        body = read_request(await request.body(), request.headers.get("content-type", ""))
         check_answer(len(body.queries), body.topk or options.default_topk)
         with drain.request():
             corpus = loading.collection.corpus
             hits = await while_connected(request.receive, service.search(body.queries, body.topk))
             return _json({"result": _result(corpus, hits, body.return_scores)})
+
+    responses = guarded | _REFUSED | _UNAVAILABLE
+    app.post("/retrieve", response_model=RetrieveResponse, responses=responses, openapi_extra={"requestBody": _BODY})(
+        retrieve
+    )
+    # FastAPI describes this route and Starlette answers it, since FastAPI would double the time that a cached answer
+    # takes.
+    app.router.routes.insert(0, Route("/retrieve", retrieve, methods=["POST"]))
 
     @app.get("/health")
     async def health() -> Response:
@@ -94,26 +102,16 @@ def create_app(loading: Loading, drain: Drain, options: ServingOptions) -> FastA
         return _json({"detail": [{"loc": ["body", "topk"], "msg": str(error), "type": "answer_too_large"}]}, 422)
 
     @app.exception_handler(ClientGone)
-    async def client_gone(_request: Request, _error: ClientGone) -> Response:
+    @app.exception_handler(ClientDisconnect)
+    async def client_gone(_request: Request, _error: Exception) -> Response:
         # Nobody reads it; the metrics count it under the number that web servers have for it.
         return Response(status_code=499)
 
-    @app.exception_handler(RequestValidationError)
-    async def invalid(_request: Request, error: RequestValidationError) -> Response:
-        return _invalid(error.errors())
-
-    @app.exception_handler(400)
-    async def unreadable(_request: Request, error: Exception) -> Response:
-        """FastAPI raises it where a body is not UTF-8, or is JSON that Python does not take."""
-        reason = {"error": str(error.__cause__)}
-        return _invalid([{"loc": ("body",), "msg": "JSON decode error", "type": "json_invalid", "ctx": reason}])
+    @app.exception_handler(InvalidRequest)
+    async def invalid(_request: Request, error: InvalidRequest) -> Response:
+        return _json(Refusal(detail=error.details).model_dump(), 422)
 
     return app
-
-
-def _invalid(errors: Sequence[Mapping[str, Any]]) -> Response:
-    detail = [{"loc": part["loc"], "msg": explain(part), "type": part["type"]} for part in errors[:_EXPLAINED_ERRORS]]
-    return _json({"detail": detail}, status_code=422)
 
 
 def _result(corpus: Corpus, hits: list[list[Hit]], return_scores: bool) -> list[list[Any]]:

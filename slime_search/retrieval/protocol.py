@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, Field
+from pydantic import AliasChoices, BaseModel, Field, WithJsonSchema
 
 MAX_QUERIES = 4_096
 MAX_QUERY_CHARS = 16_384
@@ -28,18 +28,18 @@ _FIXES = {
 
 
 _Text = Annotated[str, Field(max_length=MAX_QUERY_CHARS)]
-_Texts = Annotated[list[_Text], Field(max_length=MAX_QUERIES)]
-
-
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
+_ONE_TEXT = {"type": "string", "maxLength": MAX_QUERY_CHARS}
 
 
 class RetrieveRequest(BaseModel):
     """Fields that are not named here are ignored."""
 
-    queries: Annotated[list[_Text], BeforeValidator(_listed, json_schema_input_type=_Text | _Texts)] = Field(
-        max_length=MAX_QUERIES,
+    queries: Annotated[
+        list[_Text],
+        # One wrong query is enough to know; millions would take seconds to list.
+        Field(max_length=MAX_QUERIES, fail_fast=True),
+        WithJsonSchema({"anyOf": [_ONE_TEXT, {"type": "array", "items": _ONE_TEXT, "maxItems": MAX_QUERIES}]}),
+    ] = Field(
         validation_alias=AliasChoices("queries", "query"),
         description="A list, or one string for a list of one; a request without it may send `query` instead.",
     )
@@ -102,8 +102,8 @@ def explain(error: Mapping[str, Any]) -> str:
     path = [part for part in error["loc"] if part != "body"]
     field = path[0] if path and path[0] in _FIXES else "body"
     place = "".join(f"[{part}]" if isinstance(part, int) else part for part in path) if field != "body" else "body"
-    found = error["ctx"]["error"] if error["type"] == "json_invalid" else f"got {_show(error['input'])}"
-    return f"{place}: {error['msg']}, {found}; {_FIXES[field]}"
+    found = f", got {_show(error['input'])}" if "input" in error else ""
+    return f"{place}: {error['msg']}{found}; {_FIXES[field]}"
 
 
 def _show(value: Any) -> str:

@@ -95,7 +95,7 @@ def test_any_request_agrees_with_the_reference(
         ({"queries": ["red"], "return_scores": "maybe"}, "return_scores", "'maybe'", "send true or false"),
         (["red"], "body", "a list of 1", "send a JSON object"),
         (b'{"queries": ["red"]', "body", "delimiter", "send a JSON object"),
-        (b"", "body", "None", "send a JSON object"),
+        (b"", "body", "Expecting value", "send a JSON object"),
         (b'{"queries": ["caf\xe9"]}', "body", "can't decode byte 0xe9", "send a JSON object"),
         (b'{"queries": "x", "topk": ' + b"9" * 5000 + b"}", "body", "4300 digits", "send a JSON object"),
         (b'{"queries": ' + b"[" * 100_000, "body", "recursion", "send a JSON object"),
@@ -118,8 +118,35 @@ def test_a_body_that_is_not_declared_as_json_is_refused(server: Server) -> None:
     assert "Content-Type: application/json" in answer["detail"][0]["msg"]
 
 
+@pytest.mark.parametrize("declared", ["application/json; charset=utf-8", "Application/JSON", "application/x+json"])
+def test_json_may_be_declared_in_several_ways(server: Server, declared: str) -> None:
+    assert server.request("/retrieve", {"queries": ["red"]}, content_type=declared)[0] == 200
+
+
+def test_what_only_python_reads_is_read(server: Server) -> None:
+    """A request's other fields are ignored, whatever their numbers and texts are."""
+    body = b'{"queries": ["red"], "a": NaN, "b": "\\ud800", "c": ' + b"[" * 500 + b"]" * 500 + b"}"
+    assert server.request("/retrieve", body) == server.request("/retrieve", {"queries": ["red"]})
+
+
+@pytest.mark.parametrize(
+    ("body", "place"),
+    [
+        (b'{"queries": ["x", ' + b"[], " * 2_000_000 + b"1]}", "queries[1]"),
+        (b'{"queries": [' + b'"x", ' * 2_000_000 + b'"x"]}', "queries"),
+        (b'{"queries": ["x"], "a": [' + b"[], " * 2_000_000 + b"1}", "body"),
+    ],
+)
+def test_a_large_body_that_does_not_fit_is_refused_without_its_values(server: Server, body: bytes, place: str) -> None:
+    status, answer = server.request("/retrieve", body)
+    assert status == 422
+    assert answer["detail"][0]["msg"].startswith(f"{place}: ")
+    assert len(json.dumps(answer)) < 1000
+
+
 def test_refusals_stay_short(server: Server) -> None:
-    status, answer = server.request("/retrieve", {"queries": [["x" * 100] * 100] * 100})
+    body = {"queries": [["x" * 100] * 100] * 100, "topk": ["x" * 100] * 100, "return_scores": "x" * 10_000}
+    status, answer = server.request("/retrieve", body)
     assert (status, len(answer["detail"])) == (422, 3)
     assert len(json.dumps(answer)) < 2000
 
@@ -135,9 +162,10 @@ def test_openapi_describes_both_shapes(server: Server) -> None:
     components = schema["components"]["schemas"]
     assert status == 200
     assert set(operation["responses"]) == {"200", "413", "422", "503"}
-    assert set(components["RetrieveRequest"]["properties"]) == {"queries", "topk", "return_scores"}
+    request = operation["requestBody"]["content"]["application/json"]["schema"]
+    assert set(request["properties"]) == {"queries", "topk", "return_scores"}
     assert len(components["RetrieveResponse"]["properties"]["result"]["anyOf"]) == 2
-    one, many = components["RetrieveRequest"]["properties"]["queries"]["anyOf"]
+    one, many = request["properties"]["queries"]["anyOf"]
     assert (one, many) == (
         {"type": "string", "maxLength": 16384},
         {"type": "array", "items": {"type": "string", "maxLength": 16384}, "maxItems": 4096},

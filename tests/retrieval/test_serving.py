@@ -195,6 +195,18 @@ def test_clients_that_leave_make_room_in_the_queue(start: Callable[..., GatedSer
     assert gated.searches() == [["held"], ["last"]]
 
 
+def test_a_client_that_leaves_within_its_request_is_no_error(start: Callable[..., GatedServer]) -> None:
+    gated = start()
+    gated.let_go()
+    client = http.client.HTTPConnection(gated.server.url.removeprefix("http://"), timeout=30)
+    client.putrequest("POST", "/retrieve")
+    client.putheader("Content-Length", "100")
+    client.endheaders(b'{"queries"')
+    client.close()
+    wait_until(lambda: gated.server.metrics().get('requests_total{status="499"}') == 1)
+    assert gated.server.end() == (0, "", "")
+
+
 def test_a_search_that_runs_when_its_client_leaves_is_kept_for_the_next(start: Callable[..., GatedServer]) -> None:
     gated = start()
     leave(gated, "a")
