@@ -101,6 +101,33 @@ def serve_retriever(context: typer.Context) -> None:
     server(context.args, prog_name="slime-search serve-retriever")
 
 
+@app.command("build-index", context_settings=_FORWARD, add_help_option=False)
+def build_index(context: typer.Context) -> None:
+    """Build the vectors of a corpus, or convert a FAISS index, into a store that is served (--help for its options)."""
+    _need("retrieval", "faiss", "torch", "sentence_transformers")
+    from slime_search.retrieval.build.__main__ import app as builder
+
+    builder(context.args, prog_name="slime-search build-index")
+
+
+@app.command("download-wiki18", context_settings=_FORWARD, add_help_option=False)
+def download_wiki18(context: typer.Context) -> None:
+    """Download Search-R1's corpus and index (--help for its options)."""
+    _need("retrieval", "huggingface_hub")
+    from slime_search.retrieval.download.__main__ import app as downloader
+
+    downloader(context.args, prog_name="slime-search download-wiki18")
+
+
+@app.command("prepare-data", context_settings=_FORWARD, add_help_option=False)
+def prepare_data(context: typer.Context) -> None:
+    """Make training and test files of question sets (--help for its options)."""
+    _need("data", "pyarrow", "huggingface_hub")
+    from slime_search.data.prepare_app import app as preparer
+
+    preparer(context.args, prog_name="slime-search prepare-data")
+
+
 @app.command("serve-engine", context_settings=_FORWARD, add_help_option=False)
 def serve_engine(context: typer.Context) -> None:
     """Serve a small model over SGLang's /generate, on a CPU (--help for its options)."""

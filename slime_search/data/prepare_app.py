@@ -57,7 +57,7 @@ def prepare_data(
     if context.invoked_subcommand:
         return
     if importlib.util.find_spec("pyarrow") is None:
-        _fail("pyarrow not installed. Run: pip install pyarrow")
+        _fail("pyarrow not installed. Run: pip install 'slime-search[data]'")
     from slime_search.data.prepare import FORMATS, prepare
 
     console = Console()

@@ -8,6 +8,8 @@ from types import FrameType
 import typer
 
 from slime_search.retrieval import arguments
+from slime_search.retrieval.cluster.loading import load_cluster
+from slime_search.retrieval.cluster.scale import Scale
 from slime_search.retrieval.collection import RetrieverName, RetrieverSettings, load_collection
 from slime_search.retrieval.computing import plan
 from slime_search.retrieval.errors import SetupError
@@ -36,6 +38,11 @@ def main(
     batch_size: arguments.BatchSize = 64,
     workers: arguments.Workers = None,
     threads: arguments.Threads = 1,
+    replicas: arguments.Replicas = None,
+    max_replicas: arguments.MaxReplicas = None,
+    shards: arguments.Shards = None,
+    replica_gpus: arguments.ReplicaGpus = 1.0,
+    ray_address: arguments.RayAddress = None,
     queue_size: arguments.QueueSize = _DEFAULTS.queue_size,
     deadline: arguments.Deadline = _DEFAULTS.deadline_s,
     cache_mb: arguments.CacheMb = _DEFAULTS.cache_bytes >> 20,
@@ -51,13 +58,12 @@ def main(
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
-    computing = plan(retriever_name, device, threads, workers)
     settings = RetrieverSettings(
         corpus_path=corpus_path,
         name=retriever_name,
         index_path=index_path,
         model=retriever_model,
-        device=computing.device,
+        device=device,
         index_device="cuda" if faiss_gpu else "cpu",
         precision=precision,
         batch_size=batch_size,
@@ -65,18 +71,31 @@ def main(
         reranker=reranker,
         rerank_depth=rerank_depth,
     )
-    options = ServingOptions(
-        default_topk=topk,
-        workers=computing.workers,
-        queue_size=queue_size,
-        deadline_s=deadline,
-        cache_bytes=cache_mb << 20,
-        token=os.environ.get(TOKEN_VARIABLE, "").strip() or None,
-    )
     try:
-        serve(
-            partial(load_collection, settings), host=host, port=port, options=options, exit_with_parent=exit_with_parent
+        if replicas is max_replicas is shards is None:
+            computing = plan(settings, threads, workers)
+            load = partial(load_collection, computing.settings)
+            workers = computing.workers
+        else:
+            scale = Scale(
+                replicas=replicas or 1,
+                max_replicas=max_replicas,
+                shards=shards or 1,
+                threads=threads,
+                gpus=replica_gpus,
+                ray_address=ray_address,
+            )
+            load = partial(load_cluster, settings, scale)
+            workers = workers or scale.workers
+        options = ServingOptions(
+            default_topk=topk,
+            workers=workers,
+            queue_size=queue_size,
+            deadline_s=deadline,
+            cache_bytes=cache_mb << 20,
+            token=os.environ.get(TOKEN_VARIABLE, "").strip() or None,
         )
+        serve(load, host=host, port=port, options=options, exit_with_parent=exit_with_parent)
     except (SetupError, ListenError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from None

@@ -10,6 +10,7 @@ from slime_search.retrieval.collection import RetrieverName
 from slime_search.retrieval.protocol import MAX_TOPK
 
 _SERVED, _COMPUTED, _SERVING = "What is served", "How it is computed", "How it serves"
+_SCALED = "On many processes, through Ray Serve"
 
 
 def _option(name: str, text: str, panel: str, **settings: Any) -> Any:
@@ -68,6 +69,36 @@ Threads = Annotated[
         "CPU threads a worker. More shorten the answer to a lone query and cost throughput.",
         _COMPUTED,
         min=1,
+    ),
+]
+Replicas = Annotated[
+    int | None,
+    _option(
+        "replicas",
+        "Processes of each kind: encoder, part of the index, BM25, reranker.",
+        _SCALED,
+        min=1,
+        show_default="this process alone",
+    ),
+]
+MaxReplicas = Annotated[
+    int | None,
+    _option("max_replicas", "Grow up to so many of each under load.", _SCALED, min=1, show_default="replicas"),
+]
+Shards = Annotated[
+    int | None, _option("shards", "Parts of the index, in processes of their own.", _SCALED, min=1, show_default="1")
+]
+ReplicaGpus = Annotated[
+    float, _option("replica_gpus", "GPUs of a process that computes on one; 0.5 lets two share it.", _SCALED)
+]
+RayAddress = Annotated[
+    str | None,
+    _option(
+        "ray_address",
+        "A Ray cluster that runs: auto, or host:port.",
+        _SCALED,
+        envvar="RAY_ADDRESS",
+        show_default="one of its own, on this machine",
     ),
 ]
 QueueSize = Annotated[
