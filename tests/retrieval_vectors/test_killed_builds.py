@@ -35,8 +35,8 @@ def test_killed_again_and_again(kind: str, corpus_path: Path, tmp_path: Path) ->
     whole = run(0, *options("whole"))
     assert whole.returncode == 0, whole.stderr
     assert "the first sentences of passages" in whole.stdout
-    # The steps of one run move on with what the runs before it have done.
-    for step in (4, 6, 5):
+    # While the vectors' file is made, after its second chunk, and while or after the codes are made.
+    for step in (6, 9, 9):
         killed = run(step, *options("killed"))
         assert killed.returncode == -9, killed.stderr
     resumed = run(0, *options("killed"))

@@ -1,6 +1,7 @@
 """What ``build-index`` builds, and how it is opened."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,15 @@ def test_more_than_there_is(store: Path, asked: Floats, clustered: Floats) -> No
     assert (there.sum(axis=1) <= len(clustered) // 2).all()
     assert np.isneginf(found.scores[~there]).all()
     assert np.isfinite(found.scores[there]).all()
+
+
+def test_several_threads_and_no_queries(store: Path, asked: Floats) -> None:
+    index = open_index(store)
+    together = index.search(asked, 4)
+    with ThreadPoolExecutor(4) as threads:
+        apart = list(threads.map(lambda start: index.search(asked[start : start + 20], 4).rows, range(0, 300, 20)))
+    np.testing.assert_array_equal(np.concatenate(apart), together.rows)
+    assert index.search(asked[:0], 4).rows.shape == (0, 4)
 
 
 def test_a_second_build_is_not_one(kind: Kind, store: Path, flat_file: Path) -> None:

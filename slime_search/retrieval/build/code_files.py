@@ -65,10 +65,11 @@ def _write_bytes(folder: Folder, vectors: Stored, on_rows: OnRows) -> Codes:
 
 def _faiss_codes(folder: Folder, vectors: Stored, kind: Kind, on_rows: OnRows) -> Any:
     """One bit a dimension, all of them scanned, or in lists of which a query looks into some."""
-    name, size = "RaBitQfs", _MIN_SAMPLE
+    # A rotation spreads what a few dimensions hold over all of them, whose signs are kept.
+    name, size = f"RR{vectors.shape[1]},RaBitQfs", _MIN_SAMPLE
     if kind == Kind.IVF_RABITQ:
         lists = lists_for(len(vectors))
-        name, size = f"IVF{lists},RaBitQfs", max(_MIN_SAMPLE, _SAMPLES_PER_LIST * lists)
+        name, size = f"RR{vectors.shape[1]},IVF{lists},RaBitQfs", max(_MIN_SAMPLE, _SAMPLES_PER_LIST * lists)
     index = faiss.index_factory(vectors.shape[1], name, faiss.METRIC_INNER_PRODUCT)
     index.train(sample(vectors, size))
     for start, block in blocks(vectors, str(folder.store / VECTORS), lambda done, total: on_rows(done)):

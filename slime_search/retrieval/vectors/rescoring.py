@@ -8,7 +8,7 @@ import numpy.typing as npt
 from slime_search.retrieval.encoders.encoder import Vectors
 from slime_search.retrieval.vectors.vector_index import Neighbours
 
-_BATCH_NUMBERS = 1 << 22
+_ROWS_AT_ONCE = 4_096
 
 Stored = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 """Vectors that may be mapped from a file, shape (count, dimension)."""
@@ -27,11 +27,14 @@ def rescore(vectors: Stored, queries: Vectors, rows: npt.NDArray[np.int64], topk
     """
     scores = np.full(rows.shape, -np.inf, np.float32)
     longest = 0.0
-    candidates = max(1, _BATCH_NUMBERS // queries.shape[1])
-    for query, row in _batches(rows, candidates):
-        read = vectors[rows[query, row]].astype(np.float64)
-        scores[query, row] = np.einsum("cd,cd->c", read, queries[query].astype(np.float64))
-        longest = max(longest, float(np.linalg.norm(read, axis=1).max()))
+    # One query at a time, so that what is read of the vectors stays in the cache.
+    for query, named, scored in zip(queries, rows, scores, strict=True):
+        there = np.flatnonzero(named >= 0)
+        for start in range(0, len(there), _ROWS_AT_ONCE):
+            columns = there[start : start + _ROWS_AT_ONCE]
+            read = vectors[named[columns]].astype(np.float64)
+            scored[columns] = read @ query.astype(np.float64)
+            longest = max(longest, float(np.sqrt(np.einsum("cd,cd->c", read, read).max())))
     order = np.lexsort((np.where(rows < 0, np.iinfo(np.int64).max, rows), -scores), axis=1)[:, :topk]
     best = Neighbours(np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1))
     return Rescored(padded(best, topk), longest)
@@ -43,8 +46,3 @@ def padded(found: Neighbours, topk: int) -> Neighbours:
     return Neighbours(
         np.pad(found.scores, missing, constant_values=-np.inf), np.pad(found.rows, missing, constant_values=-1)
     )
-
-
-def _batches(rows: npt.NDArray[np.int64], size: int) -> "list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]":
-    query, column = np.nonzero(rows >= 0)
-    return [(query[i : i + size], column[i : i + size]) for i in range(0, len(query), size)]
