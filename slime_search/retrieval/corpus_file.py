@@ -6,6 +6,7 @@ import io
 import mmap
 import os
 import stat
+import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from slime_search.retrieval.passages import CorpusError
 OnProgress = Callable[[int, int], object]
 
 _GZIP_MAGIC = b"\x1f\x8b"
+_TAR_MAGIC, _TAR_MAGIC_AT, _TAR_BLOCK = b"ustar", 257, 512
 
 
 class OpenedCorpus(NamedTuple):
@@ -50,7 +52,7 @@ def open_corpus(path: Path, on_progress: OnProgress) -> OpenedCorpus:
 def _open_kept(source: io.BufferedReader, kept: KeptFiles) -> OpenedCorpus | None:
     source.seek(0)
     try:
-        with kept.unpacked.open("rb") if _is_zipped(source) else nullcontext(source) as data:
+        with kept.unpacked.open("rb") if _is_packed(source) else nullcontext(source) as data:
             stamps = (stamp(source), stamp(data))
             offsets = load(kept.offsets, stamps, size=stamps[1][0])
             return None if offsets is None else OpenedCorpus(_map(data), offsets)
@@ -68,7 +70,7 @@ def _build(source: io.BufferedReader, path: Path, on_progress: OnProgress) -> Op
         def report() -> None:
             on_progress(source.tell(), before[0])
 
-        if _is_zipped(source):
+        if _is_packed(source):
             with kept.new_unpacked.open("wb") as copy:
                 offsets = scan(_unpacked_lines(source, path), str(path), copy, report)
             kept.new_unpacked.replace(kept.unpacked)
@@ -87,7 +89,7 @@ def _build(source: io.BufferedReader, path: Path, on_progress: OnProgress) -> Op
 def _spool(source: io.BufferedReader, path: Path) -> OpenedCorpus:
     """A pipe can't be mapped; its lines go to a file without a name, which ends with the process."""
     with tempfile.TemporaryFile() as copy:
-        lines = _unpacked_lines(source, path) if _is_zipped(source) else source
+        lines = _unpacked_lines(source, path) if _is_packed(source) else source
         offsets = scan(lines, str(path), copy)
         copy.flush()
         return OpenedCorpus(_map(copy), offsets)
@@ -97,17 +99,38 @@ def _map(file: BinaryIO) -> mmap.mmap:
     return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
-def _is_zipped(file: io.BufferedReader) -> bool:
-    return file.peek(len(_GZIP_MAGIC)).startswith(_GZIP_MAGIC)
+def _is_packed(file: io.BufferedReader) -> bool:
+    head = file.peek(_TAR_MAGIC_AT + len(_TAR_MAGIC))
+    return head.startswith(_GZIP_MAGIC) or _is_tar(head)
+
+
+def _is_tar(head: bytes) -> bool:
+    return head[_TAR_MAGIC_AT:].startswith(_TAR_MAGIC)
 
 
 def _unpacked_lines(file: io.BufferedReader, path: Path) -> Iterator[bytes]:
+    """The lines of a gzipped file, a tar or a gzipped tar, as the published wiki-18.jsonl.gz is one."""
     number = 0
     try:
-        for line in gzip.GzipFile(fileobj=file):
-            number += 1
-            yield line
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        with io.BufferedReader(gzip.GzipFile(fileobj=file)) if _is_zipped(file) else nullcontext(file) as content:
+            for line in _packed_file(content, path) if _is_tar(content.peek(_TAR_BLOCK)) else content:
+                number += 1
+                yield line
+    except (gzip.BadGzipFile, EOFError, zlib.error, tarfile.TarError) as error:
         raise CorpusError(
-            f"{path}: the gzip data is damaged after line {number} ({error}); download or compress the file again"
+            f"{path}: the packed data is damaged after line {number} ({error}); download or compress the file again"
         ) from None
+
+
+def _packed_file(content: BinaryIO, path: Path) -> Iterator[bytes]:
+    """The lines of the first file in a tar."""
+    with tarfile.open(fileobj=content, mode="r|") as packed:
+        for member in packed:
+            if file := packed.extractfile(member):
+                yield from file
+                return
+    raise CorpusError(f"{path}: a tar without a file in it; name a tar of a JSON Lines file, or the file itself")
+
+
+def _is_zipped(file: io.BufferedReader) -> bool:
+    return file.peek(len(_GZIP_MAGIC)).startswith(_GZIP_MAGIC)

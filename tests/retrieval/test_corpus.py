@@ -1,6 +1,9 @@
 import gzip
+import io
 import json
+import tarfile
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -77,7 +80,7 @@ def test_an_empty_file_is_refused(path: Path) -> None:
 
 
 def test_damaged_gzip_data_is_refused(path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"gzip data is damaged after line 0 .*compress the file again"):
+    with pytest.raises(CorpusError, match=r"packed data is damaged after line 0 .*compress the file again"):
         read(path, gzip.compress(GOOD)[:-10])
 
 
@@ -94,3 +97,34 @@ def test_progress_is_told_in_bytes(path: Path) -> None:
     Corpus.read(path, lambda done, total: told.append((done, total)))
     assert len(told) == 2
     assert 0 < told[0][0] < told[1][0] <= told[0][1] == told[1][1] == path.stat().st_size
+
+
+def packed(name: str, content: bytes, mode: Literal["w", "w:gz"]) -> bytes:
+    """A tar with a folder and, where there is a name, a file in it."""
+    with io.BytesIO() as target:
+        with tarfile.open(fileobj=target, mode=mode) as tar:
+            folder = tarfile.TarInfo("data00")
+            folder.type = tarfile.DIRTYPE
+            tar.addfile(folder)
+            if name:
+                member = tarfile.TarInfo(f"data00/{name}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+        return target.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_the_first_file_of_a_tar_is_the_corpus(path: Path, mode: Literal["w", "w:gz"]) -> None:
+    path.write_bytes(packed("wiki_dump.jsonl", GOOD * 3, mode))
+    for _ in range(2):
+        assert [Corpus.read(path).row(index) for index in range(3)] == [GOOD.strip()] * 3
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_a_tar_without_a_corpus_or_cut_short_is_refused(path: Path, mode: Literal["w", "w:gz"]) -> None:
+    path.write_bytes(packed("", b"", mode))
+    with pytest.raises(CorpusError, match="a tar without a file"):
+        Corpus.read(path)
+    path.write_bytes(packed("wiki_dump.jsonl", GOOD * 30_000, "w")[:600_000])
+    with pytest.raises(CorpusError, match="damaged after line"):
+        Corpus.read(path)
