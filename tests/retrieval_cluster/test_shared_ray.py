@@ -118,6 +118,18 @@ def test_what_a_replica_can_not_load_ends_the_start_and_the_others(
     wait_until(lambda: ray.applications() == ["neighbour"], seconds=30)
 
 
+def test_who_is_told_to_end_while_it_waits_for_room_leaves_nothing(
+    ray: Ray, corpus_path: Path, start_on_ray: Callable[..., Server]
+) -> None:
+    server = start_on_ray({"corpus_path": corpus_path}, threads=99)
+    wait_until(lambda: len(ray.applications()) == 2)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(30) == 0
+    assert server.process.stderr is not None
+    assert server.process.stderr.read() == ""
+    assert ray.applications() == ["neighbour"]
+
+
 def test_calls_end_in_what_the_replica_raised_or_in_unavailable(ray: Ray) -> None:
     command = [sys.executable, str(HERE / "crashing_calls.py"), ray.address]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=os.environ | ray.environment, check=True)

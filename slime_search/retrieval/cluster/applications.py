@@ -19,6 +19,7 @@ from slime_search.retrieval.cluster.calls import Replicas
 from slime_search.retrieval.cluster.owner import Owner
 from slime_search.retrieval.cluster.replicas import Replica, Surroundings
 from slime_search.retrieval.cluster.scale import Scale
+from slime_search.retrieval.cluster.status import applications
 from slime_search.retrieval.errors import SetupError
 
 _POLL_S = 0.2
@@ -79,7 +80,7 @@ class Applications:
         with contextlib.suppress(RayError, RayServeException):
             for name in self._names:
                 serve.delete(name, _blocking=False)
-            while time.monotonic() < end and any(name in serve.status().applications for name in self._names):
+            while time.monotonic() < end and not applications().keys().isdisjoint(self._names):
                 time.sleep(_POLL_S)
 
     def _deployment(self, name: str, program: Program) -> Any:
@@ -108,7 +109,7 @@ class Applications:
     def _wait(self, progress: Progress) -> None:
         task = progress.add_task("starting the replicas", total=len(self._names) * self._scale.replicas)
         while True:
-            overviews = serve.status().applications
+            overviews = applications()
             started = [overviews[name] for name in self._names if name in overviews]
             progress.update(task, completed=sum(map(_running, started)), description=_step(started))
             if len(started) == len(self._names) and all(one.status == "RUNNING" for one in started):
@@ -136,9 +137,9 @@ def _messages(application: ApplicationStatusOverview) -> list[str]:
     return [deployment.message for deployment in application.deployments.values() if deployment.message]
 
 
-def _step(applications: list[ApplicationStatusOverview]) -> str:
+def _step(started: list[ApplicationStatusOverview]) -> str:
     """What is going on; Serve's own words where replicas wait for room on the cluster."""
-    waiting = [message.partition("\n")[0] for application in applications for message in _messages(application)]
+    waiting = [message.partition("\n")[0] for application in started for message in _messages(application)]
     return f"starting the replicas: {waiting[0]}" if waiting else "starting the replicas"
 
 

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from ray import serve
+import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
+from slime_search.retrieval.cluster.status import applications
 from slime_search.retrieval.unavailable import Unavailable
 
 _ATTEMPTS = 3
@@ -78,11 +79,12 @@ class Replicas:
                 if isinstance(error, RayTaskError):
                     raise
             if time.monotonic() > end or not self._lives():
-                response.cancel()
+                if ray.is_initialized():
+                    response.cancel()
                 raise ReplicasUnavailable(f"{self._application}: no process can answer; try again later")
 
     def _lives(self) -> bool:
-        application = serve.status().applications.get(self._application)
+        application = applications().get(self._application)
         states = [deployment.replica_states for deployment in application.deployments.values()] if application else []
         return any(state.get("RUNNING") for state in states)
 

@@ -93,6 +93,8 @@ def _check_answers(address: str) -> None:
 
 
 def _connect(address: str) -> None:
+    # A call that is under way when the connection is closed would start another Ray.
+    os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
     try:
         import ray
         import ray.serve

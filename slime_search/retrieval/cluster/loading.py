@@ -34,8 +34,6 @@ def load_cluster(settings: RetrieverSettings, scale: Scale, progress: Progress) 
             "depends on all passages; raise replicas instead"
         )
     started = ExitStack()
-    # Who is told to end while it loads has no collection to close.
-    atexit.register(started.close)
     try:
         return _start(settings, scale, progress, started)
     except BaseException:
@@ -48,6 +46,9 @@ def _start(settings: RetrieverSettings, scale: Scale, progress: Progress, starte
     progress.add_task("starting Ray", total=None)
     connection = RayConnection(scale.ray_address, cpus=scale.cpus)
     started.callback(connection.close)
+    # Who is told to end while it loads has no collection to close. What is registered last comes first: Ray's own end
+    # would leave nothing to delete applications with.
+    atexit.register(started.close)
     # These need Ray, which is there by now.
     from slime_search.retrieval.cluster.applications import Applications
     from slime_search.retrieval.cluster.programs import for_processes, programs_of, retriever_of
