@@ -10,7 +10,7 @@ import torch
 
 from slime_search.retrieval.encoders.encoder import Vectors
 
-_DEVIATIONS = 6
+_DEVIATIONS = 5
 """Rounding errors count as random, so that this many standard deviations bound their sum."""
 _CALIBRATION_ROWS = 8_192
 
@@ -112,8 +112,10 @@ class ByteCodes:
 
     def margins(self, queries: Vectors, longest: float) -> npt.NDArray[np.float64]:
         factors, rounded, scaled = self._rounded(queries)
-        lost = np.linalg.norm(scaled - rounded * factors[:, None], axis=1) * self._longest
-        return np.asarray((np.linalg.norm(scaled, axis=1) * self._lost + lost) * _share(queries))
+        of_vectors = np.linalg.norm(scaled, axis=1) * self._lost
+        of_query = np.linalg.norm(scaled - rounded * factors[:, None], axis=1) * self._longest
+        likely = np.hypot(of_vectors, of_query) * _DEVIATIONS / np.sqrt(queries.shape[1])
+        return np.asarray(np.minimum(of_vectors + of_query, likely))
 
     def _rounded(self, queries: Vectors) -> tuple[npt.NDArray[np.float64], ...]:
         scaled = queries.astype(np.float64) * self._scale.step
