@@ -6,6 +6,7 @@ inherit which signals that thread holds back; both are in order in a process of 
 
 import contextlib
 import logging
+import os
 import signal
 import sys
 
@@ -30,6 +31,8 @@ def main() -> None:
     # Who asked for it may have ended meanwhile.
     with contextlib.suppress(BrokenPipeError):
         print(context.address_info["gcs_address"], flush=True)  # noqa: T201
+    # Ray reports there whenever one of its processes dies, and nobody reads on.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.stdin.read()
     ray.shutdown()
 
