@@ -92,9 +92,8 @@ def main(
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
     console = Console(width=150)
-    console.print(
-        f"{_machine()}\ncommand: python -m benchmarks.lean_indexes --count {' --count '.join(map(str, counts))}"
-    )
+    options = " ".join([*(f"--count {one}" for one in counts), *(f"--kind {one}" for one in kinds)])
+    console.print(f"{_machine()}\ncommand: python -m benchmarks.lean_indexes {options}")
     results: list[Result] = []
     with Progress(console=console, transient=True) as progress:
         for of_count in counts:

@@ -1,6 +1,8 @@
 """Exact search: a quick scan names candidates, which are scored from the vectors themselves."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +16,7 @@ from slime_search.retrieval.vectors.scan import scan
 from slime_search.retrieval.vectors.vector_index import Neighbours
 
 _QUERIES_AT_ONCE = 128
+_CANDIDATES_AT_ONCE = 1 << 20
 _MIN_CANDIDATES = 32
 _CANDIDATES_PER_HIT = 4
 _GROWTH = 8
@@ -44,6 +47,8 @@ class ExactIndex:
         self._vectors = vectors
         self._shards = shards
         self._first_row = first_row
+        # One thread a GPU, so that none waits for another; a single shard is scanned by the caller's thread.
+        self._threads = ThreadPoolExecutor(len(shards), "scan") if len(shards) > 1 else None
 
     @property
     def count(self) -> int:
@@ -58,19 +63,22 @@ class ExactIndex:
         queries = check_queries(queries, self.dimension)
         scores = np.full((len(queries), topk), -np.inf, np.float32)
         rows = np.full((len(queries), topk), -1, np.int64)
-        for start in range(0, len(queries), _QUERIES_AT_ONCE):
-            pending = np.arange(start, min(start + _QUERIES_AT_ONCE, len(queries)))
-            candidates = max(_MIN_CANDIDATES, _CANDIDATES_PER_HIT * topk)
-            while len(pending):
-                found, certain = self._search(queries[pending], topk, min(candidates, self.count))
-                scores[pending], rows[pending] = found
-                pending = pending[~certain]
-                candidates *= _GROWTH
+        pending, candidates = np.arange(len(queries)), max(_MIN_CANDIDATES, _CANDIDATES_PER_HIT * topk)
+        while len(pending):
+            candidates = min(candidates, self.count)
+            at_once = max(1, min(_QUERIES_AT_ONCE, _CANDIDATES_AT_ONCE // candidates))
+            uncertain = []
+            for start in range(0, len(pending), at_once):
+                these = pending[start : start + at_once]
+                (scores[these], rows[these]), certain = self._search(queries[these], topk, candidates)
+                uncertain.append(these[~certain])
+            pending, candidates = np.concatenate(uncertain), candidates * _GROWTH
         return Neighbours(scores, np.where(rows < 0, -1, rows + self._first_row))
 
     def _search(self, queries: Vectors, topk: int, candidates: int) -> tuple[Neighbours, npt.NDArray[np.bool_]]:
         """The hits among so many candidates, and for which queries they are certain to be the right ones."""
-        scanned = [self._scan(shard, queries, candidates) for shard in self._shards]
+        run = map if self._threads is None else self._threads.map
+        scanned = list(run(partial(self._scan, queries, candidates), self._shards))
         approximate = np.concatenate([part.scores for part in scanned], axis=1)
         rows = np.concatenate([part.rows for part in scanned], axis=1)
         if len(scanned) > 1:
@@ -82,7 +90,7 @@ class ExactIndex:
         margins = np.max([shard.codes.margins(queries, longest) for shard in self._shards], axis=0)
         return best, best.scores[:, -1] > approximate[:, -1] + margins
 
-    def _scan(self, shard: Shard, queries: Vectors, candidates: int) -> _Scanned:
+    def _scan(self, queries: Vectors, candidates: int, shard: Shard) -> _Scanned:
         prepared = shard.codes.prepare(queries)
         products, rows = scan(shard.codes, prepared.columns, min(candidates, len(shard.codes)))
         approximate = products.cpu().numpy() * prepared.factors[:, None] + prepared.offsets[:, None]
