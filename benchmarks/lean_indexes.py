@@ -55,7 +55,7 @@ class Latency(NamedTuple):
 
 class Result(NamedTuple):
     name: str
-    count: int
+    vectors: int
     recall: float
     code_bytes: int
     one: Latency
@@ -101,7 +101,7 @@ def main(
                 results += _measure(Path(stores), of_count, kinds, queries, progress)
     _print_table(console, results)
     _print_growth(console, results)
-    met = [_verdict(console, result) for result in results if result.count == counts[-1]]
+    met = [_verdict(console, result) for result in results if result.vectors == counts[-1]]
     raise typer.Exit(0 if all(met) else 1)
 
 
@@ -172,7 +172,7 @@ def _print_table(console: Console, results: Sequence[Result]) -> None:
     for one in results:
         flat = one if one.name.startswith("flat") else flat
         table.add_row(
-            f"{one.count:,}",
+            f"{one.vectors:,}",
             one.name,
             f"{one.recall:.4f}",
             f"{one.code_bytes / 1e6:,.0f} MB",
@@ -194,13 +194,13 @@ def _print_growth(console: Console, results: Sequence[Result]) -> None:
         if len(of_kind) < 2:
             continue
         small, large = of_kind[0], of_kind[-1]
-        grown = (WIKIPEDIA - large.count) / (large.count - small.count)
-        per_decade = (small.recall - large.recall) / np.log10(large.count / small.count)
+        grown = (WIKIPEDIA - large.vectors) / (large.vectors - small.vectors)
+        per_decade = (small.recall - large.recall) / np.log10(large.vectors / small.vectors)
         console.print(
-            f"{kind} at {WIKIPEDIA:,}: {large.code_bytes / large.count * WIKIPEDIA / 1e9:.1f} GB of codes, "
+            f"{kind} at {WIKIPEDIA:,}: {large.code_bytes / large.vectors * WIKIPEDIA / 1e9:.1f} GB of codes, "
             f"{large.one.p50 + grown * (large.one.p50 - small.one.p50):,.0f} ms for 1 query and "
             f"{large.batch.p50 + grown * (large.batch.p50 - small.batch.p50):,.0f} ms for {BATCH} on one thread, "
-            f"recall@3 {large.recall - per_decade * np.log10(WIKIPEDIA / large.count):.3f}"
+            f"recall@3 {large.recall - per_decade * np.log10(WIKIPEDIA / large.vectors):.3f}"
         )
 
 
@@ -208,7 +208,7 @@ def _verdict(console: Console, result: Result) -> bool:
     kind = next((kind for kind in TARGETS if result.name == kind), None)
     if kind is None:
         return True
-    share, target = result.code_bytes / (result.count * 768 * 4), TARGETS[kind]
+    share, target = result.code_bytes / (result.vectors * 768 * 4), TARGETS[kind]
     met = result.recall >= target.recall and round(share, 3) <= target.memory and result.open_s < MAX_OPEN_S
     outcome = "[green]met[/green]" if met else "[red]MISSED[/red]"
     console.print(
