@@ -4,6 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 from slime_search.retrieval.retriever import Hit, Query
 from slime_search.retrieval.unavailable import QueueFull
@@ -18,7 +19,7 @@ class Batcher:
 
     A query starts at once where a worker is idle. Queries that arrive while all are busy wait for one of them and then
     share its call, in order, up to ``MAX_BATCH_QUERIES`` a call; idle workers share what waits evenly. Only queries
-    with the same ``topk`` share a call.
+    with the same ``topk`` share a call; the others wait for the next one.
 
     Args:
         search: called with texts and their ``topk``, from ``workers`` threads; answers one list of hits a text.
@@ -86,16 +87,11 @@ class Batcher:
 
     def _next_batch(self, size: int) -> tuple[list[Answer], list[str], int]:
         topk = next(iter(self._waiting.values())).topk
-        answers: list[Answer] = []
-        texts: list[str] = []
-        while self._waiting and len(texts) < size:
-            answer, query = next(iter(self._waiting.items()))
-            if query.topk != topk:
-                break
+        alike = ((answer, query) for answer, query in self._waiting.items() if query.topk == topk)
+        batch = dict(islice(alike, size))
+        for answer in batch:
             del self._waiting[answer]
-            answers.append(answer)
-            texts.append(query.text)
-        return answers, texts, topk
+        return list(batch), [query.text for query in batch.values()], topk
 
     async def _call(self, answers: list[Answer], texts: list[str], topk: int) -> None:
         self._on_batch(len(texts))
