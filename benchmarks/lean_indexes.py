@@ -88,7 +88,7 @@ def main(
 ) -> None:
     """Measures every kind at every count on one thread; exits with 1 when a target is missed."""
     counts = sorted(count or [100_000, 1_000_000])
-    kinds = kind or [Kind.SQ8, Kind.RABITQ, Kind.IVF_RABITQ]
+    kinds = kind or [Kind.SQ8, Kind.RABITQ]
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
     console = Console(width=150)
@@ -147,7 +147,7 @@ def _measure_store(store: Path, manifest: Manifest, asked: Floats, built_s: floa
     one = _latency(lambda some: index.search(some, TOPK), asked, 1, 100)
     batch = _latency(lambda some: index.search(some, TOPK), asked, BATCH, 15)
     code_bytes = sum(size for name, size in manifest.sizes.items() if name != VECTORS)
-    name = str(manifest.source.kind) if manifest.nprobe is None else f"{manifest.source.kind}, {manifest.nprobe} lists"
+    name = str(manifest.source.kind)
     assert manifest.self_test is not None
     recall = manifest.self_test.recall[TOPK]
     return Result(name, manifest.source.count, recall, code_bytes, one, batch, built_s, open_s)

@@ -26,7 +26,7 @@ def contents(store: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("kind", ["sq8", "ivf-rabitq"])
+@pytest.mark.parametrize("kind", ["sq8", "rabitq"])
 def test_killed_again_and_again(kind: str, corpus_path: Path, tmp_path: Path) -> None:
     def options(name: str) -> list[object]:
         encoder = ["--retriever_model", "hashing"]

@@ -41,10 +41,10 @@ def main(
     ] = None,
     kind: Annotated[
         Kind,
-        typer.Option(help="flat: for GPUs. sq8: exact on a CPU. rabitq: least memory. ivf-rabitq: and less to scan."),
+        typer.Option(help="flat: for GPUs. sq8: exact on a CPU. rabitq: least memory."),
     ] = Kind.SQ8,
     shards: Annotated[
-        int, typer.Option(min=1, help="Parts in which rabitq and ivf-rabitq can be served; the others have any.")
+        int, typer.Option(min=1, help="Parts in which rabitq can be served; other kinds can be in any number.")
     ] = 1,
     device: Annotated[str, typer.Option(help="Where the encoder computes: cpu, cuda or cuda:0.")] = "cpu",
     precision: Annotated[str, typer.Option(help="What the encoder computes in.")] = "auto",
@@ -175,8 +175,6 @@ def _report(manifest: Manifest, output: Path) -> None:
         table.add_row(f"best {k}", f"{recall:.4f}")
     console.print(table)
     console.print(f"{test.queries} queries: {test.made_from}.")
-    if manifest.nprobe is not None:
-        console.print(f"A query looks into {manifest.nprobe} lists.")
     depth = min(3, max(test.recall))
     least = LEAST_RECALL[source.kind]
     if test.recall[depth] < least:

@@ -5,19 +5,15 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from slime_search.retrieval.build.code_files import lists_for, write_codes
+from slime_search.retrieval.build.code_files import write_codes
 from slime_search.retrieval.build.folder import opened
 from slime_search.retrieval.build.inputs import Input
 from slime_search.retrieval.build.self_test import QUERIES, measure, true_neighbours
 from slime_search.retrieval.build.vector_file import write_vectors
-from slime_search.retrieval.vectors.manifest import Kind, Manifest, SelfTest, Source
+from slime_search.retrieval.vectors.manifest import Manifest, Source
 from slime_search.retrieval.vectors.part import Part
 from slime_search.retrieval.vectors.store import open_as
 from slime_search.retrieval.vectors.store_files import VECTORS
-from slime_search.retrieval.vectors.vector_index import VectorIndex
-
-_ENOUGH_RECALL = 0.98
-_FIRST_NPROBE = 16
 
 
 def build(store: Path, source: Source, load: Callable[[], Input], progress: Progress) -> Manifest:
@@ -55,24 +51,11 @@ def build(store: Path, source: Source, load: Callable[[], Input], progress: Prog
             lost=codes.lost,
             longest=codes.longest,
         )
-        manifest = _tested(store, manifest, lambda index: measure(index, questions, truth))
+        tested = measure(open_as(store, manifest), questions, truth)
+        manifest = manifest.model_copy(update={"self_test": tested})
         progress.update(testing, total=1, completed=1)
         folder.finish(manifest)
         return manifest
-
-
-def _tested(store: Path, manifest: Manifest, test: Callable[[VectorIndex], SelfTest]) -> Manifest:
-    """With the result of the self-test, and for lists with the fewest that a query has to look into."""
-    if manifest.source.kind != Kind.IVF_RABITQ:
-        return manifest.model_copy(update={"self_test": test(open_as(store, manifest))})
-    lists = lists_for(manifest.source.count // manifest.source.shards)
-    nprobe = min(_FIRST_NPROBE, lists)
-    while True:
-        manifest = manifest.model_copy(update={"nprobe": nprobe})
-        result = test(open_as(store, manifest))
-        if nprobe >= lists or result.recall[min(3, max(result.recall))] >= _ENOUGH_RECALL:
-            return manifest.model_copy(update={"self_test": result})
-        nprobe *= 2
 
 
 def _bar(progress: Progress, name: str, total: int) -> Callable[[int], object]:

@@ -1,6 +1,5 @@
 """Makes the codes that a store scans, from its vectors."""
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,9 +13,6 @@ from slime_search.retrieval.vectors.manifest import Kind
 from slime_search.retrieval.vectors.part import Part
 from slime_search.retrieval.vectors.rescoring import Stored
 from slime_search.retrieval.vectors.store_files import BYTES, SCALE, VECTORS, shard_name
-
-_SAMPLES_PER_LIST = 64
-_MIN_SAMPLE = 20_000
 
 OnRows = Callable[[int], object]
 
@@ -43,7 +39,7 @@ def write_codes(folder: Folder, vectors: Stored, kind: Kind, shards: int, on_row
         if not (folder.store / name).exists():
             new = folder.building / name
             after_others = _after(rows.start, on_rows)
-            index = _faiss_codes(folder, vectors[rows.start : rows.stop], kind, after_others)
+            index = _faiss_codes(folder, vectors[rows.start : rows.stop], after_others)
             faiss.write_index(index, str(new))
             new.replace(folder.store / name)
         on_rows(rows.stop)
@@ -63,25 +59,16 @@ def _write_bytes(folder: Folder, vectors: Stored, on_rows: OnRows) -> Codes:
     return Codes([BYTES, SCALE], lost, longest)
 
 
-def _faiss_codes(folder: Folder, vectors: Stored, kind: Kind, on_rows: OnRows) -> Any:
-    """One bit a dimension, all of them scanned, or in lists of which a query looks into some."""
+def _faiss_codes(folder: Folder, vectors: Stored, on_rows: OnRows) -> Any:
+    """One bit a dimension."""
+    dimension = vectors.shape[1]
     # A rotation spreads what a few dimensions hold over all of them, whose signs are kept.
-    name, size = f"RR{vectors.shape[1]},RaBitQfs", _MIN_SAMPLE
-    if kind == Kind.IVF_RABITQ:
-        lists = lists_for(len(vectors))
-        name, size = f"RR{vectors.shape[1]},IVF{lists},RaBitQfs", max(_MIN_SAMPLE, _SAMPLES_PER_LIST * lists)
-    index = faiss.index_factory(vectors.shape[1], name, faiss.METRIC_INNER_PRODUCT)
-    index.train(sample(vectors, size))
-    for start, block in blocks(vectors, str(folder.store / VECTORS), lambda done, total: on_rows(done)):
-        del start
+    index = faiss.index_factory(dimension, f"RR{dimension},RaBitQfs", faiss.METRIC_INNER_PRODUCT)
+    index.train(sample(vectors))
+    for _, block in blocks(vectors, str(folder.store / VECTORS), lambda done, total: on_rows(done)):
         index.add(block)
     return index
 
 
 def _after(rows: int, on_rows: OnRows) -> OnRows:
     return lambda done: on_rows(rows + done)
-
-
-def lists_for(count: int) -> int:
-    """About twice the square root, a power of two."""
-    return max(1, 1 << round(math.log2(2 * math.sqrt(count))))

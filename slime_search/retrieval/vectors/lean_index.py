@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import faiss
 import numpy as np
 
 from slime_search.retrieval.encoders.encoder import Vectors
@@ -26,16 +25,11 @@ class LeanShard(NamedTuple):
 class LeanIndex:
     """Finds most of what exact search finds; the scores of what it finds are exact."""
 
-    def __init__(
-        self, vectors: Stored, shards: Sequence[LeanShard], *, first_row: int = 0, nprobe: int | None = None
-    ) -> None:
+    def __init__(self, vectors: Stored, shards: Sequence[LeanShard], *, first_row: int = 0) -> None:
         """``vectors`` and the shards together hold the same rows; ``first_row`` is added to those of hits."""
         self._vectors = vectors
         self._shards = shards
         self._first_row = first_row
-        if nprobe is not None:
-            for shard in shards:
-                faiss.extract_index_ivf(shard.index).nprobe = nprobe
 
     @property
     def count(self) -> int:

@@ -17,7 +17,6 @@ class Kind(StrEnum):
     FLAT = "flat"
     SQ8 = "sq8"
     RABITQ = "rabitq"
-    IVF_RABITQ = "ivf-rabitq"
 
 
 class Source(BaseModel):
@@ -56,8 +55,6 @@ class Manifest(BaseModel):
     dimension: int
     sizes: dict[str, int]
     """Bytes of each file."""
-    nprobe: int | None = None
-    """Lists that a query looks into."""
     lost: float = 0.0
     longest: float = 0.0
     """Of byte codes: the largest rounding error and the longest vector, in steps."""

@@ -58,7 +58,7 @@ def open_as(
             f"use {shards} parts, or build it with --shards {part.of}"
         )
     numbers = range(shards) if part is None else [part.index]
-    return open_lean(path, mine, rows, list(numbers), shards, manifest.nprobe)
+    return open_lean(path, mine, rows, list(numbers), shards)
 
 
 def open_bytes(path: Path, vectors: Stored, rows: range, *, lost: float, longest: float) -> ExactIndex:
@@ -69,9 +69,7 @@ def open_bytes(path: Path, vectors: Stored, rows: range, *, lost: float, longest
     return ExactIndex(vectors, [Shard(0, scanned)], first_row=rows.start)
 
 
-def open_lean(
-    path: Path, vectors: Stored, rows: range, numbers: list[int], shards: int, nprobe: int | None
-) -> LeanIndex:
+def open_lean(path: Path, vectors: Stored, rows: range, numbers: list[int], shards: int) -> LeanIndex:
     """The shards ``numbers``, which hold ``rows``, whose vectors are ``vectors``."""
     opened: list[LeanShard] = []
     first = 0
@@ -85,4 +83,4 @@ def open_lean(
         first += index.ntotal
     if first != len(rows):
         raise VectorIndexError(f"{path}: holds {first:,} codes for {len(rows):,} vectors; build the store again")
-    return LeanIndex(vectors, opened, first_row=rows.start, nprobe=nprobe)
+    return LeanIndex(vectors, opened, first_row=rows.start)
