@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -31,13 +32,15 @@ from rich.table import Table
 
 from benchmarks.closed_loop import Load, ask, top_ids
 from benchmarks.retrieval_fixture import Fixture, build_fixture
+from slime_search.retrieval.collection import RetrieverName, RetrieverSettings
+from slime_search.retrieval.computing import plan
 from slime_search.retrieval.dense import DenseRetriever
 from slime_search.retrieval.encoders.loading import load_encoder
 from slime_search.retrieval.vectors.opening import open_index
 
 CLIENTS = 64
 PLAIN_QUESTIONS, OUR_QUESTIONS, LONE_QUESTIONS = 320, 2_560, 40
-REPEATS = 8
+REPEATS, PROMPTS = 8, 32
 OFFLINE_BATCHES = (64, 256)
 OFFLINE_QUESTIONS = 2_048
 COMPARED_QUESTIONS = 400
@@ -84,7 +87,8 @@ class Measured:
     plain: Side = field(default_factory=Side)
     ours: Side = field(default_factory=Side)
     repeated_per_s: list[float] = field(default_factory=list)
-    offline_per_s: float = 0.0
+    offline_per_s: list[float] = field(default_factory=list)
+    offline_small_per_s: list[float] = field(default_factory=list)
     agreement: float = 0.0
 
 
@@ -100,7 +104,7 @@ def main(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write every number to this file.")] = None,
 ) -> None:
     """Compares both servers; exits with 1 when a target is missed."""
-    console = Console()
+    console = Console(highlight=False)
     console.print(machine := _machine())
     console.print(f"command: python -m benchmarks.retrieval --passages {passages} --shape {shape} --rounds {rounds}")
     with tempfile.TemporaryDirectory() as temporary, Progress(console=console, auto_refresh=False) as progress:
@@ -123,6 +127,7 @@ def _measure(fixture: Fixture, rounds: int, progress: Progress) -> Measured:
     measured = Measured()
     task = progress.add_task("starting the servers", total=rounds)
     progress.refresh()
+    offline = _load_offline(fixture)
     with _plain_server(fixture) as plain, _our_server(fixture) as ours:
         compared = fixture.questions(COMPARED_QUESTIONS, seed=0)
         measured.agreement = _agreement(asyncio.run(top_ids(plain, compared)), asyncio.run(top_ids(ours, compared)))
@@ -136,14 +141,21 @@ def _measure(fixture: Fixture, rounds: int, progress: Progress) -> Measured:
                 lone = asyncio.run(ask(url, fixture.questions(LONE_QUESTIONS, seed=100 + number), clients=1))
                 crowd = asyncio.run(ask(url, fixture.questions(count, seed=200 + number), clients=CLIENTS))
                 side.add(lone, crowd)
-            distinct = fixture.questions(OUR_QUESTIONS // 2, seed=300 + number)
-            repeated = [question for question in distinct for _ in range(REPEATS)]
+            repeated = _as_groups_ask(fixture.questions(OUR_QUESTIONS // 2, seed=300 + number))
             measured.repeated_per_s.append(asyncio.run(ask(ours, repeated, clients=CLIENTS)).queries_per_s)
-    progress.update(task, description="offline", completed=rounds)
-    progress.refresh()
-    measured.offline_per_s = max(_offline_per_s(fixture, size) for size in OFFLINE_BATCHES)
+            questions = fixture.questions(OFFLINE_QUESTIONS, seed=400 + number)
+            measured.offline_per_s.append(max(_offline_per_s(offline, questions, size) for size in OFFLINE_BATCHES))
+            small = _offline_per_s(offline, questions, CLIENTS // cpu_count())
+            measured.offline_small_per_s.append(small)
     progress.update(task, visible=False)
     return measured
+
+
+def _as_groups_ask(questions: list[str]) -> list[str]:
+    """Every question as often as a GRPO group has samples, mixed with those of the rollout's other prompts."""
+    draw = random.Random(0)
+    rollouts = [questions[start : start + PROMPTS] * REPEATS for start in range(0, len(questions), PROMPTS)]
+    return [question for rollout in rollouts for question in draw.sample(rollout, k=len(rollout))]
 
 
 def _agreement(expected: list[list[str]], found: list[list[str]]) -> float:
@@ -152,15 +164,17 @@ def _agreement(expected: list[list[str]], found: list[list[str]]) -> float:
     return statistics.fmean(shares)
 
 
-def _offline_per_s(fixture: Fixture, batch: int) -> float:
-    """Encoding and searching in large batches, one thread a core, without a server."""
+def _load_offline(fixture: Fixture) -> DenseRetriever:
+    """What our server computes with, set up as it does."""
+    plan(RetrieverSettings(corpus_path=fixture.corpus, name=RetrieverName.E5), threads=1, workers=None)
     torch.set_num_threads(1)
-    encoder = load_encoder(str(fixture.encoder), family="e5")
-    retriever = DenseRetriever(encoder, open_index(fixture.index))
-    questions = fixture.questions(OFFLINE_QUESTIONS, seed=400)
+    return DenseRetriever(load_encoder(str(fixture.encoder), family="e5"), open_index(fixture.index))
+
+
+def _offline_per_s(retriever: DenseRetriever, questions: list[str], batch: int) -> float:
+    """Encoding and searching in large batches, one thread a core, without a server."""
     batches = [questions[start : start + batch] for start in range(0, len(questions), batch)]
     with ThreadPoolExecutor(cpu_count()) as threads:
-        list(threads.map(lambda texts: retriever.search(texts, 3), batches[: cpu_count()]))
         start = time.perf_counter()
         list(threads.map(lambda texts: retriever.search(texts, 3), batches))
         return len(questions) / (time.perf_counter() - start)
@@ -169,6 +183,7 @@ def _offline_per_s(fixture: Fixture, batch: int) -> float:
 @contextmanager
 def _plain_server(fixture: Fixture) -> Iterator[str]:
     files = ("--encoder", fixture.encoder, "--corpus", fixture.corpus, "--index", fixture.index)
+    # As shipped: with the threads that torch and FAISS choose by themselves.
     with _server("benchmarks.plain_retriever", *files, port=18_101) as url:
         yield url
 
@@ -183,8 +198,9 @@ def _our_server(fixture: Fixture) -> Iterator[str]:
 @contextmanager
 def _server(module: str, *options: str | Path, port: int) -> Iterator[str]:
     command = [sys.executable, "-m", module, *map(str, options), "--port", str(port)]
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         try:
             deadline = time.monotonic() + READY_S
             while not _is_ready(port):
@@ -221,7 +237,9 @@ def _report(console: Console, measured: Measured) -> list[Verdict]:
     table.add_row(
         f"slime-search, every question {REPEATS} times", "", f"{_spread(measured.repeated_per_s)} q/s", "", ""
     )
-    table.add_row("offline, large batches", "", f"{measured.offline_per_s:.0f} q/s", "", "")
+    table.add_row("offline, large batches", "", f"{_spread(measured.offline_per_s)} q/s", "", "")
+    small = f"offline, {CLIENTS // cpu_count()} a batch"
+    table.add_row(small, "", f"{_spread(measured.offline_small_per_s)} q/s", "", "")
     console.print(table)
     verdicts = _verdicts(measured)
     for verdict in verdicts:
@@ -241,7 +259,12 @@ def _verdicts(measured: Measured) -> list[Verdict]:
         Verdict(f"queries/s {crowd} against the plain server", ratio("queries_per_s"), 8, at_least=True),
         Verdict(f"p99 {crowd}, of the plain server's", ratio("p99_s"), 1 / 4, at_least=False),
         Verdict("latency at 1 client, of the plain server's", ratio("lone_ms"), 1.05, at_least=False),
-        Verdict(f"queries/s {crowd}, of the best offline rate", rate / measured.offline_per_s, 0.8, at_least=True),
+        Verdict(
+            f"queries/s {crowd}, of the best offline rate",
+            rate / statistics.median(measured.offline_per_s),
+            0.8,
+            at_least=True,
+        ),
         Verdict(f"queries/s with {REPEATS}-fold questions against distinct ones", repeated, 3, at_least=True),
         Verdict("top-3 ids that are the plain server's (fp32, exact)", measured.agreement, 0.98, at_least=True),
     ]

@@ -4,12 +4,15 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import islice
 
 from slime_search.retrieval.retriever import Hit, Query
 from slime_search.retrieval.unavailable import QueueFull
 
 MAX_BATCH_QUERIES = 256
+LINGER_SHARE = 0.1
+"""Of the time of a call for several queries: how long its worker then waits for as many more, at most."""
 
 Answer = asyncio.Future[list[Hit]]
 
@@ -43,6 +46,8 @@ class Batcher:
         self._workers = workers
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="search")
         self._calls: set[asyncio.Task[None]] = set()
+        self._searched = 0
+        self._arrived = asyncio.Event()
 
     @property
     def waiting(self) -> int:
@@ -67,6 +72,7 @@ class Batcher:
         self._waiting.update(zip(answers, queries, strict=True))
         # What arrives in the same turn of the loop shares a call.
         loop.call_soon(self._start_calls)
+        self._arrived.set()
         return answers
 
     def withdraw(self, answer: Answer) -> bool:
@@ -74,9 +80,10 @@ class Batcher:
         return self._waiting.pop(answer, None) is not None and answer.cancel()
 
     def _start_calls(self) -> None:
-        while self._waiting and (idle := self._workers - len(self._calls)):
-            size = min(-(-len(self._waiting) // idle), MAX_BATCH_QUERIES)
-            call = asyncio.create_task(self._call(*self._next_batch(size)))
+        while self._waiting and len(self._calls) < self._workers:
+            # A fair share of all that is under way: a worker that took more would leave the others calls of a few.
+            share = -(-(len(self._waiting) + self._searched) // self._workers)
+            call = asyncio.create_task(self._call(*self._next_batch(min(share, MAX_BATCH_QUERIES))))
             self._calls.add(call)
             call.add_done_callback(self._end_call)
 
@@ -91,12 +98,16 @@ class Batcher:
         batch = dict(islice(alike, size))
         for answer in batch:
             del self._waiting[answer]
+        self._searched += len(batch)
         return list(batch), [query.text for query in batch.values()], topk
 
     async def _call(self, answers: list[Answer], texts: list[str], topk: int) -> None:
         self._on_batch(len(texts))
-        found = asyncio.get_running_loop().run_in_executor(self._threads, self._search, texts, topk)
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        found = loop.run_in_executor(self._threads, self._search, texts, topk)
         await asyncio.wait([found])
+        self._searched -= len(texts)
         error = found.exception()
         if error is None and len(found.result()) != len(texts):
             error = RuntimeError(f"the search answered {len(found.result())} of {len(texts)} queries")
@@ -105,3 +116,13 @@ class Batcher:
                 answer.set_exception(error)
             else:
                 answer.set_result(found.result()[position])
+        if len(texts) > 1:
+            await self._linger(len(texts), (loop.time() - start) * LINGER_SHARE)
+
+    async def _linger(self, answered: int, limit_s: float) -> None:
+        """Lets those who were just answered ask again, so that the first of them does not get a call of its own."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                while len(self._waiting) < answered:
+                    self._arrived.clear()
+                    await self._arrived.wait()

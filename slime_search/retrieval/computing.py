@@ -1,5 +1,6 @@
 """How many workers and threads a server computes with."""
 
+import ctypes
 import os
 from dataclasses import replace
 from typing import NamedTuple
@@ -8,6 +9,8 @@ from slime_search.retrieval.collection import RetrieverName, RetrieverSettings
 
 _WORKERS_OF_A_GPU = 2
 """One encodes while the other searches."""
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+_KEPT_BYTES = 256 << 20
 
 
 class Computing(NamedTuple):
@@ -26,6 +29,7 @@ def plan(settings: RetrieverSettings, threads: int, workers: int | None) -> Comp
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if settings.name == RetrieverName.BM25 and settings.reranker is None:
         return Computing(settings, workers or 1)
+    _keep_freed_memory()
     import torch
     from joblib import cpu_count
 
@@ -33,3 +37,11 @@ def plan(settings: RetrieverSettings, threads: int, workers: int | None) -> Comp
         settings = replace(settings, device="cuda" if torch.cuda.is_available() else "cpu")
     default = max(cpu_count() // threads, 1) if settings.device == "cpu" else _WORKERS_OF_A_GPU
     return Computing(settings, workers or default)
+
+
+def _keep_freed_memory() -> None:
+    """Has glibc keep what was freed: it gives large buffers back at once, and a forward pass makes hundreds."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for parameter in (_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD):
+            mallopt(parameter, _KEPT_BYTES)

@@ -1,5 +1,6 @@
 """Loads what is served while the server already answers."""
 
+import gc
 import sys
 import threading
 from collections.abc import Callable
@@ -54,6 +55,9 @@ class Loading:
         try:
             with self._progress:
                 self._collection = self._load(self._progress)
+            # It stays; the garbage collector would walk torch's and the model's objects again and again.
+            gc.collect()
+            gc.freeze()
         except Exception as error:  # noqa: BLE001 -- kept for the main thread, which raises it
             self.error = error
         on_end()
