@@ -1,5 +1,6 @@
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -154,3 +155,36 @@ async def test_a_worker_that_fails_leaves_the_other_alone() -> None:
     with pytest.raises(OSError, match="gone"):
         await bad
     assert await batcher.submit([Query("2", 2)])[0] == [Hit(2, 1.0)]
+
+
+async def test_a_worker_takes_no_more_than_its_share() -> None:
+    search = HeldSearch()
+    batcher = Batcher(search, queue_size=100, workers=2)
+    answers = batcher.submit(queries(0))
+    assert await asyncio.to_thread(search.started.wait, 30)
+    answers += batcher.submit(queries(*range(1, 64)))
+    await asyncio.sleep(0)
+    search.gate.set()
+    await asyncio.gather(*answers)
+    assert [len(texts) for texts, _ in search.calls][:2] == [1, 32]
+    assert sum(len(texts) for texts, _ in search.calls) == 64
+
+
+async def test_those_who_were_just_answered_share_the_next_call() -> None:
+    calls: list[list[str]] = []
+
+    def search(texts: Sequence[str], topk: int) -> list[list[Hit]]:
+        calls.append(list(texts))
+        time.sleep(0.5)
+        return [[Hit(int(text), 1.0)] for text in texts]
+
+    batcher = Batcher(search, queue_size=100)
+
+    async def client(*numbers: int) -> None:
+        for number in numbers:
+            await batcher.submit(queries(number))[0]
+            # What it takes to read an answer and to ask again, one client after the other.
+            await asyncio.sleep(0.002 * (number % 10))
+
+    await asyncio.gather(client(1, 11), client(2, 12), client(3, 13))
+    assert [sorted(texts) for texts in calls] == [["1", "2", "3"], ["11", "12", "13"]]
