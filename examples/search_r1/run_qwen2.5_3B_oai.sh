@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Trains Qwen2.5-3B to search, with OpenAI tool calls (Search-R1): GRPO on four GPUs, engine and trainer on the same ones.
+#
+#   ./run_qwen2.5_3B_oai.sh                        needs a retrieval server; TRAIN_SCRIPT of run_with_retrieval.sh
+#   ./run_qwen2.5_3B_oai.sh --dry-run              prints the command
+#   USE_TIS=1 ./run_qwen2.5_3B_oai.sh              with truncated importance sampling
+#   ./run_qwen2.5_3B_oai.sh --num-rollout 500      further arguments go to slime and win
+#
+# Environment: SLIME_HOME, MEGATRON_HOME, MODEL, HF_CHECKPOINT, REF_LOAD, SAVE, LOAD, SAVE_INTERVAL, DATA, NUM_ROLLOUT,
+# EVAL_INTERVAL, NUM_GPUS, TP, LR, MAX_CONTEXT_LEN, MAX_TOKENS_PER_GPU, SGLANG_MEM_FRACTION, USE_TIS, TIS_CONFIG,
+# CUSTOM_CONFIG, WANDB_PROJECT, WANDB_GROUP (and WANDB_API_KEY), RAY_ADDRESS; and SLIME_SEARCH_… for the recipe. The
+# defaults stand in training.sh.
+set -euo pipefail
+
+# shellcheck source=examples/search_r1/training.sh
+source "$(dirname "${BASH_SOURCE[0]}")/training.sh"
+
+RUN_NAME=search-r1-tools_$MODEL
+PROMPT_DATA=$DATA/train.parquet
+mapfile -t EVAL_DATA < <(eval_data "$DATA")
+
+DATA_ARGS=(
+    --prompt-data "$PROMPT_DATA"
+    --input-key messages
+    --tool-key tools
+    --label-key label
+    --rollout-temperature 0.8
+)
+if ((${#EVAL_DATA[@]})); then
+    DATA_ARGS+=(--eval-prompt-data "${EVAL_DATA[@]}")
+else
+    EVAL_ARGS=()
+fi
+
+CUSTOM_ARGS=(
+    --custom-generate-function-path generate_with_search_oai.generate
+    --custom-rm-path generate_with_search_oai.reward_func
+    --custom-reward-post-process-path slime_search.hooks.groups.normalize_rewards
+    --custom-rollout-log-function-path slime_search.hooks.metrics.log_rollout
+    --custom-eval-rollout-log-function-path slime_search.hooks.metrics.log_eval
+)
+
+launch "$@"

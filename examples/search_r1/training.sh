@@ -1,0 +1,167 @@
+# shellcheck shell=bash
+# What both runs of Search-R1 have in common: slime's arguments, and how training starts. Sourced, not run.
+#
+# A script that sources it sets CUSTOM_ARGS, DATA_ARGS and RUN_NAME, and ends with: launch "$@"
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+package=$(cd "$here/../.." && pwd)
+
+SLIME_HOME=${SLIME_HOME:-/root/slime}
+MEGATRON_HOME=${MEGATRON_HOME:-/root/Megatron-LM}
+MODEL=${MODEL:-qwen2.5-3B}
+HF_CHECKPOINT=${HF_CHECKPOINT:-/root/Qwen2.5-3B}
+REF_LOAD=${REF_LOAD:-${HF_CHECKPOINT}_torch_dist}
+SAVE=${SAVE:-${HF_CHECKPOINT}_slime}
+NUM_GPUS=${NUM_GPUS:-4}
+TP=${TP:-2}
+DATA=${DATA:-data}
+
+stop() {
+    echo "$1" >&2
+    exit 2
+}
+
+# Where a run was interrupted, it goes on from SAVE by itself: slime loads what is there, else the reference.
+CKPT_ARGS=(
+    --hf-checkpoint "$HF_CHECKPOINT"
+    --ref-load "$REF_LOAD"
+    --load "${LOAD:-$SAVE}"
+    --save "$SAVE"
+    --save-interval "${SAVE_INTERVAL:-100}"
+)
+
+ROLLOUT_ARGS=(
+    --rollout-shuffle
+    --num-rollout "${NUM_ROLLOUT:-3000}"
+    --rollout-batch-size 32
+    --n-samples-per-prompt 8
+    --global-batch-size 256
+    --balance-data
+    --rollout-max-response-len 512
+    --rollout-max-context-len "${MAX_CONTEXT_LEN:-8192}"
+)
+
+EVAL_ARGS=(
+    --eval-interval "${EVAL_INTERVAL:-50}"
+    --n-samples-per-eval-prompt 1
+    --eval-temperature 0
+    --eval-max-response-len 512
+)
+
+GRPO_ARGS=(
+    --advantage-estimator grpo
+    --use-kl-loss
+    --kl-loss-coef 0.001
+    --kl-loss-type low_var_kl
+    --entropy-coef 0.00
+    --eps-clip 0.2
+    --eps-clip-high 0.28
+)
+if [[ ${USE_TIS:-0} == 1 ]]; then
+    # The config says how the ratios are masked; it is slime's own.
+    GRPO_ARGS+=(
+        --use-tis
+        --custom-config-path "${TIS_CONFIG:-$SLIME_HOME/examples/train_infer_mismatch_helper/mis.yaml}"
+        --custom-tis-function-path examples.train_infer_mismatch_helper.mis.compute_mis_weights_with_cp
+    )
+elif [[ -n ${CUSTOM_CONFIG:-} ]]; then
+    GRPO_ARGS+=(--custom-config-path "$CUSTOM_CONFIG")
+fi
+
+OPTIMIZER_ARGS=(
+    --optimizer adam
+    --lr "${LR:-1e-6}"
+    --lr-decay-style constant
+    --weight-decay 0.01
+    --adam-beta1 0.9
+    --adam-beta2 0.98
+)
+
+PERF_ARGS=(
+    --tensor-model-parallel-size "$TP"
+    --sequence-parallel
+    --pipeline-model-parallel-size 1
+    --context-parallel-size 1
+    --expert-model-parallel-size 1
+    --expert-tensor-parallel-size 1
+    --recompute-granularity full
+    --recompute-method uniform
+    --recompute-num-layers 1
+    --use-dynamic-batch-size
+    --max-tokens-per-gpu "${MAX_TOKENS_PER_GPU:-9216}"
+    --attention-dropout 0.0
+    --hidden-dropout 0.0
+    --accumulate-allreduce-grads-in-fp32
+    --attention-softmax-in-fp32
+    --attention-backend flash
+)
+
+SGLANG_ARGS=(
+    --rollout-num-gpus-per-engine "$TP"
+    --sglang-mem-fraction-static "${SGLANG_MEM_FRACTION:-0.7}"
+)
+
+CLUSTER_ARGS=(
+    --actor-num-nodes 1
+    --actor-num-gpus-per-node "$NUM_GPUS"
+    --rollout-num-gpus "$NUM_GPUS"
+    --colocate
+)
+
+check() {
+    [[ -f $SLIME_HOME/train.py ]] || stop "SLIME_HOME: $SLIME_HOME has no train.py; name a checkout of slime"
+    [[ -d $MEGATRON_HOME ]] || stop "MEGATRON_HOME: $MEGATRON_HOME does not exist; name a checkout of Megatron-LM"
+    [[ -f $HF_CHECKPOINT/config.json ]] || stop "HF_CHECKPOINT: $HF_CHECKPOINT has no config.json; hf download the model there"
+    [[ -e $REF_LOAD ]] || stop "REF_LOAD: $REF_LOAD does not exist; make it with $here/convert_model.sh"
+    [[ -f $PROMPT_DATA ]] || stop "DATA: $PROMPT_DATA does not exist; make it with: slime-search prepare-data --output $DATA"
+    command -v nvidia-smi >/dev/null || stop "no GPU: training can't start (nvidia-smi is not here)"
+}
+
+# Runs on the Ray cluster at RAY_ADDRESS, or on one of its own, which ends with the training.
+launch() {
+    local dry_run=0
+    if [[ ${1:-} == --dry-run ]]; then
+        dry_run=1
+        shift
+    fi
+    # shellcheck source=/dev/null
+    source "$SLIME_HOME/scripts/models/$MODEL.sh" || stop "MODEL: $MODEL is none of $SLIME_HOME/scripts/models"
+    local wandb=()
+    if [[ -n ${WANDB_PROJECT:-} ]]; then
+        # The key stays in the environment, as WANDB_API_KEY.
+        wandb=(--use-wandb --wandb-project "$WANDB_PROJECT" --wandb-group "${WANDB_GROUP:-$RUN_NAME}")
+    fi
+    local command=(
+        python3 "$SLIME_HOME/train.py" "${CLUSTER_ARGS[@]}" "${MODEL_ARGS[@]}" "${CKPT_ARGS[@]}" "${DATA_ARGS[@]}"
+        "${ROLLOUT_ARGS[@]}" "${EVAL_ARGS[@]}" "${OPTIMIZER_ARGS[@]}" "${GRPO_ARGS[@]}" "${PERF_ARGS[@]}"
+        "${SGLANG_ARGS[@]}" "${CUSTOM_ARGS[@]}" "${wandb[@]}" "$@"
+    )
+    export PYTHONPATH=$MEGATRON_HOME:$SLIME_HOME:$package:$here${PYTHONPATH:+:$PYTHONPATH}
+    export PYTHONUNBUFFERED=1 CUDA_DEVICE_MAX_CONNECTIONS=1
+    if ((dry_run)); then
+        printf '%q ' "${command[@]}"
+        echo
+        return
+    fi
+    check
+    if [[ -n ${RAY_ADDRESS:-} ]]; then
+        local environment
+        environment=$(python3 -c '
+import json, os
+names = ["PYTHONPATH", "CUDA_DEVICE_MAX_CONNECTIONS", *(name for name in os.environ if name.startswith("SLIME_SEARCH_"))]
+print(json.dumps({"env_vars": {name: os.environ[name] for name in names}}))')
+        exec ray job submit --runtime-env-json="$environment" -- "${command[@]}"
+    fi
+    exec "${command[@]}"
+}
+
+# Names and files of the test sets that prepare-data has made, in slime's form.
+eval_data() {
+    local file
+    for file in "$1"/test/*.parquet; do
+        if [[ -e $file ]]; then
+            basename "$file" .parquet
+            echo "$file"
+        fi
+    done
+}
