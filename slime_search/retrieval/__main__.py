@@ -15,6 +15,7 @@ from slime_search.retrieval.computing import plan
 from slime_search.retrieval.errors import SetupError
 from slime_search.retrieval.options import ServingOptions
 from slime_search.retrieval.server import ListenError, serve
+from slime_search.retrieval.vectors.vector_index import Quantization
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -33,6 +34,7 @@ def main(
     rerank_depth: arguments.RerankDepth = 50,
     topk: arguments.Topk = _DEFAULTS.default_topk,
     faiss_gpu: arguments.FaissGpu = False,
+    quantization: arguments.QuantizationName = Quantization.AUTO,
     device: arguments.Device = "auto",
     precision: arguments.PrecisionName = "auto",
     batch_size: arguments.BatchSize = 64,
@@ -65,6 +67,7 @@ def main(
         model=retriever_model,
         device=device,
         index_device="cuda" if faiss_gpu else "cpu",
+        quantization=quantization,
         precision=precision,
         batch_size=batch_size,
         hybrid=hybrid,

@@ -8,6 +8,7 @@ import typer
 
 from slime_search.retrieval.collection import RetrieverName
 from slime_search.retrieval.protocol import MAX_TOPK
+from slime_search.retrieval.vectors.vector_index import Quantization
 
 _SERVED, _COMPUTED, _SERVING = "What is served", "How it is computed", "How it serves"
 _SCALED = "On many processes, through Ray Serve"
@@ -45,6 +46,15 @@ Reranker = Annotated[
 RerankDepth = Annotated[int, _option("rerank_depth", "Passages a query that it reads.", _SERVED, min=1)]
 Topk = Annotated[int, _option("topk", "Passages a query where the request does not say.", _SERVED, min=1, max=MAX_TOPK)]
 FaissGpu = Annotated[bool, _option("faiss_gpu", "Hold a flat index on all visible GPUs, in fp16.", _COMPUTED)]
+QuantizationName = Annotated[
+    Quantization,
+    _option(
+        "quantization",
+        "How uncompressed vectors are held to be scanned; the best are scored from the vectors themselves. auto: bytes "
+        "where this CPU is fast at them, fp16 on GPUs. For less memory still, see build-index.",
+        _COMPUTED,
+    ),
+]
 Device = Annotated[
     str,
     _option(

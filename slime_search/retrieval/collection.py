@@ -13,6 +13,7 @@ from slime_search.retrieval.corpus import Corpus
 from slime_search.retrieval.errors import SetupError
 from slime_search.retrieval.passages import CorpusError
 from slime_search.retrieval.retriever import Retriever
+from slime_search.retrieval.vectors.vector_index import Quantization
 
 
 class Collection(NamedTuple):
@@ -49,6 +50,8 @@ class RetrieverSettings:
     """Where encoder and reranker compute."""
     index_device: str = "cpu"
     """Where the index is scanned."""
+    quantization: Quantization = Quantization.AUTO
+    """How uncompressed vectors are held for that."""
     precision: str = "auto"
     batch_size: int = 64
     """Texts a forward pass, at most."""
@@ -154,6 +157,7 @@ def _dense(settings: RetrieverSettings, corpus: Corpus, progress: Progress) -> R
     index = open_index(
         settings.index_path,
         device=settings.index_device,
+        quantization=settings.quantization,
         on_progress=lambda done, total: progress.update(opening, completed=done, total=total),
     )
     progress.add_task(f"loading {settings.model}", total=None)

@@ -11,12 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slime_search.retrieval.vectors.errors import VectorIndexError
-from slime_search.retrieval.vectors.flat import Precision, open_exact
+from slime_search.retrieval.vectors.flat import open_exact
 from slime_search.retrieval.vectors.opening import open_index
 from slime_search.retrieval.vectors.part import Part
-from slime_search.retrieval.vectors.vector_index import Neighbours
-
-PRECISIONS: tuple[Precision, ...] = ("auto", "bytes", "fp32", "fp16")
+from slime_search.retrieval.vectors.vector_index import Neighbours, Quantization
 
 Floats = npt.NDArray[np.float32]
 
@@ -47,7 +45,7 @@ def unit(rng: np.random.Generator, count: int, dimension: int) -> Floats:
     queries=st.integers(0, 5),
     topk=st.integers(1, 400),
     levels=st.integers(1, 4),
-    precision=st.sampled_from(PRECISIONS),
+    quantization=st.sampled_from(Quantization),
     devices=st.sampled_from([["cpu"], ["cpu"] * 3]),
 )
 def test_ties_go_by_position(
@@ -57,37 +55,37 @@ def test_ties_go_by_position(
     queries: int,
     topk: int,
     levels: int,
-    precision: Precision,
+    quantization: Quantization,
     devices: Sequence[str],
 ) -> None:
     rng = np.random.default_rng(seed)
     vectors = rng.integers(-levels, levels + 1, (count, dimension)).astype(np.float32)
     asked = rng.integers(-levels, levels + 1, (queries, dimension)).astype(np.float32)
-    index = open_exact(vectors, "here", devices=devices, precision=precision)
+    index = open_exact(vectors, "here", devices=devices, quantization=quantization)
     assert_same(index.search(asked, topk), brute_force(vectors, asked, topk))
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("quantization", Quantization)
 @pytest.mark.parametrize("order", ["random", "rising", "falling"])
-def test_many_blocks(precision: Precision, order: str) -> None:
+def test_many_blocks(quantization: Quantization, order: str) -> None:
     rng = np.random.default_rng(0)
     vectors = unit(rng, 30_000, 32)
     asked = unit(rng, 70, 32)
     if order != "random":
         by_score = np.argsort(vectors @ asked[0])
         vectors = vectors[by_score if order == "rising" else by_score[::-1]].copy()
-    index = open_exact(vectors, "here", devices=["cpu", "cpu"], precision=precision)
+    index = open_exact(vectors, "here", devices=["cpu", "cpu"], quantization=quantization)
     assert_same(index.search(asked, 10), brute_force(vectors, asked, 10))
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_near_ties_beyond_the_scans_precision(precision: Precision) -> None:
+@pytest.mark.parametrize("quantization", Quantization)
+def test_near_ties_beyond_the_scans_precision(quantization: Quantization) -> None:
     """Thousands of vectors that only float32 can tell apart make the scan look further."""
     rng = np.random.default_rng(1)
     middle = unit(rng, 1, 64)
     vectors = np.concatenate([unit(rng, 2_000, 64), middle + 1e-5 * unit(rng, 3_000, 64)]).astype(np.float32)
     rng.shuffle(vectors)
-    index = open_exact(vectors, "here", precision=precision)
+    index = open_exact(vectors, "here", quantization=quantization)
     assert_same(index.search(middle, 5), brute_force(vectors, middle, 5))
 
 
@@ -114,9 +112,9 @@ def test_nan_is_refused() -> None:
     vectors = np.ones((10, 4), np.float32)
     vectors[6, 2] = np.nan
     with pytest.raises(VectorIndexError, match=r"here.*vector 6 holds NaN"):
-        open_exact(vectors, "here", precision="bytes")
+        open_exact(vectors, "here", quantization=Quantization.BYTES)
     with pytest.raises(VectorIndexError, match="NaN"):
-        open_exact(vectors, "here", precision="fp32").search(np.ones((1, 4), np.float32), 3)
+        open_exact(vectors, "here", quantization=Quantization.FP32).search(np.ones((1, 4), np.float32), 3)
     good = open_exact(np.ones((10, 4), np.float32), "here")
     with pytest.raises(ValueError, match=r"\(1, 5\).*\(queries, 4\)"):
         good.search(np.ones((1, 5), np.float32), 3)

@@ -68,7 +68,9 @@ class PartReplica(Replica):
         from slime_search.retrieval.vectors.opening import open_index
 
         assert settings.index_path is not None
-        self._index = open_index(settings.index_path, device=settings.index_device, part=part)
+        self._index = open_index(
+            settings.index_path, device=settings.index_device, part=part, quantization=settings.quantization
+        )
 
     def shape(self) -> tuple[int, int]:
         """How many vectors the part holds, and their length."""

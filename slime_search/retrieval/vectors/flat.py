@@ -1,7 +1,6 @@
 """Opens uncompressed vectors for exact search, on a CPU or on GPUs."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal
 
 import numpy as np
 import torch
@@ -11,8 +10,8 @@ from slime_search.retrieval.vectors.codes import ByteCodes, ByteScale, Codes, Pl
 from slime_search.retrieval.vectors.errors import VectorIndexError
 from slime_search.retrieval.vectors.exact_index import ExactIndex, Shard
 from slime_search.retrieval.vectors.rescoring import Stored
+from slime_search.retrieval.vectors.vector_index import Quantization
 
-Precision = Literal["auto", "bytes", "fp32", "fp16"]
 OnProgress = Callable[[int, int], object]
 
 _BLOCK_NUMBERS = 1 << 24
@@ -24,7 +23,7 @@ def open_exact(
     name: str,
     *,
     devices: Sequence[str] = ("cpu",),
-    precision: Precision = "auto",
+    quantization: Quantization = Quantization.AUTO,
     first_row: int = 0,
     on_progress: OnProgress = lambda done, total: None,
 ) -> ExactIndex:
@@ -40,7 +39,7 @@ def open_exact(
     shards: list[Shard] = []
     for device, start, stop in zip(devices, bounds, bounds[1:], strict=False):
         if start < stop:
-            chosen = _choose(precision, device, vectors.shape[1])
+            chosen = _choose(quantization, device, vectors.shape[1])
 
             def report(done: int, _total: int, start: int = start) -> None:
                 on_progress(start + done, len(vectors))
@@ -50,20 +49,20 @@ def open_exact(
     return ExactIndex(vectors, shards, first_row=first_row)
 
 
-def _choose(precision: Precision, device: str, dimension: int) -> Precision:
-    if precision != "auto":
-        return precision
+def _choose(quantization: Quantization, device: str, dimension: int) -> Quantization:
+    if quantization != Quantization.AUTO:
+        return quantization
     if device != "cpu":
-        return "fp16"
-    return "bytes" if integers_are_fast(dimension) else "fp32"
+        return Quantization.FP16
+    return Quantization.BYTES if integers_are_fast(dimension) else Quantization.FP32
 
 
-def _codes(vectors: Stored, name: str, device: str, precision: Precision, on_progress: OnProgress) -> Codes:
-    if precision == "bytes":
+def _codes(vectors: Stored, name: str, device: str, quantization: Quantization, on_progress: OnProgress) -> Codes:
+    if quantization == Quantization.BYTES:
         return _as_bytes(vectors, name, device, on_progress)
-    if precision == "fp32" and device == "cpu":
+    if quantization == Quantization.FP32 and device == "cpu":
         return PlainCodes(torch.from_numpy(vectors))
-    dtype = torch.float16 if precision == "fp16" else torch.float32
+    dtype = torch.float16 if quantization == Quantization.FP16 else torch.float32
     copied = torch.empty(vectors.shape, dtype=dtype, device=device)
     for start, block in blocks(vectors, name, on_progress):
         copied[start : start + len(block)] = torch.from_numpy(block).to(dtype)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from slime_search.retrieval.vectors.errors import VectorIndexError
 from slime_search.retrieval.vectors.part import Part
-from slime_search.retrieval.vectors.vector_index import VectorIndex
+from slime_search.retrieval.vectors.vector_index import Quantization, VectorIndex
 
 
 def open_index(
@@ -14,12 +14,14 @@ def open_index(
     *,
     device: str = "cpu",
     part: Part | None = None,
+    quantization: Quantization = Quantization.AUTO,
     on_progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> VectorIndex:
     """Opens a FAISS index file or a store that ``slime-search build-index`` built.
 
     Uncompressed vectors stay in their file, mapped into memory, and are searched exactly, on a CPU (``"cpu"``) or
     spread over all visible GPUs (``"cuda"``). ``part`` opens only that share of them; hits are positions in the whole.
+    ``quantization`` is theirs while they are scanned; other indexes have their own.
     Reading many vectors takes a while; ``on_progress`` is told how many are read, and how many there are.
 
     Raises:
@@ -31,12 +33,18 @@ def open_index(
             f"{path}: {' and '.join(missing)} not installed; run: pip install 'slime-search[retrieval]'"
         )
     try:
-        return _open_file(path, device, part, on_progress)
+        return _open_file(path, device, part, quantization, on_progress)
     except OSError as error:
         raise VectorIndexError(f"{path}: {error.strerror}; name a FAISS index or a store of `build-index`") from None
 
 
-def _open_file(path: Path, device: str, part: Part | None, on_progress: Callable[[int, int], object]) -> VectorIndex:
+def _open_file(
+    path: Path,
+    device: str,
+    part: Part | None,
+    quantization: Quantization,
+    on_progress: Callable[[int, int], object],
+) -> VectorIndex:
     from slime_search.retrieval.vectors.devices import devices_of
     from slime_search.retrieval.vectors.faiss_index import FaissIndex, refuse_other_metrics
     from slime_search.retrieval.vectors.flat import open_exact
@@ -44,7 +52,7 @@ def _open_file(path: Path, device: str, part: Part | None, on_progress: Callable
     from slime_search.retrieval.vectors.store import open_store
 
     if path.is_dir():
-        return open_store(path, device=device, part=part, on_progress=on_progress)
+        return open_store(path, device=device, part=part, quantization=quantization, on_progress=on_progress)
     header = read_flat_header(path)
     if header is None:
         if part is not None:
@@ -55,4 +63,11 @@ def _open_file(path: Path, device: str, part: Part | None, on_progress: Callable
         raise VectorIndexError(f"{path}: holds no vectors; build it again from a corpus with passages")
     rows = part.rows(header.count) if part is not None else range(header.count)
     vectors = map_flat(path, header)[rows.start : rows.stop]
-    return open_exact(vectors, str(path), devices=devices_of(device), first_row=rows.start, on_progress=on_progress)
+    return open_exact(
+        vectors,
+        str(path),
+        devices=devices_of(device),
+        quantization=quantization,
+        first_row=rows.start,
+        on_progress=on_progress,
+    )

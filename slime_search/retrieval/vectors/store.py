@@ -16,16 +16,24 @@ from slime_search.retrieval.vectors.manifest import Kind, Manifest
 from slime_search.retrieval.vectors.part import Part
 from slime_search.retrieval.vectors.rescoring import Stored
 from slime_search.retrieval.vectors.store_files import BYTES, SCALE, VECTORS, shard_name
-from slime_search.retrieval.vectors.vector_index import VectorIndex
+from slime_search.retrieval.vectors.vector_index import Quantization, VectorIndex
 
 
-def open_store(path: Path, *, device: str, part: Part | None, on_progress: OnProgress) -> VectorIndex:
+def open_store(
+    path: Path,
+    *,
+    device: str,
+    part: Part | None,
+    quantization: Quantization,
+    on_progress: OnProgress,
+) -> VectorIndex:
     """As ``open_index`` says. Codes and vectors stay in their files, mapped; on GPUs every kind is searched exactly.
 
     Raises:
         VectorIndexError: it can't be served.
     """
-    return open_as(path, Manifest.read(path), device=device, part=part, on_progress=on_progress)
+    manifest = Manifest.read(path)
+    return open_as(path, manifest, device=device, part=part, quantization=quantization, on_progress=on_progress)
 
 
 def open_as(
@@ -34,6 +42,7 @@ def open_as(
     *,
     device: str = "cpu",
     part: Part | None = None,
+    quantization: Quantization = Quantization.AUTO,
     on_progress: OnProgress = lambda done, total: None,
 ) -> VectorIndex:
     """``open_store``, whatever the store says about itself."""
@@ -49,7 +58,14 @@ def open_as(
     mine = vectors[rows.start : rows.stop]
     if devices != ["cpu"] or manifest.source.kind == Kind.FLAT:
         name = str(path / VECTORS)
-        return open_exact(mine, name, devices=devices, first_row=rows.start, on_progress=on_progress)
+        return open_exact(
+            mine,
+            name,
+            devices=devices,
+            quantization=quantization,
+            first_row=rows.start,
+            on_progress=on_progress,
+        )
     if manifest.source.kind == Kind.SQ8:
         return open_bytes(path, mine, rows, lost=manifest.lost, longest=manifest.longest)
     if part is not None and part.of != shards:

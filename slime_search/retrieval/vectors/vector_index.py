@@ -1,5 +1,6 @@
 """What every index over vectors offers."""
 
+from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -14,6 +15,16 @@ class Neighbours(NamedTuple):
     scores: npt.NDArray[np.float32]
     rows: npt.NDArray[np.int64]
     """Positions in the corpus, counted from 0; -1 where there is no further passage."""
+
+
+class Quantization(StrEnum):
+    """How uncompressed vectors are held while they are scanned; what is found is scored from the vectors themselves."""
+
+    AUTO = "auto"
+    """``BYTES`` on a CPU that multiplies them faster than float32, else ``FP32``; ``FP16`` on GPUs."""
+    BYTES = "bytes"
+    FP16 = "fp16"
+    FP32 = "fp32"
 
 
 class VectorIndex(Protocol):
