@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from slime_search.retrieval.batcher import Batcher
 from slime_search.retrieval.cache import ResultCache
+from slime_search.retrieval.collection import Collection
 from slime_search.retrieval.loading import Loading
 from slime_search.retrieval.metrics import Metrics
 from slime_search.retrieval.options import ServingOptions
@@ -21,7 +22,7 @@ class SearchService:
         self._metrics = metrics
         self._cache = ResultCache(options.cache_bytes)
         batcher = Batcher(
-            lambda texts, topk: loading.collection.retriever.search(texts, topk),
+            lambda texts, topk: _search(loading.collection, texts, topk),
             queue_size=options.queue_size,
             workers=options.workers,
             on_batch=metrics.batch_queries.observe,
@@ -47,6 +48,14 @@ class SearchService:
         except TimeoutError:
             raise DeadlineExceeded(f"no answer within {self._options.deadline_s:g} s: try again later") from None
         return [found[query] for query in queries]
+
+
+def _search(collection: Collection, texts: Sequence[str], topk: int) -> list[list[Hit]]:
+    found = collection.retriever.search(texts, topk)
+    # Rows that are on disk only are read by this thread, so that the event loop finds them in memory.
+    for row_index in {hit.row_index for hits in found for hit in hits}:
+        collection.corpus.row(row_index)
+    return found
 
 
 def normalise(text: str) -> str:
