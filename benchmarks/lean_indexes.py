@@ -4,8 +4,6 @@ The vectors are generated to resemble a sentence encoder's (``embedding_like.py`
 float32, is measured in the same run on the same vectors. Results: lean_indexes.md.
 """
 
-import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +19,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks.embedding_like import EmbeddingLike, Floats
+from benchmarks.machine import describe
 from slime_search.retrieval.build.building import build
 from slime_search.retrieval.build.inputs import Questions
 from slime_search.retrieval.build.vector_file import CHUNK_ROWS
@@ -93,7 +92,7 @@ def main(
     faiss.omp_set_num_threads(1)
     console = Console(width=150)
     options = " ".join([*(f"--count {one}" for one in counts), *(f"--kind {one}" for one in kinds)])
-    console.print(f"{_machine()}\ncommand: python -m benchmarks.lean_indexes {options}")
+    console.print(f"{describe('faiss-cpu', 'torch')}\ncommand: python -m benchmarks.lean_indexes {options}")
     results: list[Result] = []
     with Progress(console=console, transient=True) as progress:
         for of_count in counts:
@@ -216,17 +215,6 @@ def _verdict(console: Console, result: Result) -> bool:
         f"(target ≤ {target.memory:.4f}), open in {result.open_s:.2f} s (target < {MAX_OPEN_S:.0f} s): {outcome}"
     )
     return met
-
-
-def _machine() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    cpu = models[0] if models else platform.processor()
-    return (
-        f"machine: {cpu}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start; {platform.system()}, "
-        f"Python {platform.python_version()}, faiss {faiss.__version__}, torch {torch.__version__}"
-    )
 
 
 if __name__ == "__main__":

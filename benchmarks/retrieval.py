@@ -7,7 +7,6 @@ flat index and the same corpus, and are asked in turn. What is measured and why:
 import asyncio
 import json
 import os
-import platform
 import random
 import statistics
 import subprocess
@@ -16,7 +15,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -31,6 +30,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks.closed_loop import Load, ask, top_ids
+from benchmarks.machine import describe
 from benchmarks.retrieval_fixture import Fixture, build_fixture
 from slime_search.retrieval.collection import RetrieverName, RetrieverSettings
 from slime_search.retrieval.computing import plan
@@ -105,7 +105,7 @@ def main(
 ) -> None:
     """Compares both servers; exits with 1 when a target is missed."""
     console = Console(highlight=False)
-    console.print(machine := _machine())
+    console.print(machine := describe("torch"))
     console.print(f"command: python -m benchmarks.retrieval --passages {passages} --shape {shape} --rounds {rounds}")
     with tempfile.TemporaryDirectory() as temporary, Progress(console=console, auto_refresh=False) as progress:
         at = folder or Path(temporary)
@@ -248,17 +248,18 @@ def _report(console: Console, measured: Measured) -> list[Verdict]:
 
 
 def _verdicts(measured: Measured) -> list[Verdict]:
-    def ratio(attribute: str) -> float:
-        ours, plain = getattr(measured.ours, attribute), getattr(measured.plain, attribute)
-        return statistics.median(ours) / statistics.median(plain)
+    def ratio(numbers: Callable[[Side], list[float]]) -> float:
+        return statistics.median(numbers(measured.ours)) / statistics.median(numbers(measured.plain))
 
     rate = statistics.median(measured.ours.queries_per_s)
     repeated = statistics.median(measured.repeated_per_s) / rate
     crowd = f"at {CLIENTS} clients"
     return [
-        Verdict(f"queries/s {crowd} against the plain server", ratio("queries_per_s"), 8, at_least=True),
-        Verdict(f"p99 {crowd}, of the plain server's", ratio("p99_s"), 1 / 4, at_least=False),
-        Verdict("latency at 1 client, of the plain server's", ratio("lone_ms"), 1.05, at_least=False),
+        Verdict(
+            f"queries/s {crowd} against the plain server", ratio(lambda side: side.queries_per_s), 8, at_least=True
+        ),
+        Verdict(f"p99 {crowd}, of the plain server's", ratio(lambda side: side.p99_s), 1 / 4, at_least=False),
+        Verdict("latency at 1 client, of the plain server's", ratio(lambda side: side.lone_ms), 1.05, at_least=False),
         Verdict(
             f"queries/s {crowd}, of the best offline rate",
             rate / statistics.median(measured.offline_per_s),
@@ -272,15 +273,6 @@ def _verdicts(measured: Measured) -> list[Verdict]:
 
 def _spread(rates: list[float]) -> str:
     return f"{statistics.median(rates):.0f} ({min(rates):.0f}–{max(rates):.0f})"
-
-
-def _machine() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return (
-        f"machine: {models[0] if models else platform.processor()}, {os.cpu_count()} cores, load "
-        f"{os.getloadavg()[0]:.1f} at the start; Python {platform.python_version()}, torch {torch.__version__}"
-    )
 
 
 if __name__ == "__main__":

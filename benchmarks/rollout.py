@@ -8,7 +8,6 @@ import asyncio
 import importlib
 import json
 import os
-import platform
 import resource
 import statistics
 import sys
@@ -20,13 +19,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import aiohttp
 import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks.bare_client import Round, play_bare, timed
+from benchmarks.machine import describe
 from benchmarks.scenario import ENGINE_CALLS, PASSAGES, SEARCHES, Scenario, build_scenario
 from benchmarks.scripted_servers import Latencies, Ports, scripted_servers
 from slime_search.hooks.runtime import runtime
@@ -67,7 +66,7 @@ def main(
     """Runs both cases; exits with 1 when a target is missed. Set SLIME_HOME to compare with slime's own example."""
     _allow_open_files(4 * SPEED_TRAJECTORIES)
     console = Console()
-    console.print(machine := _machine())
+    console.print(machine := describe("aiohttp"))
     console.print(f"command: {'SLIME_HOME=… ' if 'SLIME_HOME' in os.environ else ''}python -m benchmarks.rollout")
     with tempfile.TemporaryDirectory() as folder, Progress(console=console, auto_refresh=False) as progress:
         # The bar is redrawn between rounds only: a thread that redraws it would count as the client's CPU.
@@ -299,17 +298,6 @@ def _allow_open_files(needed: int) -> None:
         raise SystemExit(f"the benchmark opens up to {needed} files, the limit is {hard}: raise `ulimit -Hn`")
     if soft != resource.RLIM_INFINITY and soft < needed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-
-
-def _machine() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    cpu = models[0] if models else platform.processor()
-    return (
-        f"machine: {cpu}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start; {platform.system()}, "
-        f"Python {platform.python_version()}, aiohttp {aiohttp.__version__}"
-    )
 
 
 if __name__ == "__main__":
