@@ -16,28 +16,12 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/training.sh"
 
 RUN_NAME=search-r1_$MODEL
-PROMPT_DATA=$DATA/train.parquet
-mapfile -t EVAL_DATA < <(eval_data "$DATA")
-
+RECIPE=generate_with_search
 DATA_ARGS=(
-    --prompt-data "$PROMPT_DATA"
     --input-key prompt
     --label-key reward_model
     --apply-chat-template
     --rollout-temperature 1
-)
-if ((${#EVAL_DATA[@]})); then
-    DATA_ARGS+=(--eval-prompt-data "${EVAL_DATA[@]}")
-else
-    EVAL_ARGS=()
-fi
-
-CUSTOM_ARGS=(
-    --custom-generate-function-path generate_with_search.generate
-    --custom-rm-path generate_with_search.reward_func
-    --custom-reward-post-process-path slime_search.hooks.groups.normalize_rewards
-    --custom-rollout-log-function-path slime_search.hooks.metrics.log_rollout
-    --custom-eval-rollout-log-function-path slime_search.hooks.metrics.log_eval
 )
 
 launch "$@"

@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
-# Trains Qwen2.5-3B to search, with OpenAI tool calls (Search-R1): GRPO on four GPUs, engine and trainer on the same ones.
+# Trains Qwen2.5-3B to search, with OpenAI tool calls (Search-R1): GRPO on four GPUs, engine and trainer on the same.
 #
-#   ./run_qwen2.5_3B_oai.sh                        needs a retrieval server; TRAIN_SCRIPT of run_with_retrieval.sh
-#   ./run_qwen2.5_3B_oai.sh --dry-run              prints the command
-#   USE_TIS=1 ./run_qwen2.5_3B_oai.sh              with truncated importance sampling
-#   ./run_qwen2.5_3B_oai.sh --num-rollout 500      further arguments go to slime and win
+# Its data is made with: slime-search prepare-data --format chat
+#
+#   ./run_qwen2.5_3B_oai.sh                    needs a retrieval server; run_with_retrieval.sh starts it:
+#   TRAIN_SCRIPT=./run_qwen2.5_3B_oai.sh ./run_with_retrieval.sh
+#   ./run_qwen2.5_3B_oai.sh --dry-run          prints the command
+#   USE_TIS=1 ./run_qwen2.5_3B_oai.sh          with truncated importance sampling
+#   ./run_qwen2.5_3B_oai.sh --num-rollout 500  further arguments go to slime and win
 #
 # Environment: SLIME_HOME, MEGATRON_HOME, MODEL, HF_CHECKPOINT, REF_LOAD, SAVE, LOAD, SAVE_INTERVAL, DATA, NUM_ROLLOUT,
 # EVAL_INTERVAL, NUM_GPUS, TP, LR, MAX_CONTEXT_LEN, MAX_TOKENS_PER_GPU, SGLANG_MEM_FRACTION, USE_TIS, TIS_CONFIG,
@@ -16,28 +19,12 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/training.sh"
 
 RUN_NAME=search-r1-tools_$MODEL
-PROMPT_DATA=$DATA/train.parquet
-mapfile -t EVAL_DATA < <(eval_data "$DATA")
-
+RECIPE=generate_with_search_oai
 DATA_ARGS=(
-    --prompt-data "$PROMPT_DATA"
     --input-key messages
     --tool-key tools
     --label-key label
     --rollout-temperature 0.8
-)
-if ((${#EVAL_DATA[@]})); then
-    DATA_ARGS+=(--eval-prompt-data "${EVAL_DATA[@]}")
-else
-    EVAL_ARGS=()
-fi
-
-CUSTOM_ARGS=(
-    --custom-generate-function-path generate_with_search_oai.generate
-    --custom-rm-path generate_with_search_oai.reward_func
-    --custom-reward-post-process-path slime_search.hooks.groups.normalize_rewards
-    --custom-rollout-log-function-path slime_search.hooks.metrics.log_rollout
-    --custom-eval-rollout-log-function-path slime_search.hooks.metrics.log_eval
 )
 
 launch "$@"

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # What both runs of Search-R1 have in common: slime's arguments, and how training starts. Sourced, not run.
 #
-# A script that sources it sets CUSTOM_ARGS, DATA_ARGS and RUN_NAME, and ends with: launch "$@"
+# A script that sources it sets RUN_NAME, RECIPE (the module with the hooks) and DATA_ARGS, and ends with: launch "$@"
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 package=$(cd "$here/../.." && pwd)
@@ -15,6 +15,7 @@ SAVE=${SAVE:-${HF_CHECKPOINT}_slime}
 NUM_GPUS=${NUM_GPUS:-4}
 TP=${TP:-2}
 DATA=${DATA:-data}
+PROMPT_DATA=$DATA/train.parquet
 
 stop() {
     echo "$1" >&2
@@ -31,6 +32,7 @@ CKPT_ARGS=(
 )
 
 ROLLOUT_ARGS=(
+    --prompt-data "$PROMPT_DATA"
     --rollout-shuffle
     --num-rollout "${NUM_ROLLOUT:-3000}"
     --rollout-batch-size 32
@@ -41,12 +43,20 @@ ROLLOUT_ARGS=(
     --rollout-max-context-len "${MAX_CONTEXT_LEN:-8192}"
 )
 
-EVAL_ARGS=(
-    --eval-interval "${EVAL_INTERVAL:-50}"
-    --n-samples-per-eval-prompt 1
-    --eval-temperature 0
-    --eval-max-response-len 512
-)
+# The test sets that prepare-data has made, each with its name, where there are any.
+EVAL_ARGS=()
+for file in "$DATA"/test/*.parquet; do
+    [[ ! -e $file ]] || EVAL_ARGS+=("$(basename "$file" .parquet)" "$file")
+done
+if ((${#EVAL_ARGS[@]})); then
+    EVAL_ARGS=(
+        --eval-prompt-data "${EVAL_ARGS[@]}"
+        --eval-interval "${EVAL_INTERVAL:-50}"
+        --n-samples-per-eval-prompt 1
+        --eval-temperature 0
+        --eval-max-response-len 512
+    )
+fi
 
 GRPO_ARGS=(
     --advantage-estimator grpo
@@ -126,6 +136,13 @@ launch() {
     fi
     # shellcheck source=/dev/null
     source "$SLIME_HOME/scripts/models/$MODEL.sh" || stop "MODEL: $MODEL is none of $SLIME_HOME/scripts/models"
+    local hooks=(
+        --custom-generate-function-path "$RECIPE.generate"
+        --custom-rm-path "$RECIPE.reward_func"
+        --custom-reward-post-process-path slime_search.hooks.groups.normalize_rewards
+        --custom-rollout-log-function-path slime_search.hooks.metrics.log_rollout
+        --custom-eval-rollout-log-function-path slime_search.hooks.metrics.log_eval
+    )
     local wandb=()
     if [[ -n ${WANDB_PROJECT:-} ]]; then
         # The key stays in the environment, as WANDB_API_KEY.
@@ -134,7 +151,7 @@ launch() {
     local command=(
         python3 "$SLIME_HOME/train.py" "${CLUSTER_ARGS[@]}" "${MODEL_ARGS[@]}" "${CKPT_ARGS[@]}" "${DATA_ARGS[@]}"
         "${ROLLOUT_ARGS[@]}" "${EVAL_ARGS[@]}" "${OPTIMIZER_ARGS[@]}" "${GRPO_ARGS[@]}" "${PERF_ARGS[@]}"
-        "${SGLANG_ARGS[@]}" "${CUSTOM_ARGS[@]}" "${wandb[@]}" "$@"
+        "${SGLANG_ARGS[@]}" "${hooks[@]}" "${wandb[@]}" "$@"
     )
     export PYTHONPATH=$MEGATRON_HOME:$SLIME_HOME:$package:$here${PYTHONPATH:+:$PYTHONPATH}
     export PYTHONUNBUFFERED=1 CUDA_DEVICE_MAX_CONNECTIONS=1
@@ -153,15 +170,4 @@ print(json.dumps({"env_vars": {name: os.environ[name] for name in names}}))')
         exec ray job submit --runtime-env-json="$environment" -- "${command[@]}"
     fi
     exec "${command[@]}"
-}
-
-# Names and files of the test sets that prepare-data has made, in slime's form.
-eval_data() {
-    local file
-    for file in "$1"/test/*.parquet; do
-        if [[ -e $file ]]; then
-            basename "$file" .parquet
-            echo "$file"
-        fi
-    done
 }
