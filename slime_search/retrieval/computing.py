@@ -1,12 +1,15 @@
 """How many workers and threads a server computes with."""
 
 import ctypes
+import importlib.util
 import os
 from dataclasses import replace
 from typing import NamedTuple
 
 from slime_search.retrieval.collection import RetrieverName, RetrieverSettings
+from slime_search.retrieval.errors import SetupError
 
+_MODULES = ("torch", "faiss", "sentence_transformers", "joblib")
 _WORKERS_OF_A_GPU = 2
 """One encodes while the other searches."""
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
@@ -23,12 +26,19 @@ def plan(settings: RetrieverSettings, threads: int, workers: int | None) -> Comp
 
     Many workers of one thread each are faster than few of many: batches are independent, and OpenMP's threads wait for
     each other busily, which on cores that others use as well costs more than it gains.
+
+    Raises:
+        SetupError: what an encoder or a reranker needs is not installed.
     """
     os.environ["OMP_NUM_THREADS"] = str(threads)
     # Tokenizing is a small part, and its own pool of threads would compete with the workers.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     if settings.name == RetrieverName.BM25 and settings.reranker is None:
         return Computing(settings, workers or 1)
+    if missing := [name for name in _MODULES if importlib.util.find_spec(name) is None]:
+        raise SetupError(
+            f"{', '.join(missing)} not installed, and encoders need them: pip install 'slime-search[retrieval]'"
+        )
     _keep_freed_memory()
     import torch
     from joblib import cpu_count

@@ -208,3 +208,19 @@ def test_the_server_imports_nothing_else_of_the_package_and_nothing_heavy() -> N
     ours = {name for name in modules if name.startswith("slime_search")}
     assert {name for name in ours if not name.startswith("slime_search.retrieval")} == {"slime_search"}
     assert not {"torch", "transformers", "pandas", "matplotlib", "ray"} & set(modules)
+
+
+def test_what_an_encoder_needs_is_named_where_it_is_missing(corpus_path: Path) -> None:
+    without_torch = (
+        "import importlib.util, sys\n"
+        "find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *rest: None if name in ('torch', 'faiss') else find(name, *rest)\n"
+        "from slime_search.retrieval.__main__ import app\n"
+        "app()\n"
+    )
+    options = ["--corpus_path", corpus_path, "--retriever_name", "e5", "--index_path", "i", "--retriever_model", "m"]
+    command = [sys.executable, "-c", without_torch, *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: torch, faiss not installed")
+    assert "pip install 'slime-search[retrieval]'" in done.stderr
