@@ -60,14 +60,17 @@ def exit_code(pane: Pane) -> int | None:
     Raises:
         TmuxError: the pane is gone.
     """
-    state = tmux(
-        "display-message", "-p", "-t", pane.id, "#{pane_id}:#{pane_dead}:#{pane_dead_status}:#{pane_dead_signal}"
-    )
-    pane_id, dead, code, number = state.split(":")
+    asked = "#{pane_id}:#{pane_dead}:#{pane_dead_status}:#{pane_dead_signal}:#{pid}"
+    pane_id, dead, code, number, server = tmux("display-message", "-p", "-t", pane.id, asked).split(":")
     if pane_id != pane.id:
         raise TmuxError(f"pane {pane.id} was closed")
-    # The terminal may close a moment before tmux knows how the command ended.
-    if dead != "1" or not (code or number):
+    if dead != "1":
+        return None
+    if not (code or number):
+        # The terminal closed before tmux heard how its process ended. tmux 3.3a may never hear by itself: it was
+        # seen to leave a zombie, which it reaps at the next SIGCHLD.
+        with suppress(ProcessLookupError):
+            os.kill(int(server), signal.SIGCHLD)
         return None
     return 128 + int(number) if number else int(code)
 
