@@ -8,7 +8,7 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -189,25 +189,32 @@ class SearchConfig(BaseSettings, _KnownKeys):
         return env_settings, init_settings
 
 
-def load_config(configs: Mapping[str, Any], overlay: Mapping[str, Any] | None = None) -> SearchConfig:
-    """Validates a recipe's dict, overlaid with ``overlay`` and the environment.
+C = TypeVar("C", bound=SearchConfig)
+
+
+def load_config(
+    configs: Mapping[str, Any],
+    overlay: Mapping[str, Any] | None = None,
+    kind: type[C] = SearchConfig,  # type: ignore[assignment]
+) -> C:
+    """Validates a recipe's dict, overlaid with ``overlay`` and the environment, as a config of that kind.
 
     Raises:
         ConfigError: names each offending key, its value and what is allowed.
     """
     if overlay is not None and not isinstance(overlay, Mapping):
         raise ConfigError(f"slime_search = {overlay!r}: write a mapping of keys to values, as in the recipe's dict")
-    _refuse_unknown_variables()
+    _refuse_unknown_variables(kind)
     try:
-        return SearchConfig(**_merged(configs, overlay or {}))
+        return kind(**_merged(configs, overlay or {}))
     except ValidationError as error:
         raise ConfigError("\n".join(map(_explain, error.errors(include_url=False)))) from None
     except SettingsError as error:
         raise ConfigError(f"{error}. A section is set key by key: {ENV_PREFIX}LOCAL__SEARCH_URL=http://…") from None
 
 
-def _refuse_unknown_variables() -> None:
-    known = [f"{ENV_PREFIX}{key}".upper() for key in SearchConfig.model_fields]
+def _refuse_unknown_variables(kind: type[SearchConfig]) -> None:
+    known = [f"{ENV_PREFIX}{key}".upper() for key in kind.model_fields]
     for name in os.environ:
         if name.startswith(ENV_PREFIX) and name.partition("__")[0].upper() not in (*known, RETRIEVER_TOKEN):
             near = difflib.get_close_matches(name, known, n=1)

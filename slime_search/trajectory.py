@@ -57,13 +57,17 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class CallRecord:
-    """One tool call that returned. ``turn`` counts from 0; ``latency_s`` is wall time with queueing and retries."""
+    """One tool call that returned. ``turn`` counts from 0; ``latency_s`` is wall time with queueing and retries.
+
+    ``details`` is what else the tool told of it, as plain JSON.
+    """
 
     turn: int
     tool: str
     query: str
     passages: tuple[Passage, ...]
     latency_s: float
+    details: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(slots=True)
@@ -266,7 +270,7 @@ class Trajectory:
         for call, result, latency_s in zip(calls, results, latencies_s, strict=True):
             if call.error is not None:
                 continue
-            self.calls.append(CallRecord(turn, call.tool, call.query, result.passages, latency_s))
+            self.calls.append(CallRecord(turn, call.tool, call.query, result.passages, latency_s, result.details))
 
     def end(self, ending: Ending, *, answer: str | None = None) -> None:
         self.ending = ending

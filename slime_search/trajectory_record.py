@@ -84,4 +84,5 @@ def _call_record(call: CallRecord) -> dict[str, Any]:
         "query": call.query,
         "passages": [{"title": p.title, "text": p.text} for p in call.passages],
         "latency_s": call.latency_s,
+        "details": dict(call.details),
     }

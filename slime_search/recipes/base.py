@@ -42,9 +42,11 @@ class SearchRecipe(ABC, Generic[P]):
     """
 
     format: Format
+    config_class: type[SearchConfig] = SearchConfig
+    """The recipe's configuration; one with keys of its own names a subclass."""
 
     def __init__(self, configs: Mapping[str, Any]) -> None:
-        load_config(configs)
+        load_config(configs, kind=self.config_class)
         self._configs = configs
         self._built: tuple[Any, P] | None = None
 
@@ -86,7 +88,10 @@ class SearchRecipe(ABC, Generic[P]):
         overlay = getattr(args, "slime_search", None)
         key = (self._configs, overlay, policy_url(args))
         if self._built is None or self._built[0] != key:
-            self._built = (copy.deepcopy(key), self._build(args, load_config(self._configs, overlay)))
+            self._built = (
+                copy.deepcopy(key),
+                self._build(args, load_config(self._configs, overlay, self.config_class)),
+            )
         return self._built[1]
 
 

@@ -1,7 +1,8 @@
 """The socket for tools: an async callable from a query to a result."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +18,13 @@ class ToolResult:
     """What a tool returned.
 
     ``blocks`` is the text that the model gets to read, in order; a budget may drop blocks from the end, but keeps each
-    one whole where it can. ``passages`` is the evidence behind it, for rewards and reports.
+    one whole where it can. ``passages`` is the evidence behind it, for rewards and reports. ``details`` is what else
+    the tool tells of this call, as plain JSON, for metrics and reports.
     """
 
     blocks: tuple[str, ...]
     passages: tuple[Passage, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 class Tool(Protocol):
