@@ -34,12 +34,13 @@ def problems(settings: LaunchSettings, *, own_script: bool) -> Iterator[Problem]
     elif not os.access(script, os.X_OK):
         yield Problem(f"TRAIN_SCRIPT: {script} is not executable: chmod +x {script}")
     if settings.is_local:
-        yield from _of_the_retriever(settings)
+        yield from problems_of_retriever(settings)
     if shutil.which("nvidia-smi") is None:
         yield Problem("no GPU: nvidia-smi is not here, and training needs one", fatal=own_script)
 
 
-def _of_the_retriever(settings: LaunchSettings) -> Iterator[Problem]:
+def problems_of_retriever(settings: LaunchSettings) -> Iterator[Problem]:
+    """What stands in the way of a retrieval server on this machine."""
     modules = (
         {"bm25": ("fastapi", "bm25s")} if not settings.needs_index else {"retrieval": ("torch", "faiss", "fastapi")}
     )

@@ -46,8 +46,8 @@ class SearchRecipe(ABC, Generic[P]):
     """The recipe's configuration; one with keys of its own names a subclass."""
 
     def __init__(self, configs: Mapping[str, Any]) -> None:
-        load_config(configs, kind=self.config_class)
         self._configs = configs
+        self.config()
         self._built: tuple[Any, P] | None = None
 
     @abstractmethod
@@ -61,6 +61,10 @@ class SearchRecipe(ABC, Generic[P]):
 
     @abstractmethod
     def _build(self, args: Any, config: SearchConfig) -> P: ...
+
+    def config(self, overlay: Mapping[str, Any] | None = None) -> SearchConfig:
+        """The recipe's dict, overlaid with ``overlay`` and the environment. Raises ConfigError."""
+        return load_config(self._configs, overlay, self.config_class)
 
     async def reward_func(self, args: Any, sample: Any, **kwargs: Any) -> float | list[float]:
         """slime's ``--custom-rm-path``: one reward, or a list of them for a list of samples.
@@ -88,10 +92,7 @@ class SearchRecipe(ABC, Generic[P]):
         overlay = getattr(args, "slime_search", None)
         key = (self._configs, overlay, policy_url(args))
         if self._built is None or self._built[0] != key:
-            self._built = (
-                copy.deepcopy(key),
-                self._build(args, load_config(self._configs, overlay, self.config_class)),
-            )
+            self._built = copy.deepcopy(key), self._build(args, self.config(overlay))
         return self._built[1]
 
 
