@@ -1,0 +1,1 @@
+"""What a teacher thinks of each token that the student wrote, whichever tokenizer the teacher has."""
