@@ -26,13 +26,14 @@ def runtime(args: Any) -> Runtime:
     """slime's ``GenerateState`` where slime's rollout runs; else the tokenizer of ``args.hf_checkpoint``."""
     rollout = sys.modules.get("slime.rollout.sglang_rollout")
     if rollout is None:
-        return Runtime(_load_tokenizer(args.hf_checkpoint), lambda: False)
+        return Runtime(load_tokenizer(args.hf_checkpoint), lambda: False)
     state = rollout.GenerateState(args)
     return Runtime(state.tokenizer, lambda: bool(state.aborted))
 
 
 @cache
-def _load_tokenizer(checkpoint: str) -> Tokenizer:
+def load_tokenizer(checkpoint: str) -> Tokenizer:
+    """The tokenizer of a Hugging Face folder or name."""
     from transformers import AutoTokenizer
 
     tokenizer: Tokenizer = AutoTokenizer.from_pretrained(checkpoint, trust_remote_code=True)
@@ -41,8 +42,13 @@ def _load_tokenizer(checkpoint: str) -> Tokenizer:
 
 def policy_url(args: Any) -> str:
     """Base URL of slime's router."""
-    host = str(args.sglang_router_ip).strip("[]")
-    return f"http://[{host}]:{args.sglang_router_port}" if ":" in host else f"http://{host}:{args.sglang_router_port}"
+    return router_url(args.sglang_router_ip, args.sglang_router_port)
+
+
+def router_url(ip: Any, port: Any) -> str:
+    """Base URL of a router, whose IPv6 address may stand in brackets."""
+    host = str(ip).strip("[]")
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def policy_engine(args: Any, config: SearchConfig) -> SGLangEngine:

@@ -12,7 +12,7 @@ from slime_search.recipes.base import Parts, SearchRecipe, budget_of
 from slime_search.tokens import TokenCodec
 
 
-class SearchR1(SearchRecipe["_TagParts"]):
+class SearchR1(SearchRecipe["TagParts"]):
     """The hooks of Search-R1 with ``<search>`` and ``<answer>`` tags."""
 
     format = SEARCH_R1_TAGS
@@ -41,11 +41,13 @@ class SearchR1(SearchRecipe["_TagParts"]):
         parts.failures.observe(trajectory)
         return sample
 
-    def _build(self, args: Any, config: SearchConfig) -> "_TagParts":
-        return _TagParts(args, config)
+    def _build(self, args: Any, config: SearchConfig) -> "TagParts":
+        return TagParts(args, config)
 
 
-class _TagParts(Parts):
+class TagParts(Parts):
+    """With the policy's engine and codec."""
+
     def __init__(self, args: Any, config: SearchConfig) -> None:
         super().__init__(args, config)
         self.engine = policy_engine(args, config)

@@ -1,0 +1,105 @@
+"""The Searcher: the same loop as every agent's, on a frozen engine, which is itself a tool."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from slime_search.agent import Agent, Budget
+from slime_search.dialects.tags import SEARCH_R1_TAGS, TagDialect
+from slime_search.engines.base import Engine
+from slime_search.errors import DelegateFailed, Interrupted
+from slime_search.tokens import TokenCodec
+from slime_search.tools.base import Passage, Tool, ToolResult
+from slime_search.tools.searcher import Finding, SearcherTurn
+from slime_search.trajectory import Ending, Owner, Trajectory
+
+
+class Searcher:
+    """Answers questions, many at a time. Nothing of it is trained on.
+
+    Args:
+        engine: the frozen model's.
+        codec: with the frozen model's tokenizer and the dialect's tags.
+        search: what its searches go to.
+        prompt: from a question and the searches that it may take to the token ids to begin with.
+        budget: its limits; ``tool_turns`` are searches a question.
+        sampling_params: for the engine, beside the number of tokens and the stop strings.
+        dialect: how it writes.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        codec: TokenCodec,
+        search: Tool,
+        *,
+        prompt: Callable[[str, int], list[int]],
+        budget: Budget,
+        sampling_params: Mapping[str, Any] | None = None,
+        dialect: TagDialect = SEARCH_R1_TAGS,
+    ) -> None:
+        self._agent = Agent(engine, dialect, dict.fromkeys(dialect.tools, search), codec)
+        self._prompt = prompt
+        self._budget = budget
+        self._sampling_params = {
+            "temperature": 0.0,
+            "skip_special_tokens": False,
+            "spaces_between_special_tokens": False,
+            **(sampling_params or {}),
+        }
+
+    async def __call__(self, query: str) -> ToolResult:
+        """Answers one question as a tool. Raises ServiceError, as ``find`` does."""
+        return (await self.find(query)).result()
+
+    async def find(
+        self, question: str, *, max_turns: int | None = None, cancelled: Callable[[], bool] = lambda: False
+    ) -> Finding:
+        """What it finds out about ``question``.
+
+        Args:
+            max_turns: searches that it may take; None for the budget's.
+            cancelled: asked before each engine request.
+
+        Raises:
+            DelegateFailed: its engine or its search failed after the retries; names that service.
+            Interrupted: it was cancelled, or its engine aborted.
+        """
+        budget = self._budget if max_turns is None else replace(self._budget, tool_turns=max_turns)
+        trajectory = Trajectory(self._prompt(question, budget.tool_turns))
+        start = time.perf_counter()
+        await self._agent.run(trajectory, self._sampling_params, budget, cancelled=cancelled)
+        total_s = time.perf_counter() - start
+        if trajectory.failed_service is not None:
+            raise DelegateFailed(trajectory.failed_service, str(trajectory.error))
+        if trajectory.ending is Ending.ABORTED:
+            raise Interrupted("the searcher was stopped before it had an answer")
+        return _finding(trajectory, total_s)
+
+
+def _finding(trajectory: Trajectory, total_s: float) -> Finding:
+    assert trajectory.ending is not None
+    passages = dict.fromkeys(passage for call in trajectory.calls for passage in call.passages)
+    search_s = sum(call.latency_s for call in trajectory.calls)
+    return Finding(
+        answer=trajectory.answer,
+        ending=trajectory.ending.value,
+        turns=_turns(trajectory),
+        queries=tuple(call.query for call in trajectory.calls),
+        passages=tuple[Passage, ...](passages),
+        seconds={"total": total_s, "model": total_s - search_s, "search": search_s},
+    )
+
+
+def _turns(trajectory: Trajectory) -> tuple[SearcherTurn, ...]:
+    """What was written turn by turn, each with what came back."""
+    turns = []
+    written = ""
+    for segment in trajectory.segments:
+        if segment.owner is Owner.MODEL:
+            written += segment.text
+        else:
+            turns.append(SearcherTurn(written, segment.text))
+            written = ""
+    return (*turns, SearcherTurn(written)) if written else tuple(turns)
