@@ -7,7 +7,8 @@ import socket
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from slime_search.launch.settings import LaunchSettings
+from slime_search.launch import tmux
+from slime_search.launch.settings import LaunchSettings, port_of
 
 _DOWNLOAD = "fetch it with examples/search_r1/local_dense_retriever/download.py, or name another one"
 
@@ -26,7 +27,7 @@ def problems(settings: LaunchSettings, *, own_script: bool) -> Iterator[Problem]
         settings: what is to be run.
         own_script: whether the training is this package's, which needs a GPU.
     """
-    if shutil.which("tmux") is None:
+    if not tmux.is_installed():
         yield Problem("tmux is not installed: apt-get install tmux")
     script = settings.train_script
     if script is None or not script.is_file():
@@ -41,22 +42,29 @@ def problems(settings: LaunchSettings, *, own_script: bool) -> Iterator[Problem]
 
 def problems_of_retriever(settings: LaunchSettings) -> Iterator[Problem]:
     """What stands in the way of a retrieval server on this machine."""
-    modules = (
-        {"bm25": ("fastapi", "bm25s")} if not settings.needs_index else {"retrieval": ("torch", "faiss", "fastapi")}
-    )
-    for extra, names in modules.items():
-        missing = [name for name in names if importlib.util.find_spec(name) is None]
-        if missing:
-            yield Problem(f"{', '.join(missing)} not installed: pip install 'slime-search[{extra}]'")
+    if settings.needs_index:
+        yield from missing_modules("retrieval", "torch", "faiss", "fastapi")
+    else:
+        yield from missing_modules("bm25", "fastapi", "bm25s")
     if settings.corpus_path is None or not settings.corpus_path.exists():
         yield Problem(f"CORPUS_PATH: {settings.corpus_path} does not exist; {_DOWNLOAD}")
     if settings.needs_index and (settings.index_path is None or not settings.index_path.exists()):
         yield Problem(f"INDEX_PATH: {settings.index_path} does not exist; {_DOWNLOAD}, or set RETRIEVER_NAME=bm25")
-    if not _is_free(settings.port):
-        yield Problem(
-            f"port {settings.port} is taken: set RETRIEVAL_SERVER_URL=http://127.0.0.1:{settings.port + 1}, "
-            "or end what listens there"
-        )
+    yield from taken_port(settings.retrieval_server_url, "RETRIEVAL_SERVER_URL")
+
+
+def missing_modules(extra: str, *names: str) -> Iterator[Problem]:
+    """What is not installed of an extra of this package."""
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if missing:
+        yield Problem(f"{', '.join(missing)} not installed: pip install 'slime-search[{extra}]'")
+
+
+def taken_port(url: str, variable: str) -> Iterator[Problem]:
+    """Whether something listens already where a server is to be started; ``variable`` names the server's URL."""
+    port = port_of(url)
+    if not _is_free(port):
+        yield Problem(f"port {port} is taken: set {variable}=http://127.0.0.1:{port + 1}, or end what listens there")
 
 
 def _is_free(port: int) -> bool:

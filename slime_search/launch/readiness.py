@@ -1,4 +1,4 @@
-"""Whether a retrieval server can search."""
+"""Whether a server can be used."""
 
 import json
 import urllib.error
@@ -12,23 +12,31 @@ class Readiness(NamedTuple):
     ready: bool
     state: str
     """In a few words, to be shown."""
+    is_unknown: bool = False
+    """The server does not know the path."""
 
 
-def ask(url: str, token: str | None = None) -> Readiness:
-    """Asks ``<url>/ready``, or where a server of another make does not know it, searches for one word.
+def ask(url: str) -> Readiness:
+    """Whether ``url`` answers 2xx."""
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_S):
+            return Readiness(True, "ready")
+    except urllib.error.HTTPError as error:
+        with error:
+            return Readiness(False, _loading(error.read(), error.code), is_unknown=error.code == 404)
+    except (OSError, ValueError) as error:
+        return Readiness(False, _why(error))
+
+
+def ask_retriever(url: str, token: str | None = None) -> Readiness:
+    """Asks ``<url>/ready``, or where a retrieval server of another make does not know it, searches for one word.
 
     Args:
         url: of the server, without ``/retrieve``.
         token: its bearer token, if it asks for one.
     """
-    try:
-        with urllib.request.urlopen(f"{url}/ready", timeout=_TIMEOUT_S):
-            return Readiness(True, "ready")
-    except urllib.error.HTTPError as error:
-        with error:
-            return _probe(url, token) if error.code == 404 else Readiness(False, _loading(error.read(), error.code))
-    except (OSError, ValueError) as error:
-        return Readiness(False, _why(error))
+    answer = ask(f"{url}/ready")
+    return _probe(url, token) if answer.is_unknown else answer
 
 
 def _probe(url: str, token: str | None) -> Readiness:

@@ -1,19 +1,27 @@
-"""What ``run_with_retrieval.sh`` is told by its environment."""
+"""What a run is told by its environment."""
 
-import os
 import shlex
 import socket
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from slime_search.launch.services import Command, Service
 
 _LOCAL = {"127.0.0.1", "localhost", "::1", "0.0.0.0"}
 
 
 class LaunchSettings(BaseSettings):
-    """Each field is the environment variable of the same name in capitals."""
+    """A training beside a retriever. Each field is the environment variable of the same name in capitals.
+
+    A run with more services is a subclass, with fields of its own and more in ``services``.
+    """
+
+    model_config = SettingsConfigDict(use_attribute_docstrings=True)
 
     session_name: str = Field("slime-search-r1", pattern=r"^[^.:=\s]+$")
     """The tmux session; another name for a second run beside the first."""
@@ -39,35 +47,65 @@ class LaunchSettings(BaseSettings):
     @field_validator("retrieval_server_url")
     @classmethod
     def _is_url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-            raise ValueError("write a URL with a host, such as http://127.0.0.1:8000")
-        return value.rstrip("/").removesuffix("/retrieve")
+        return server_url(value).removesuffix("/retrieve")
+
+    def services(self) -> Sequence[Service]:
+        """What has to be ready before the training starts."""
+        return [self.retriever()]
+
+    def training(self, options: Sequence[str]) -> Command:
+        """The training, with what tells the recipe where its services are."""
+        url = f"{self.retrieval_server_url}/retrieve"
+        return Command([str(self.train_script), *options], {"SLIME_SEARCH_LOCAL__SEARCH_URL": url})
+
+    def retriever(self) -> Service:
+        return Service(
+            name="retriever",
+            command=Command(self._retriever_line()) if self.is_local else None,
+            url=self.retrieval_server_url,
+            is_retriever=True,
+            timeout_s=self.retrieval_timeout,
+            timeout_variable="RETRIEVAL_TIMEOUT",
+            log_prefix="retrieval_server",
+        )
 
     @property
     def port(self) -> int:
-        """The server's."""
-        parts = urlsplit(self.retrieval_server_url)
-        return parts.port or (443 if parts.scheme == "https" else 80)
+        """The retrieval server's."""
+        return port_of(self.retrieval_server_url)
 
     @property
     def is_local(self) -> bool:
-        """Whether the server is to be started here."""
-        return urlsplit(self.retrieval_server_url).hostname in _LOCAL | {socket.gethostname()}
+        """Whether the retrieval server is to be started here."""
+        return is_here(self.retrieval_server_url)
 
     @property
     def needs_index(self) -> bool:
         """Whether there is more to open than the corpus."""
         return self.retriever_name != "bm25"
 
-    def retriever_command(self, python: str) -> list[str]:
-        """The server's command line. The token travels in the environment."""
-        command = [python, "-m", "slime_search.retrieval", "--retriever_name", self.retriever_name]
-        command += ["--corpus_path", str(self.corpus_path), "--port", str(self.port)]
+    def _retriever_line(self) -> list[str]:
+        """The token travels in the environment."""
+        line = [sys.executable, "-m", "slime_search.retrieval", "--retriever_name", self.retriever_name]
+        line += ["--corpus_path", str(self.corpus_path), "--port", str(self.port)]
         if self.needs_index:
-            command += ["--index_path", str(self.index_path), "--retriever_model", self.retriever_model]
-        return command + shlex.split(self.retriever_options)
+            line += ["--index_path", str(self.index_path), "--retriever_model", self.retriever_model]
+        return line + shlex.split(self.retriever_options)
 
-    def training_environment(self) -> dict[str, str]:
-        """What tells the recipe where to search."""
-        return os.environ | {"SLIME_SEARCH_LOCAL__SEARCH_URL": f"{self.retrieval_server_url}/retrieve"}
+
+def server_url(value: str) -> str:
+    """A server's URL without a slash at its end. Raises ValueError."""
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+        raise ValueError("write a URL with a host, such as http://127.0.0.1:8000")
+    return value.rstrip("/")
+
+
+def port_of(url: str) -> int:
+    parts = urlsplit(url)
+    return parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def is_here(url: str) -> bool:
+    """Whether the URL is of this machine, so that its server is to be started."""
+    return urlsplit(url).hostname in _LOCAL | {socket.gethostname()}

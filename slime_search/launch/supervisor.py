@@ -1,4 +1,4 @@
-"""Starts the retriever, then the training, and sees both end."""
+"""Starts services, then the training, and sees them all end."""
 
 import os
 import signal
@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 from rich.console import Console
 
-from slime_search.launch import readiness, tmux
-from slime_search.launch.settings import LaunchSettings
+from slime_search.launch import tmux
+from slime_search.launch.identity import identity
+from slime_search.launch.services import Command, Service
 
 _POLL_S = 0.2
 _LOG_LINES = 20
@@ -31,27 +33,38 @@ class Stopped(BaseException):
 
 
 class Supervisor:
-    """One session with the two windows.
+    """One tmux session with a window for each service that is started here, and then one for the training.
+
+    The services start at the same time and in their order; the training starts when all of them are ready.
 
     Args:
-        settings: what is run.
-        retriever: its command; None where the server is somebody else's.
-        training: its command.
+        session_name: the session's.
+        services: what the training needs. One that needs another has to wait for it by itself.
+        training: the command.
+        log_dir: where each window's output is kept, as ``<log_prefix>_<time>.log``.
+        stop_timeout: seconds that a process has to end before it is killed.
         console: where progress is told.
     """
 
     def __init__(
-        self, settings: LaunchSettings, retriever: Sequence[str] | None, training: Sequence[str], console: Console
+        self,
+        session_name: str,
+        services: Sequence[Service],
+        training: Command,
+        *,
+        log_dir: Path,
+        stop_timeout: float,
+        console: Console,
     ) -> None:
-        now = f"{datetime.now():%Y%m%d_%H%M%S}"
-        self._settings = settings
-        self._retriever = retriever
+        self._session = session_name
+        self._services = services
         self._training = training
+        self._log_dir = log_dir
+        self._stop_timeout = stop_timeout
         self._console = console
-        self._retriever_log = settings.log_dir / f"retrieval_server_{now}.log"
-        self._training_log = settings.log_dir / f"training_{now}.log"
-        self._owner = str(os.getpid())
-        self._panes: list[tmux.Pane] = []
+        self._time = f"{datetime.now():%Y%m%d_%H%M%S}"
+        self._owner = identity(os.getpid()) or ""
+        self._windows: list[_Window] = []
 
     def run(self, on_session: Callable[[], None] = lambda: None) -> int:
         """The training's exit code; 128 + n where signal n ended it all. Whatever was started has ended then.
@@ -60,9 +73,9 @@ class Supervisor:
             on_session: called once there is a session to look at.
 
         Raises:
-            LaunchFailed: the retriever did not get ready, or its process ended before the training did.
+            LaunchFailed: a service did not get ready, or its process ended before the training did.
         """
-        self._settings.log_dir.mkdir(parents=True, exist_ok=True)
+        self._log_dir.mkdir(parents=True, exist_ok=True)
         with _signals_raised():
             try:
                 return self._run(on_session)
@@ -75,63 +88,73 @@ class Supervisor:
                 self._end()
 
     def _run(self, on_session: Callable[[], None]) -> int:
-        session = self._settings.session_name
-        if self._retriever is not None:
-            self._panes.append(
-                tmux.start_session(session, self._owner, "retriever", self._retriever, self._retriever_log)
-            )
-            self._console.print(f"retriever: window 0 of tmux session {session}, log {self._retriever_log}")
+        for service in self._services:
+            if service.command is not None:
+                self._open(service.name, service.command, service.log_prefix)
+        if self._windows:
             on_session()
         self._wait_until_ready()
-        if self._panes:
-            training = tmux.start_window(session, "training", self._training, self._training_log)
-        else:
-            training = tmux.start_session(session, self._owner, "training", self._training, self._training_log)
-        self._panes.append(training)
-        self._console.print(
-            f"training: window {len(self._panes) - 1} of tmux session {session}, log {self._training_log}"
-        )
-        if self._retriever is None:
+        is_first = not self._windows
+        training = self._open("training", self._training, "training")
+        if is_first:
             on_session()
-        tmux.tmux("select-window", "-t", f"={session}:training")
-        return self._wait_for(training)
-
-    def _wait_until_ready(self) -> None:
-        url, limit_s = self._settings.retrieval_server_url, self._settings.retrieval_timeout
-        token = os.environ.get("SLIME_SEARCH_RETRIEVER_TOKEN")
-        deadline = time.monotonic() + limit_s
-        with self._console.status(f"waiting for {url}") as status:
-            while not (state := readiness.ask(url, token)).ready:
-                status.update(f"waiting for {url}: {state.state}")
-                if self._panes and (code := tmux.exit_code(self._panes[0])) is not None:
-                    raise LaunchFailed(f"the retriever ended with code {code} before it was ready{self._last_lines()}")
-                if time.monotonic() > deadline:
-                    raise LaunchFailed(
-                        f"{url} was not ready after {limit_s:g} s: {state.state}; set RETRIEVAL_TIMEOUT to wait longer"
-                        f"{self._last_lines()}"
-                    )
-                time.sleep(_POLL_S)
-        self._console.print(f"{url} is ready")
-
-    def _last_lines(self) -> str:
-        if self._retriever is None:
-            return ""
-        time.sleep(_POLL_S)
-        lines = self._retriever_log.read_text(errors="replace").splitlines() if self._retriever_log.exists() else []
-        return "\n".join([f"\nthe end of {self._retriever_log}:", *lines[-_LOG_LINES:]])
-
-    def _wait_for(self, training: tmux.Pane) -> int:
-        while (code := tmux.exit_code(training)) is None:
-            if self._retriever is not None and (ended := tmux.exit_code(self._panes[0])) is not None:
-                raise LaunchFailed(f"the retriever ended with code {ended} during the training{self._last_lines()}")
+        tmux.tmux("select-window", "-t", f"={self._session}:training")
+        while (code := tmux.exit_code(training.pane)) is None:
+            self._check_services("during the training")
             time.sleep(_POLL_S)
         self._console.print(f"training ended with code {code}")
         return code
 
+    def _open(self, name: str, command: Command, log_prefix: str) -> "_Window":
+        log = self._log_dir / f"{log_prefix}_{self._time}.log"
+        if self._windows:
+            pane = tmux.start_window(self._session, name, command, log)
+        else:
+            pane = tmux.start_session(self._session, self._owner, name, command, log)
+        self._windows.append(_Window(name, pane, log))
+        self._console.print(f"{name}: window {len(self._windows) - 1} of tmux session {self._session}, log {log}")
+        return self._windows[-1]
+
+    def _wait_until_ready(self) -> None:
+        start = time.monotonic()
+        with self._console.status("waiting") as status:
+            for service in self._services:
+                while not (state := service.readiness()).ready:
+                    status.update(f"waiting for the {service.name} at {service.url}: {state.state}")
+                    self._check_services("before all was ready")
+                    if time.monotonic() > start + service.timeout_s:
+                        raise LaunchFailed(self._too_late(service, state.state))
+                    time.sleep(_POLL_S)
+                self._console.print(f"{service.name}: {service.url} is ready")
+
+    def _too_late(self, service: Service, state: str) -> str:
+        lines = next((window.last_lines() for window in self._windows if window.name == service.name), "")
+        return (
+            f"{service.name}: {service.url} was not ready after {service.timeout_s:g} s: {state}; "
+            f"set {service.timeout_variable} to wait longer{lines}"
+        )
+
+    def _check_services(self, when: str) -> None:
+        for window in self._windows[: sum(service.command is not None for service in self._services)]:
+            if (code := tmux.exit_code(window.pane)) is not None:
+                raise LaunchFailed(f"the {window.name} ended with code {code} {when}{window.last_lines()}")
+
     def _end(self) -> None:
-        end_panes(self._panes, self._settings.stop_timeout)
-        if tmux.owner_of(self._settings.session_name) == self._owner:
-            tmux.tmux("kill-session", "-t", f"={self._settings.session_name}")
+        end_panes([window.pane for window in self._windows], self._stop_timeout)
+        if tmux.owner_of(self._session) == self._owner:
+            tmux.tmux("kill-session", "-t", f"={self._session}")
+
+
+class _Window(NamedTuple):
+    name: str
+    pane: tmux.Pane
+    log: Path
+
+    def last_lines(self) -> str:
+        """The end of its log, in lines of its own."""
+        time.sleep(_POLL_S)
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return "\n".join([f"\nthe end of {self.log}:", *lines[-_LOG_LINES:]])
 
 
 def end_panes(panes: Sequence[tmux.Pane], limit_s: float) -> None:

@@ -2,16 +2,19 @@
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from slime_search.launch.services import Command
+
 OWNER = "@slime_search_owner"
-"""The session option that says who started it."""
+"""The session option that holds the identity of the process that started it."""
 
 
 class TmuxError(Exception):
@@ -23,6 +26,10 @@ class Pane(NamedTuple):
 
     id: str
     pid: int
+
+
+def is_installed() -> bool:
+    return shutil.which("tmux") is not None
 
 
 def tmux(*arguments: str) -> str:
@@ -42,14 +49,14 @@ def owner_of(session: str) -> str | None:
         return None
 
 
-def start_session(session: str, owner: str, window: str, command: Sequence[str], log: Path) -> Pane:
+def start_session(session: str, owner: str, window: str, command: Command, log: Path) -> Pane:
     """Makes a detached session whose first window runs ``command``. Raises TmuxError."""
     target = f"={session}:"
     new = ("new-session", "-d", "-x", "200", "-y", "50", "-s", session, "-n", window)
     return _start(new, target, command, log, ";", "set-option", "-t", target, OWNER, owner)
 
 
-def start_window(session: str, window: str, command: Sequence[str], log: Path) -> Pane:
+def start_window(session: str, window: str, command: Command, log: Path) -> Pane:
     """Adds a window to a session. Raises TmuxError."""
     return _start(("new-window", "-d", "-t", f"={session}:", "-n", window), f"={session}:{window}", command, log)
 
@@ -81,10 +88,10 @@ def end(pane: Pane, number: signal.Signals) -> None:
         os.killpg(pane.pid, number)
 
 
-def _start(new: Sequence[str], target: str, command: Sequence[str], log: Path, *more: str) -> Pane:
+def _start(new: Sequence[str], target: str, command: Command, log: Path, *more: str) -> Pane:
     """One request, so that the pane is told to stay before its command can have ended."""
     stay = (";", "set-option", "-w", "-t", target, "remain-on-exit", "on")
-    line = ["bash", "-c", _IN_PANE, str(_keep_environment()), str(log), *command]
+    line = ["bash", "-c", _IN_PANE, str(_keep_environment(command.environment)), str(log), *command.line]
     printed = tmux(*new, "-P", "-F", "#{pane_id} #{pane_pid}", shlex.join(line), *stay, *more)
     pane_id, pid = printed.split()
     return Pane(pane_id, int(pid))
@@ -98,9 +105,10 @@ exec "$@"
 """Takes this process's environment, not the tmux server's; what is printed goes to the pane and to the log."""
 
 
-def _keep_environment() -> Path:
+def _keep_environment(added: Mapping[str, str]) -> Path:
     """A file that only this user can read, which the pane deletes: an environment holds secrets."""
-    lines = [f"export {name}={shlex.quote(value)}" for name, value in os.environ.items() if _may_pass(name)]
+    environment = {**os.environ, **added}
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in environment.items() if _may_pass(name)]
     number, name = tempfile.mkstemp(prefix="slime-search-")
     with os.fdopen(number, "w") as file:
         file.write("\n".join(lines))

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -48,10 +48,12 @@ class Site:
         path.chmod(0o755)
         return str(path)
 
-    def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
+    def start(
+        self, *arguments: str, program: Sequence[str] = (str(WRAPPER),), **variables: str
+    ) -> subprocess.Popen[str]:
         pipe = subprocess.PIPE
         process = subprocess.Popen(
-            [WRAPPER, *arguments], env=self.environment | variables, stdout=pipe, stderr=pipe, text=True
+            [*program, *arguments], env=self.environment | variables, stdout=pipe, stderr=pipe, text=True
         )
         self.running.append(process)
         return process
@@ -83,6 +85,11 @@ class Site:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             return probe.connect_ex(("127.0.0.1", port)) != 0
+
+    def assert_nothing_is_left(self) -> None:
+        assert self.sessions() == []
+        wait_for(self.port_is_free, 10)
+        wait_for(lambda: not self.processes(), 10)
 
     def close(self) -> None:
         for process in self.running:

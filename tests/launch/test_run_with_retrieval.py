@@ -15,12 +15,6 @@ echo "given: $*"
 """
 
 
-def assert_nothing_is_left(site: Site) -> None:
-    assert site.sessions() == []
-    wait_for(site.port_is_free, 10)
-    wait_for(lambda: not site.processes(), 10)
-
-
 def test_the_training_searches_and_its_code_comes_back(site: Site) -> None:
     process = site.start("--", "--steps", "5", TRAIN_SCRIPT=site.script("train.sh", f"{SEARCH}\nexit 7"))
     _, stderr = process.communicate(timeout=60)
@@ -30,7 +24,7 @@ def test_the_training_searches_and_its_code_comes_back(site: Site) -> None:
     assert "given: --steps 5" in training
     assert "retriever ready at" in site.log("retrieval_server")
     assert "training ended with code 7" in stderr
-    assert_nothing_is_left(site)
+    site.assert_nothing_is_left()
 
 
 def test_a_retriever_that_never_gets_ready_is_given_up_with_the_end_of_its_log(site: Site) -> None:
@@ -42,7 +36,7 @@ def test_a_retriever_that_never_gets_ready_is_given_up_with_the_end_of_its_log(s
     assert "was not ready after 4 s" in stderr
     assert "RETRIEVAL_TIMEOUT" in stderr
     assert site.log("training") == ""
-    assert_nothing_is_left(site)
+    site.assert_nothing_is_left()
 
 
 def test_a_retriever_that_fails_says_why(site: Site) -> None:
@@ -52,7 +46,7 @@ def test_a_retriever_that_fails_says_why(site: Site) -> None:
     assert process.returncode == 1
     assert "the retriever ended with code 1" in stderr
     assert "corpus.jsonl, line 1: not valid JSON" in stderr
-    assert_nothing_is_left(site)
+    site.assert_nothing_is_left()
 
 
 def test_a_retriever_that_dies_ends_the_training(site: Site) -> None:
@@ -63,7 +57,7 @@ def test_a_retriever_that_dies_ends_the_training(site: Site) -> None:
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "the retriever ended with code 137 during the training" in stderr
-    assert_nothing_is_left(site)
+    site.assert_nothing_is_left()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -78,7 +72,7 @@ def test_a_signal_ends_what_was_started(site: Site, stage: str, number: signal.S
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 128 + number, stderr
-    assert_nothing_is_left(site)
+    site.assert_nothing_is_left()
 
 
 def test_what_does_not_end_is_killed(site: Site) -> None:
@@ -87,7 +81,7 @@ def test_what_does_not_end_is_killed(site: Site) -> None:
     wait_for(lambda: "up" in site.log("training"))
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
-    assert_nothing_is_left(site)
+    site.assert_nothing_is_left()
 
 
 def test_two_runs_side_by_side_do_not_touch_each_other(site: Site) -> None:
@@ -113,6 +107,19 @@ def test_two_runs_side_by_side_do_not_touch_each_other(site: Site) -> None:
     finally:
         stranger.kill()
         stranger.wait()
+
+
+def test_a_session_whose_watcher_was_killed_can_be_stopped(site: Site) -> None:
+    watcher = site.start(TRAIN_SCRIPT=site.script("train.sh", "echo up; sleep 600"))
+    wait_for(lambda: "up" in site.log("training"))
+    watcher.kill()
+    watcher.communicate(timeout=60)
+    assert site.sessions() == ["slime-search-r1"]
+    stopped = site.start("--stop")
+    _, said = stopped.communicate(timeout=60)
+    assert stopped.returncode == 0
+    assert "its watcher is gone" in said
+    site.assert_nothing_is_left()
 
 
 def test_a_session_of_that_name_is_left_alone(site: Site) -> None:
