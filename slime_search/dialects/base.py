@@ -16,12 +16,14 @@ END_MARKER = re.compile(r"<\|im_end\|>|<\|eot_id\|>|<\|eom_id\|>|<\|endoftext\|>
 class ToolCall:
     """One request to a tool, as the model wrote it.
 
-    ``error`` says why it can't be carried out; such a call is answered with that sentence and not run.
+    ``error`` says why it can't be carried out; such a call is answered with that sentence and not run. ``joins_last``
+    says that it was written in one with the call before it, and is answered in the same message.
     """
 
     tool: str
     query: str
     error: str | None = None
+    joins_last: bool = False
 
 
 @dataclass(frozen=True, slots=True)

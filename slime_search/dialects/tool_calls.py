@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from slime_search.dialects.base import END_MARKER, Action, Answer, CallTools, Invalid, Observation, ToolCall
@@ -25,26 +25,38 @@ _THOUGHT_MARK = re.compile(r"</?think>")
 MARKUP = (CALL_OPEN, CALL_CLOSE, RESULT_OPEN, RESULT_CLOSE, "<think>", "</think>", "<answer>", "</answer>")
 """What no tool text may forge."""
 
+_JOINT = "\n\n"
+"""Between the results of one list of queries."""
+
 
 @dataclass(frozen=True, slots=True)
 class FunctionTool:
-    """A function with one string argument, as the model is told of it."""
+    """A function with one string argument, as the model is told of it.
+
+    ``takes_lists``: the argument may be a list of strings, too. Each is a call of its own, and one message answers all.
+    """
 
     name: str
     description: str
     argument: str = "query"
     argument_description: str = "What to search for."
+    takes_lists: bool = False
 
     @property
     def schema(self) -> dict[str, Any]:
         """The tool in OpenAI's JSON."""
-        argument = {"type": "string", "description": self.argument_description}
+        one: dict[str, Any] = {"type": "string"}
+        kind = {"anyOf": [one, {"type": "array", "items": one}]} if self.takes_lists else one
+        argument = {**kind, "description": self.argument_description}
         parameters = {"type": "object", "properties": {self.argument: argument}, "required": [self.argument]}
         function = {"name": self.name, "description": self.description, "parameters": parameters}
         return {"type": "function", "function": function}
 
 
 SEARCH_TOOL = FunctionTool("search", "Searches an encyclopedia and returns the passages that match best.")
+SEARCH_MANY_TOOL = replace(
+    SEARCH_TOOL, argument_description="What to search for: one query, or a list of several.", takes_lists=True
+)
 
 
 CALLS_A_TURN = 8
@@ -71,7 +83,7 @@ class ToolCallFormat:
             return Invalid(f"the turn writes {fabricated.group()}, which only a tool may")
         before, written, _ = split_calls(spoken)
         if written:
-            calls = tuple(self._checked(n, call) for n, call in enumerate(written, start=1))
+            calls = self._checked(written)
             errors = [call.error for call in calls if call.error]
             return Invalid("; ".join(dict.fromkeys(errors))) if len(errors) == len(calls) else CallTools(calls)
         marks = len(_ANSWER_MARK.findall(before))
@@ -93,21 +105,39 @@ class ToolCallFormat:
                 return True
         return False
 
-    def _checked(self, number: int, call: WrittenCall) -> ToolCall:
-        error = call.error or self._mistake(call)
-        if number > CALLS_A_TURN:
-            error = f"a turn may hold {CALLS_A_TURN} calls at most"
-        tool = self._tools.get(call.name)
-        return ToolCall(call.name, "" if error or tool is None else call.arguments[tool.argument].strip(), error)
+    def _checked(self, written: Sequence[WrittenCall]) -> tuple[ToolCall, ...]:
+        """One call for each query; a written call that can't be carried out is one call with an error."""
+        calls: list[ToolCall] = []
+        for call in written:
+            error = call.error or self._mistake(call)
+            queries = [] if error else self._queries(call)
+            if len(calls) + max(len(queries), 1) > CALLS_A_TURN:
+                error = f"a turn may hold {CALLS_A_TURN} calls at most"
+            if error:
+                calls.append(ToolCall(call.name, "", error))
+            else:
+                calls += (ToolCall(call.name, q, joins_last=place > 0) for place, q in enumerate(queries))
+        return tuple(calls)
+
+    def _queries(self, call: WrittenCall) -> list[str]:
+        """What is asked for, without blanks around it, once each."""
+        value = call.arguments[self._tools[call.name].argument]
+        return list(dict.fromkeys(query.strip() for query in (value if isinstance(value, list) else [value])))
 
     def _mistake(self, call: WrittenCall) -> str | None:
         tool = self._tools.get(call.name)
         if tool is None:
             return f"there is no function {call.name!r:.80}; there is {', '.join(self._tools)}"
         value = call.arguments.get(tool.argument)
-        if set(call.arguments) != {tool.argument} or not isinstance(value, str) or not value.strip():
-            return f'the arguments of {tool.name} must be {{"{tool.argument}": "…"}}'
-        return None
+        values = value if tool.takes_lists and isinstance(value, list) else [value]
+        if (
+            set(call.arguments) == {tool.argument}
+            and values
+            and all(isinstance(one, str) and one.strip() for one in values)
+        ):
+            return None
+        or_several = f' or {{"{tool.argument}": ["…", "…"]}}' if tool.takes_lists else ""
+        return f'the arguments of {tool.name} must be {{"{tool.argument}": "…"}}{or_several}'
 
 
 class ToolCallDialect(ToolCallFormat):
@@ -129,19 +159,32 @@ class ToolCallDialect(ToolCallFormat):
         *,
         turn_ids: Sequence[int] = (),
     ) -> Observation | None:
-        """One tool message a call, in the order of the calls, each with an equal share of the room."""
-        frame = self._frame(codec, len(results), turn_ids)
+        """One tool message a call, in the order of the calls, each with an equal share of the room.
+
+        Results of calls that were written as one share a message, each under its query.
+        """
+        joins = [call.joins_last for call in action.calls]
+        frame = self._frame(codec, joins, turn_ids)
         room = None if max_tokens is None else max_tokens - sum(len(ids) for _, ids in frame)
         if room is not None and room < 0:
             return None
         share = None if room is None else room // len(results)
-        bodies = [self._body(codec, _said(result), share) for result in results]
-        return _interleaved(frame, bodies)
+        of_list = [one or other for one, other in zip(joins, [*joins[1:], False], strict=True)]
+        bodies = [
+            self._body(codec, (f"{call.query}:\n", *_said(result)) if listed else _said(result), share)
+            for call, result, listed in zip(action.calls, results, of_list, strict=True)
+        ]
+        return _interleaved(frame, bodies, joins)
+
+    def tool_messages(self, codec: TokenCodec, texts: Sequence[str], *, turn_ids: Sequence[int] = ()) -> Observation:
+        """What the model reads after the turn of these ids, where one tool message says each of ``texts``."""
+        joins = [False] * len(texts)
+        bodies = [self._body(codec, (text,), None) for text in texts]
+        return _interleaved(self._frame(codec, joins, turn_ids), bodies, joins)
 
     def correction(self, codec: TokenCodec, invalid: Invalid, *, turn_ids: Sequence[int] = ()) -> Observation:
         """A tool message that says what was wrong."""
-        frame = self._frame(codec, 1, turn_ids)
-        return _interleaved(frame, [self._body(codec, (f"Error: {invalid.reason}. Try again.",), None)])
+        return self.tool_messages(codec, [f"Error: {invalid.reason}. Try again."], turn_ids=turn_ids)
 
     def messages(self, prompt: Sequence[Message], segments: Sequence[Segment]) -> list[Message]:
         """The conversation for a server that renders it itself.
@@ -167,13 +210,15 @@ class ToolCallDialect(ToolCallFormat):
         body = fit_blocks(lambda text: codec.untrusted(_in_json(text)), blocks, max_tokens)
         return Observation(_in_json(body.text), body.token_ids, (body.text,))
 
-    def _frame(self, codec: TokenCodec, results: int, turn_ids: Sequence[int]) -> list[tuple[str, list[int]]]:
+    def _frame(self, codec: TokenCodec, joins: Sequence[bool], turn_ids: Sequence[int]) -> list[tuple[str, list[int]]]:
         """What stands before, between and after the results, as text and as token ids."""
         frame = self.template.frame
         end_ids = codec.trusted(frame.turn_end)
         closed = list(turn_ids[-len(end_ids) :]) == end_ids
         opening = frame.opening if closed else frame.turn_end + frame.opening
-        return [(text, codec.trusted(text)) for text in (opening, *[frame.between] * (results - 1), frame.closing)]
+        joint = _in_json(_JOINT) if frame.as_json else _JOINT
+        between = (joint if joined else frame.between for joined in joins[1:])
+        return [(text, codec.trusted(text)) for text in (opening, *between, frame.closing)]
 
 
 def _spoken(turn: str) -> str | None:
@@ -197,9 +242,16 @@ def _in_json(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
-def _interleaved(frame: Sequence[tuple[str, list[int]]], bodies: Sequence[Observation]) -> Observation:
+def _interleaved(
+    frame: Sequence[tuple[str, list[int]]], bodies: Sequence[Observation], joins: Sequence[bool]
+) -> Observation:
     text, ids = frame[0][0], list(frame[0][1])
-    for body, (after_text, after_ids) in zip(bodies, frame[1:], strict=True):
+    results: list[str] = []
+    for body, joined, (after_text, after_ids) in zip(bodies, joins, frame[1:], strict=True):
         text += body.text + after_text
         ids += [*body.token_ids, *after_ids]
-    return Observation(text, ids, tuple(result for body in bodies for result in body.results))
+        if joined:
+            results[-1] = _JOINT.join((results[-1], *body.results))
+        else:
+            results += body.results
+    return Observation(text, ids, tuple(results))

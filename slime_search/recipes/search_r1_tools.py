@@ -6,8 +6,9 @@ from typing import Any
 
 from slime_search.agent import Agent
 from slime_search.config import SearchConfig
+from slime_search.dialects.base import Format
 from slime_search.dialects.chat_frame import ChatTemplate, Message
-from slime_search.dialects.tool_calls import MARKUP, SEARCH_TOOL, ToolCallDialect, ToolCallFormat
+from slime_search.dialects.tool_calls import MARKUP, SEARCH_TOOL, FunctionTool, ToolCallDialect, ToolCallFormat
 from slime_search.errors import ConfigError, DataError
 from slime_search.hooks.runtime import policy_chat, runtime
 from slime_search.hooks.samples import open_trajectory, write_back, write_back_parts
@@ -21,14 +22,15 @@ TOOL_SCHEMAS = [tool.schema for tool in TOOLS]
 """What the model is told, and what a training file's tools column holds."""
 
 
-class SearchR1Tools(SearchRecipe["_ChatParts"]):
+class SearchR1Tools(SearchRecipe["ChatParts"]):
     """The hooks of Search-R1 with tool calling.
 
     A sample's prompt is a list of chat messages, or text that slime rendered from them with the tools in it
-    (``--apply-chat-template --tool-key tools``).
+    (``--apply-chat-template --tool-key tools``). A recipe with other tools names them, and the format that reads them.
     """
 
-    format = ToolCallFormat(TOOLS)
+    tools: tuple[FunctionTool, ...] = TOOLS
+    format: Format = ToolCallFormat(TOOLS)
 
     async def generate(
         self, args: Any, sample: Any, sampling_params: Mapping[str, Any], evaluation: bool = False
@@ -72,28 +74,30 @@ class SearchR1Tools(SearchRecipe["_ChatParts"]):
         write_back(args, sample, trajectory, known_segments=known_segments, with_log_probs=with_log_probs)
         return sample
 
-    def _build(self, args: Any, config: SearchConfig) -> "_ChatParts":
-        return _ChatParts(args, config)
+    def _build(self, args: Any, config: SearchConfig) -> "ChatParts":
+        return ChatParts(args, config, self.tools)
 
 
-class _ChatParts(Parts):
+class ChatParts(Parts):
     """``ready`` adds what depends on the tokenizer, which slime loads after the recipe's module."""
 
     codec: TokenCodec
     dialect: ToolCallDialect
 
-    def __init__(self, args: Any, config: SearchConfig) -> None:
+    def __init__(self, args: Any, config: SearchConfig, tools: Sequence[FunctionTool]) -> None:
         super().__init__(args, config)
+        self.tools = tools
         self._tokenizer: Any = None
 
-    def ready(self, args: Any, tokenizer: Any) -> "_ChatParts":
+    def ready(self, args: Any, tokenizer: Any) -> "ChatParts":
         if self._tokenizer is tokenizer:
             return self
         kwargs = self.config.chat.template_kwargs or getattr(args, "apply_chat_template_kwargs", None) or {}
         # A server that renders must be told the same.
         chat = self.config.chat.model_copy(update={"template_kwargs": kwargs})
         config = self.config.model_copy(update={"chat": chat})
-        template = ChatTemplate(tokenizer, TOOL_SCHEMAS, kwargs)
+        schemas = [tool.schema for tool in self.tools]
+        template = ChatTemplate(tokenizer, schemas, kwargs)
         if not template.frame.keeps_turns:
             logger.info(
                 "the chat template leaves out earlier thoughts when it renders a conversation again; here turns are "
@@ -105,8 +109,8 @@ class _ChatParts(Parts):
                 "the --tool-call-parser of the model, else calls count as malformed or as answers"
             )
         self.codec = TokenCodec(tokenizer, MARKUP)
-        self.dialect = ToolCallDialect(TOOLS, template)
-        self.engine = policy_chat(args, config, self._decode, TOOL_SCHEMAS)
+        self.dialect = ToolCallDialect(self.tools, template)
+        self.engine = policy_chat(args, config, self._decode, schemas)
         self._tokenizer = tokenizer
         return self
 
