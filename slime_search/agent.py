@@ -9,7 +9,7 @@ from typing import Any
 from slime_search.dialects.base import Answer, CallTools, Dialect, Invalid, ToolCall
 from slime_search.drift import reconcile
 from slime_search.engines.base import Engine, Finish
-from slime_search.errors import ServiceError
+from slime_search.errors import Interrupted, ServiceError
 from slime_search.tokens import TokenCodec
 from slime_search.tools.base import Tool, ToolResult
 from slime_search.trajectory import Ending, Segment, Trajectory
@@ -67,6 +67,8 @@ class Agent:
                     await self._speak(trajectory, sampling_params, budget, session_id)
         except ServiceError as error:
             trajectory.fail(error)
+        except Interrupted:
+            trajectory.end(Ending.ABORTED)
 
     async def _speak(
         self, trajectory: Trajectory, sampling_params: Mapping[str, Any], budget: Budget, session_id: str | None
@@ -117,7 +119,7 @@ class Agent:
             trajectory.add_observation(correction, is_correction=True)
 
     async def _observe(self, trajectory: Trajectory, action: CallTools, budget: Budget) -> None:
-        timed = await asyncio.gather(*(self._call(call) for call in action.calls))
+        timed = await self._call_all(action.calls)
         results = [result for result, _ in timed]
         room = budget.observation_tokens
         if budget.context_tokens is not None:
@@ -130,6 +132,17 @@ class Agent:
             trajectory.end(Ending.TRUNCATED)
         else:
             trajectory.add_observation(observation)
+
+    async def _call_all(self, calls: Sequence[ToolCall]) -> list[tuple[ToolResult, float]]:
+        """At the same time; when one fails, the others are stopped."""
+        if len(calls) == 1:
+            return [await self._call(calls[0])]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._call(call)) for call in calls]
+        except* (ServiceError, Interrupted) as failed:
+            raise failed.exceptions[0] from None
+        return [task.result() for task in tasks]
 
     async def _call(self, call: ToolCall) -> tuple[ToolResult, float]:
         if call.error is not None:

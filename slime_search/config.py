@@ -34,11 +34,13 @@ class _KnownKeys(BaseModel):
         return data
 
 
-class _Section(_KnownKeys):
+class Section(_KnownKeys):
+    """A part of a recipe's configuration that has a name of its own."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class LocalConfig(_Section):
+class LocalConfig(Section):
     """Retrieval servers."""
 
     search_url: str | tuple[str, ...] = "http://127.0.0.1:8000/retrieve"
@@ -78,7 +80,7 @@ def _check_http_url(url: str) -> None:
         raise ValueError(f"{url!r} is not a whole URL; write one such as http://127.0.0.1:8000/retrieve")
 
 
-class GoogleConfig(_Section):
+class GoogleConfig(Section):
     """Google search through serper.dev."""
 
     api_key: SecretStr | None = None
@@ -110,7 +112,7 @@ class GoogleConfig(_Section):
         return None if value is not None and value.get_secret_value() in ("", PLACEHOLDER_KEY) else value
 
 
-class ChatConfig(_Section):
+class ChatConfig(Section):
     """How the tool-calling recipe talks to ``/v1/chat/completions``; the tag recipe does not read it."""
 
     token_in: Literal["auto", "input_ids", "messages"] = "auto"
@@ -121,7 +123,7 @@ class ChatConfig(_Section):
     """For the chat template, here and at the server: ``{"enable_thinking": False}``."""
 
 
-class RewardConfig(_Section):
+class RewardConfig(Section):
     """How a finished trajectory is scored."""
 
     metric: Literal["em", "f1"] = "em"

@@ -42,6 +42,18 @@ class ServiceError(SlimeSearchError):
         self.url = url
 
 
+class DelegateFailed(ServiceError):
+    """A service failed an agent that another agent had called on, and so fails both; the message is the first one's."""
+
+    def __init__(self, service: str, message: str) -> None:
+        SlimeSearchError.__init__(self, message)
+        self.service = service
+
+
+class Interrupted(SlimeSearchError):
+    """The rollout was called off while a tool was at work. It ends the trajectory, which can be resumed."""
+
+
 class ServiceUnavailable(ServiceError):
     """Every attempt failed in a transient way."""
 

@@ -22,11 +22,15 @@ class TagDialect:
     """Actions and observations between tags.
 
     ``tools`` maps a tool's tag to the tag in which its result comes back, ``{"search": "information"}`` for Search-R1.
+    ``notes`` are tags of what the model writes down for itself beside its thoughts. With ``calls_per_turn`` over 1 each
+    line of an action is a call of its own, and their results come back numbered.
     """
 
     tools: Mapping[str, str]
     answer: str = "answer"
     think: str = "think"
+    notes: tuple[str, ...] = ()
+    calls_per_turn: int = 1
     correction_text: str = field(default=CORRECTION, repr=False)
 
     @cached_property
@@ -35,16 +39,16 @@ class TagDialect:
 
     @cached_property
     def tags(self) -> tuple[str, ...]:
-        names = (self.think, *self.tools, *self.tools.values(), self.answer)
+        names = (self.think, *self.notes, *self.tools, *self.tools.values(), self.answer)
         return tuple(tag for name in names for tag in (f"<{name}>", f"</{name}>"))
 
     def parse(self, turn: str) -> Action:
         """The one action of ``turn``.
 
-        Thoughts are ignored. A turn that writes a result tag plays the tool's part and is invalid, so whatever it
-        claims to have found earns nothing; so is one with several or nested action tags (answer spam).
+        Thoughts and notes are ignored. A turn that writes a result tag plays the tool's part and is invalid, so
+        whatever it claims to have found earns nothing; so is one with several or nested action tags (answer spam).
         """
-        spoken = self._thoughts.sub("", turn)
+        spoken = self._asides.sub("", turn)
         if fabricated := self._results.search(spoken):
             return Invalid(f"the turn writes {fabricated.group()}, which only a tool may")
         marks = self._actions.findall(spoken)
@@ -56,10 +60,25 @@ class TagDialect:
         name, content = matched["name"], matched["content"].strip()
         if not content:
             return Invalid(f"<{name}> is empty")
-        return Answer(content) if name == self.answer else CallTools((ToolCall(name, content),))
+        return Answer(content) if name == self.answer else self._calls(name, content)
+
+    def _calls(self, tool: str, content: str) -> Action:
+        if self.calls_per_turn == 1:
+            return CallTools((ToolCall(tool, content),))
+        lines = [line.strip() for line in content.splitlines() if line.strip()]
+        if len(lines) > self.calls_per_turn:
+            return Invalid(f"<{tool}> holds {len(lines)} lines, and {self.calls_per_turn} are allowed")
+        return CallTools(tuple(ToolCall(tool, line) for line in lines))
+
+    def noted(self, tag: str, turn: str) -> list[str]:
+        """What the notes of this tag in ``turn`` say; a note inside a thought is none."""
+        return [match["text"] for match in self._asides.finditer(turn) if match["aside"] == tag]
 
     def is_well_formed(self, turn: str) -> bool:
-        """One thought, one valid action after it, and only blanks or the tokenizer's end marker around them."""
+        """One thought, one valid action after it, and only blanks or the tokenizer's end marker around them.
+
+        In a dialect with notes, thoughts and notes in any order, at least one of them, take the thought's place.
+        """
         return self._whole_turn.fullmatch(turn) is not None and not isinstance(self.parse(turn), Invalid)
 
     def observation(
@@ -71,15 +90,14 @@ class TagDialect:
         *,
         turn_ids: Sequence[int] = (),
     ) -> Observation | None:
-        """The result between its tags, a blank line around them. A tag turn makes one call, so there is one result."""
-        (call,), (result,) = action.calls, results
-        tag = self.tools[call.tool]
+        """The results of a turn between its tool's tags, a blank line around them."""
+        tag = self.tools[action.calls[0].tool]
         opening, closing = f"\n\n<{tag}>", f"</{tag}>\n\n"
         before, after = codec.trusted(opening), codec.trusted(closing)
         room = None if max_tokens is None else max_tokens - len(before) - len(after)
         if room is not None and room < 0:
             return None
-        body = fit_blocks(codec.untrusted, result.blocks, room)
+        body = fit_blocks(codec.untrusted, _blocks(results), room)
         return Observation(f"{opening}{body.text}{closing}", before + body.token_ids + after)
 
     def correction(self, codec: TokenCodec, invalid: Invalid, *, turn_ids: Sequence[int] = ()) -> Observation:
@@ -87,8 +105,10 @@ class TagDialect:
         return Observation(self.correction_text, codec.untrusted(self.correction_text))
 
     @cached_property
-    def _thoughts(self) -> re.Pattern[str]:
-        return re.compile(rf"<{self.think}>.*?</{self.think}>", re.DOTALL)
+    def _asides(self) -> re.Pattern[str]:
+        """Thoughts and notes."""
+        names = "|".join((self.think, *self.notes))
+        return re.compile(rf"<(?P<aside>{names})>(?P<text>.*?)</(?P=aside)>", re.DOTALL)
 
     @cached_property
     def _results(self) -> re.Pattern[str]:
@@ -105,10 +125,19 @@ class TagDialect:
     @cached_property
     def _whole_turn(self) -> re.Pattern[str]:
         names = "|".join((*self.tools, self.answer))
-        thought = rf"<{self.think}>(?:(?!</?{self.think}>).)*</{self.think}>"
+        not_an_aside = rf"(?!</?(?:{'|'.join((self.think, *self.notes))})>)."
+        asides = [rf"<{name}>(?:{not_an_aside})*</{name}>" for name in (self.think, *self.notes)]
+        before = rf"(?:(?:{'|'.join(asides)})\s*)+" if self.notes else rf"{asides[0]}\s*"
         end_marker = rf"(?:{END_MARKER.pattern})?"
-        content = rf"(?:(?!</?{self.think}>).)*?"
-        return re.compile(rf"\s*{thought}\s*<(?P<name>{names})>{content}</(?P=name)>\s*{end_marker}\s*", re.DOTALL)
+        action = rf"<(?P<name>{names})>(?:{not_an_aside})*?</(?P=name)>"
+        return re.compile(rf"\s*{before}{action}\s*{end_marker}\s*", re.DOTALL)
+
+
+def _blocks(results: Sequence[ToolResult]) -> list[str]:
+    """What there is to read, in order; of several results each begins with its number."""
+    if len(results) == 1:
+        return list(results[0].blocks)
+    return [f"{number}. {' '.join(result.blocks).strip()}\n" for number, result in enumerate(results, start=1)]
 
 
 SEARCH_R1_TAGS = TagDialect(tools={"search": "information"})

@@ -19,6 +19,8 @@ PLACEHOLDER_KEY = "placeholder"
 
 PART_KEY = "part"
 """Set in the record of each sample of a forked trajectory: which context it holds, counted from 0."""
+ROLE_KEY = "role"
+"""Set in the record of each sample of a rollout of several agents: which of them it shows."""
 
 _STATUS = {
     Ending.ANSWERED: "COMPLETED",
@@ -99,16 +101,47 @@ def write_back_parts(args: Any, sample: Any, trajectory: Trajectory, *, with_log
     """
     siblings = []
     for number, part in enumerate(trajectory.parts()):
-        sibling = copy.deepcopy(sample)
-        sibling.tokens, sibling.response, sibling.response_length = [], "", 0
-        sibling.loss_mask = sibling.rollout_log_probs = None
-        if sibling.rollout_id is None:
-            sibling.rollout_id = sample.index
         part.ending = trajectory.ending
-        write_back(args, sibling, part, known_segments=0, with_log_probs=with_log_probs)
+        sibling = _sibling(args, sample, part, with_log_probs=with_log_probs)
         sibling.metadata[RECORD_KEY][PART_KEY] = number
         siblings.append(sibling)
     return siblings
+
+
+def write_back_roles(
+    args: Any, sample: Any, runs: Sequence[tuple[str, Trajectory]], *, with_log_probs: bool = True
+) -> list[Any]:
+    """One sample an agent's run, all of one ``rollout_id``, for a rollout in which one model plays several roles.
+
+    The last run is the rollout's: when a service failed it, or it was aborted, none of the samples is trained on.
+    ``sample`` itself is left as it was, and none of the list can be resumed, as in ``write_back_parts``.
+    """
+    siblings = []
+    for role, trajectory in runs:
+        sibling = _sibling(args, sample, trajectory, with_log_probs=with_log_probs)
+        sibling.metadata[RECORD_KEY][ROLE_KEY] = role
+        siblings.append(sibling)
+    last = siblings[-1]
+    if last.remove_sample:
+        for sibling in siblings:
+            sibling.reward, sibling.remove_sample, sibling.status = 0.0, True, last.status
+    return siblings
+
+
+def role_of(sample: Any) -> str | None:
+    """Which agent a sample shows, in a rollout of several."""
+    return ((sample.metadata or {}).get(RECORD_KEY) or {}).get(ROLE_KEY)
+
+
+def _sibling(args: Any, sample: Any, trajectory: Trajectory, *, with_log_probs: bool) -> Any:
+    """A sample of one rollout's, of which there are others."""
+    sibling = copy.deepcopy(sample)
+    sibling.tokens, sibling.response, sibling.response_length = [], "", 0
+    sibling.loss_mask = sibling.rollout_log_probs = None
+    if sibling.rollout_id is None:
+        sibling.rollout_id = sample.index
+    write_back(args, sibling, trajectory, known_segments=0, with_log_probs=with_log_probs)
+    return sibling
 
 
 def rollouts_of(samples: Sequence[Any]) -> list[list[Any]]:

@@ -5,7 +5,13 @@ from collections.abc import Callable
 
 from support.scripted_engine import Policy
 
-BOUNDARIES = ("<|im_start|>assistant\n", "</information>\n\n", "Let me try again.\n")
+BOUNDARIES = (
+    "<|im_start|>assistant\n",
+    "</information>\n\n",
+    "</documents>\n\n",
+    "</result>\n\n",
+    "Let me try again.\n",
+)
 """What the world writes last before the model speaks."""
 
 

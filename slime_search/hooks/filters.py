@@ -1,0 +1,37 @@
+"""``--dynamic-sampling-filter-path``: groups that teach nothing are sampled again (DAPO, arXiv 2503.14476)."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from slime_search.hooks.samples import rollouts_of
+
+TOLERANCE = 1e-6
+
+
+def keep_varied(args: Any, group: Sequence[Any], **kwargs: Any) -> Any:
+    """Keeps a group whose rollouts earned different rewards.
+
+    slime's own filter reads one reward a sample. Here a rollout that became several samples counts once, and one that a
+    service failed not at all.
+
+    Returns:
+        slime's ``DynamicFilterOutput``, whose reason becomes a metric.
+    """
+    from slime.rollout.filter_hub.base_types import DynamicFilterOutput
+
+    rollouts = rollouts_of([sample for sample in _flat(group) if not sample.remove_sample])
+    rewards = [float(rollout[0].get_reward_value(args)) for rollout in rollouts]
+    if not rewards:
+        return DynamicFilterOutput(keep=False, reason="no_live_rollout")
+    if max(rewards) - min(rewards) > TOLERANCE:
+        return DynamicFilterOutput(keep=True)
+    return DynamicFilterOutput(keep=False, reason=f"all_{rewards[0]:.1f}")
+
+
+def _flat(group: Sequence[Any]) -> Iterator[Any]:
+    """A rollout of several samples is a list within the group."""
+    for one in group:
+        if isinstance(one, list):
+            yield from one
+        else:
+            yield one
