@@ -52,30 +52,32 @@ class LocalConfig(Section):
     @property
     def search_urls(self) -> tuple[str, ...]:
         """One URL or more."""
-        return _listed(self.search_url)
+        return listed(self.search_url)
 
     @field_validator("search_url")
     @classmethod
     def _are_http_urls(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         if not value:
             raise ValueError("name at least one URL, such as http://127.0.0.1:8000/retrieve")
-        for url in _listed(value):
-            _check_http_url(url)
+        for url in listed(value):
+            check_http_url(url)
         return value
 
     @field_validator("proxy")
     @classmethod
     def _is_http_url(cls, value: str | None) -> str | None:
         if value is not None:
-            _check_http_url(value)
+            check_http_url(value)
         return value
 
 
-def _listed(urls: str | tuple[str, ...]) -> tuple[str, ...]:
+def listed(urls: str | tuple[str, ...]) -> tuple[str, ...]:
+    """One URL or more, which may stand in one text with commas between them."""
     return tuple(url.strip() for url in urls.split(",")) if isinstance(urls, str) else urls
 
 
-def _check_http_url(url: str) -> None:
+def check_http_url(url: str) -> None:
+    """Raises ValueError where it is not a whole one."""
     if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
         raise ValueError(f"{url!r} is not a whole URL; write one such as http://127.0.0.1:8000/retrieve")
 
