@@ -92,6 +92,14 @@ def quickstart(
 _FORWARD = {"ignore_unknown_options": True, "allow_extra_args": True}
 
 
+@app.command("doctor", context_settings=_FORWARD, add_help_option=False)
+def doctor(context: typer.Context) -> None:
+    """Check a whole set-up before a GPU hour is spent on it (--help for its options)."""
+    from slime_search.doctor.__main__ import app as examiner
+
+    examiner(context.args, prog_name="slime-search doctor")
+
+
 @app.command("serve-retriever", context_settings=_FORWARD, add_help_option=False)
 def serve_retriever(context: typer.Context) -> None:
     """Serve a corpus over Search-R1's /retrieve protocol (--help for its options)."""

@@ -11,6 +11,7 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -47,6 +48,36 @@ def open_corpus(path: Path, on_progress: OnProgress) -> OpenedCorpus:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         fix = "free some space" if full else "name a readable JSON Lines file"
         raise CorpusError(f"{path}: {error.strerror}; {fix}") from None
+
+
+class Glance(NamedTuple):
+    """A corpus without opening it."""
+
+    rows: list[bytes]
+    """The first ones."""
+    bytes: int
+    """What they take in the file, unpacked."""
+    total: int | None
+    """Of all rows, where an earlier start has counted them."""
+
+
+def glance(path: Path, rows: int) -> Glance:
+    """Looks at the first ``rows`` rows of a file, checks them, and keeps nothing.
+
+    Raises:
+        CorpusError: the file can't be read, one of these lines is no row, or there is none.
+    """
+    try:
+        with path.open("rb") as source:
+            kept = next((opened for place in places(path) if (opened := _open_kept(source, place))), None)
+            source.seek(0)
+            lines = _unpacked_lines(source, path) if _is_packed(source) else source
+            first = b"".join(islice(lines, rows))
+    except OSError as error:
+        raise CorpusError(f"{path}: {error.strerror}; name a readable JSON Lines file") from None
+    starts = scan(io.BytesIO(first), str(path)).tolist()
+    found = [first[start:end].rstrip() for start, end in pairwise(starts)]
+    return Glance(found, len(first), len(kept.offsets) - 1 if kept else None)
 
 
 def _open_kept(source: io.BufferedReader, kept: KeptFiles) -> OpenedCorpus | None:

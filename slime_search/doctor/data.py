@@ -1,0 +1,148 @@
+"""The questions: columns, labels, and prompts against the budget of the context."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from slime_search.data.chat_format import read_rows
+from slime_search.dialects.chat_frame import ChatTemplate
+from slime_search.doctor.results import Result, Waits, failed, passed, skipped, warned
+from slime_search.doctor.settings import TURN_TOKENS
+from slime_search.doctor.setup import Setup
+from slime_search.errors import ConfigError, DataError
+from slime_search.recipes.search_r1_tools import TOOL_SCHEMAS
+from slime_search.rewards.labels import gold_answers
+from slime_search.tokens import TokenCodec
+
+_SAMPLE = 2_000
+"""Prompts of a file that are tokenised at most, from all over it."""
+_MAKE = "slime-search prepare-data"
+
+
+class Columns(NamedTuple):
+    """What slime's flags name, as the run scripts set them."""
+
+    prompt: str
+    label: str
+    tools: str | None = None
+
+
+TAGS = Columns("prompt", "reward_model")
+TOOLS = Columns("messages", "label", "tools")
+
+
+class Prompts:
+    """Prompts from all over a file: every one, then every second, every fourth and so on, so that there are few."""
+
+    def __init__(self) -> None:
+        self.kept: list[Any] = []
+        self._step = 1
+
+    def add(self, number: int, prompt: Any) -> None:
+        if number % self._step:
+            return
+        if len(self.kept) == _SAMPLE:
+            self.kept, self._step = self.kept[::2], self._step * 2
+        self.kept.append(prompt)
+
+
+def files(setup: Setup) -> Iterator[Result]:
+    """Each file can be read, and every row has a prompt and gold answers."""
+    yield from _of_file(setup, "train data", setup.train_data)
+    if not setup.eval_data:
+        yield skipped("test data", f"none in {setup.train_data.parent / 'test'}; training runs without evaluation")
+    for path in setup.eval_data:
+        yield from _of_file(setup, f"test data {path.stem}", path)
+
+
+def _of_file(setup: Setup, name: str, path: Path) -> Iterator[Result]:
+    columns = TOOLS if setup.calls_tools else TAGS
+    form = " --format chat" if setup.calls_tools else ""
+    if not path.exists():
+        yield failed(name, f"{path} does not exist", f"{_MAKE} --output {setup.run.data}{form}, or set DATA")
+        return
+    prompts, count = Prompts(), 0
+    try:
+        for row in read_rows(path):
+            _check_row(row, columns, count)
+            prompts.add(count, row[columns.prompt])
+            count += 1
+    except ImportError:
+        yield failed(name, f"{path}: pyarrow is not installed", "pip install 'slime-search[data]'")
+        return
+    except (DataError, OSError) as error:
+        flags = f"--input-key {columns.prompt} --label-key {columns.label}"
+        fix = f"make it again: {_MAKE}{form} (the recipe {setup.recipe_name} reads {flags})"
+        yield failed(name, f"{path}: {error}".replace(f"{path}: {path}", str(path)), fix)
+        return
+    if not count:
+        yield failed(name, f"{path} has no rows", f"make it again: {_MAKE}{form}")
+        return
+    yield passed(name, f"{path}: {count:,} questions, each with gold answers")
+    yield _against_budget(setup, f"{name.replace(' data', '')} prompts", prompts.kept)
+
+
+def _check_row(row: Mapping[str, Any], columns: Columns, number: int) -> None:
+    """Raises DataError unless slime can make a sample of it."""
+    for column in (columns.prompt, columns.label, *([columns.tools] if columns.tools else ())):
+        if row.get(column) is None:
+            raise DataError(f"row {number + 1} has no {column!r} among {', '.join(row)}")
+    try:
+        gold_answers(row[columns.label])
+        if columns.tools and not isinstance(json.loads(str(row[columns.tools])), list):
+            raise DataError(f"{columns.tools}: {str(row[columns.tools])[:80]!r} is not a list in JSON")
+    except ValueError as error:
+        raise DataError(f"row {number + 1}: {error}") from None
+
+
+def _against_budget(setup: Setup, name: str, prompts: Sequence[Any]) -> Result:
+    """Whether prompts leave room for a trajectory in the context."""
+    try:
+        lengths = sorted(_lengths(setup, prompts))
+    except Waits as reason:
+        return skipped(name, str(reason))
+    except (ConfigError, TypeError, KeyError, ValueError) as error:
+        return failed(name, f"the chat template can't render them: {error}", f"make the file again: {_MAKE}")
+    config = setup.config
+    context = config.max_context_tokens or setup.run.max_context_len
+    positions = setup.checkpoint.positions or context
+    limit = min(context, positions)
+    over = sum(length >= limit for length in lengths)
+    told = f"{lengths[len(lengths) // 2]:,} tokens in the middle, {lengths[-1]:,} at most (of {len(lengths):,})"
+    if over:
+        share = f"{over / len(lengths):.1%} do not fit in a context of {limit:,} tokens"
+        report = failed if over == len(lengths) else warned
+        return report(name, f"{told}; {share}", "raise MAX_CONTEXT_LEN, or leave these questions out")
+    if context > positions:
+        told += f"; the context is {context:,} tokens, the model was made for {positions:,}"
+        return failed(name, told, f"export MAX_CONTEXT_LEN={positions}")
+    searches = config.max_turns * (config.max_observation_tokens or 0)
+    longest = lengths[-1] + (config.max_turns + 1) * TURN_TOKENS + searches
+    told += f"; with {config.max_turns} searches up to {longest:,} of {context:,}"
+    if longest <= context:
+        return passed(name, told)
+    fix = f"raise MAX_CONTEXT_LEN to {longest}, or lower max_observation_tokens ({config.max_observation_tokens})"
+    return warned(name, f"{told}: long trajectories end truncated", fix)
+
+
+def _lengths(setup: Setup, prompts: Sequence[Any]) -> list[int]:
+    codec = TokenCodec(setup.tokenizer)
+    if setup.calls_tools:
+        template = ChatTemplate(setup.tokenizer, TOOL_SCHEMAS, setup.config.chat.template_kwargs)
+        return [len(codec.trusted(template.prompt(messages))) for messages in prompts]
+    rendered = [[{"role": "user", "content": p}] if isinstance(p, str) else p for p in prompts]
+    return [len(codec.prompt(messages)) for messages in rendered]
+
+
+def a_question(setup: Setup) -> str:
+    """One that the data asks, or a well-known one."""
+    try:
+        row = next(iter(read_rows(setup.train_data)), {})
+    except (DataError, OSError, ImportError):
+        row = {}
+    question = row.get("question") or (row.get("metadata") or {}).get("question")
+    return question if isinstance(question, str) and question.strip() else "Who wrote Hamlet?"
+
+
+CHECKS = (files,)
