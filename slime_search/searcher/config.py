@@ -5,7 +5,7 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from slime_search.agent import Budget
-from slime_search.config import SearchConfig, _check_http_url, _listed
+from slime_search.config import SearchConfig, check_http_url, listed
 from slime_search.searcher.prompt import QUESTION, SEARCHER_PROMPT
 
 
@@ -48,7 +48,7 @@ class ThinkerConfig(SearchConfig):
     @property
     def searcher_urls(self) -> tuple[str, ...]:
         """One URL or more."""
-        return _listed(self.searcher_url)
+        return listed(self.searcher_url)
 
     @property
     def searcher_budget(self) -> Budget:
@@ -66,8 +66,8 @@ class ThinkerConfig(SearchConfig):
     def _are_http_urls(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
         if not value:
             raise ValueError("name at least one URL, such as http://127.0.0.1:8001/search")
-        for url in _listed(value):
-            _check_http_url(url)
+        for url in listed(value):
+            check_http_url(url)
         return value
 
     @field_validator("searcher_prompt")
