@@ -136,6 +136,15 @@ def prepare_data(context: typer.Context) -> None:
     preparer(context.args, prog_name="slime-search prepare-data")
 
 
+@app.command("serve-searcher", context_settings=_FORWARD, add_help_option=False)
+def serve_searcher(context: typer.Context) -> None:
+    """Serve the Searcher that a Thinker delegates its questions to (--help for its options)."""
+    _need("searcher", "fastapi", "prometheus_client", "transformers", "uvicorn")
+    from slime_search.searcher.__main__ import app as server
+
+    server(context.args, prog_name="slime-search serve-searcher")
+
+
 @app.command("serve-engine", context_settings=_FORWARD, add_help_option=False)
 def serve_engine(context: typer.Context) -> None:
     """Serve a small model over SGLang's /generate, on a CPU (--help for its options)."""

@@ -2,10 +2,8 @@
 
 from typing import Any
 
-from slime_search.engines.sglang import SGLangEngine
 from slime_search.errors import ConfigError
 from slime_search.hooks.runtime import router_url
-from slime_search.service import PooledSender, ServiceClient
 
 
 def model_url(args: Any, name: str, *, key: str) -> str:
@@ -22,17 +20,3 @@ def model_url(args: Any, name: str, *, key: str) -> str:
         known = f"it serves {', '.join(routers)}" if routers else "it was started without one"
         raise ConfigError(f"{key} = {name!r}: no model of slime's --sglang-config has that name; {known}")
     return router_url(*routers[name])
-
-
-def frozen_engine(url: str, *, service: str, concurrency: int, timeout_s: float, attempts: int) -> SGLangEngine:
-    """An engine of which no log-probabilities are needed, since nothing that it says is trained on.
-
-    Args:
-        url: its base URL.
-        service: how messages call it.
-        concurrency: requests in flight.
-        timeout_s: seconds to wait for it, each attempt.
-        attempts: a request.
-    """
-    sender = PooledSender(concurrency=concurrency, timeout_s=timeout_s)
-    return SGLangEngine(ServiceClient(service, sender, attempts=attempts), url, return_logprob=False)

@@ -12,16 +12,15 @@ from slime_search.dialects.tags import SEARCH_R1_TAGS
 from slime_search.hooks.runtime import load_tokenizer, runtime
 from slime_search.hooks.samples import open_trajectory, write_back
 from slime_search.hooks.searcher_metrics import keep_thinker_seconds, thinker_seconds_of
-from slime_search.hooks.second_model import frozen_engine, model_url
+from slime_search.hooks.second_model import model_url
 from slime_search.recipes.base import SearchRecipe, budget_of
 from slime_search.recipes.search_r1 import TagParts
 from slime_search.recipes.thinker_log import ThinkerLog
 from slime_search.replicas import Replicas
+from slime_search.searcher.building import searcher_of, sglang_engine
 from slime_search.searcher.config import ThinkerConfig
-from slime_search.searcher.prompt import searcher_prompt
 from slime_search.searcher.searcher import Searcher
 from slime_search.service import PooledSender, ServiceClient
-from slime_search.tokens import TokenCodec
 from slime_search.tools.base import Tool, ToolResult
 from slime_search.tools.searcher import SearcherService
 
@@ -82,7 +81,9 @@ class _ThinkerParts(TagParts):
             where = ", ".join(config.searcher_urls)
         else:
             url = model_url(args, config.searcher_model, key="searcher_model")
-            self.searcher = searcher_on(url, config, self.search)
+            assert config.searcher_checkpoint is not None
+            tokenizer = load_tokenizer(config.searcher_checkpoint)
+            self.searcher = searcher_of(config, sglang_engine(config, url), tokenizer, self.search)
             where = f"in this process, on slime's model {config.searcher_model!r} at {url}"
         logger.info(
             "Thinker–Searcher\n  Thinker   %s, up to %d questions\n  Searcher  %s, up to %d searches a question",
@@ -106,24 +107,3 @@ def searcher_service(config: ThinkerConfig) -> SearcherService:
     sender = PooledSender(concurrency=config.searcher_concurrency, timeout_s=config.searcher_timeout_s)
     client = ServiceClient("searcher", sender, attempts=config.searcher_attempts)
     return SearcherService(Replicas(client, config.searcher_urls), max_turns=config.searcher_max_turns)
-
-
-def searcher_on(url: str, config: ThinkerConfig, search: Tool) -> Searcher:
-    """A Searcher in this process, whose frozen model answers SGLang's ``/generate`` at ``url``."""
-    assert config.searcher_checkpoint is not None
-    engine = frozen_engine(
-        url,
-        service="searcher's engine",
-        concurrency=config.searcher_concurrency,
-        timeout_s=config.engine_timeout_s,
-        attempts=config.engine_attempts,
-    )
-    codec = TokenCodec(load_tokenizer(config.searcher_checkpoint), SEARCH_R1_TAGS.tags)
-    return Searcher(
-        engine,
-        codec,
-        search,
-        prompt=searcher_prompt(codec, config.searcher_prompt),
-        budget=config.searcher_budget,
-        sampling_params={"temperature": config.searcher_temperature},
-    )
