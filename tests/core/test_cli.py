@@ -32,3 +32,16 @@ def test_help_names_the_commands() -> None:
         [sys.executable, "-m", "slime_search.cli", "--help"], capture_output=True, text=True, cwd=ROOT, check=True
     )
     assert all(command in done.stdout for command in ("quickstart", "serve-retriever", "serve-engine"))
+
+
+@pytest.mark.parametrize("command", ["doctor", "serve-retriever", "serve-engine", "prepare-data"])
+def test_a_command_of_its_own_shows_its_options(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "slime_search.cli", command, "--help"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"slime-search {command}" in done.stdout

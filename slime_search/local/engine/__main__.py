@@ -55,4 +55,5 @@ def main(
     os._exit(0)
 
 
-app()
+if __name__ == "__main__":
+    app()
