@@ -48,7 +48,7 @@ class Prompts:
 
 
 def files(setup: Setup) -> Iterator[Result]:
-    """Each file can be read, and every row has a prompt and gold answers."""
+    """Each file can be read, every row has a prompt and gold answers, and the prompts fit in the context."""
     yield from _of_file(setup, "train data", setup.train_data)
     if not setup.eval_data:
         yield skipped("test data", f"none in {setup.train_data.parent / 'test'}; training runs without evaluation")
@@ -72,15 +72,16 @@ def _of_file(setup: Setup, name: str, path: Path) -> Iterator[Result]:
         yield failed(name, f"{path}: pyarrow is not installed", "pip install 'slime-search[data]'")
         return
     except (DataError, OSError) as error:
-        flags = f"--input-key {columns.prompt} --label-key {columns.label}"
-        fix = f"make it again: {_MAKE}{form} (the recipe {setup.recipe_name} reads {flags})"
+        fix = (
+            f"make it again: {_MAKE}{form} (the recipe {setup.recipe_name} reads {columns.prompt} and {columns.label})"
+        )
         yield failed(name, f"{path}: {error}".replace(f"{path}: {path}", str(path)), fix)
         return
     if not count:
         yield failed(name, f"{path} has no rows", f"make it again: {_MAKE}{form}")
         return
     yield passed(name, f"{path}: {count:,} questions, each with gold answers")
-    yield _against_budget(setup, f"{name.replace(' data', '')} prompts", prompts.kept)
+    yield _lengths_of(setup, f"{name.replace(' data', '')} prompts", prompts.kept)
 
 
 def _check_row(row: Mapping[str, Any], columns: Columns, number: int) -> None:
@@ -96,34 +97,52 @@ def _check_row(row: Mapping[str, Any], columns: Columns, number: int) -> None:
         raise DataError(f"row {number + 1}: {error}") from None
 
 
-def _against_budget(setup: Setup, name: str, prompts: Sequence[Any]) -> Result:
-    """Whether prompts leave room for a trajectory in the context."""
+def _lengths_of(setup: Setup, name: str, prompts: Sequence[Any]) -> Result:
+    """Whether they fit in the context."""
     try:
         lengths = sorted(_lengths(setup, prompts))
     except Waits as reason:
         return skipped(name, str(reason))
     except (ConfigError, TypeError, KeyError, ValueError) as error:
         return failed(name, f"the chat template can't render them: {error}", f"make the file again: {_MAKE}")
-    config = setup.config
-    context = config.max_context_tokens or setup.run.max_context_len
-    positions = setup.checkpoint.positions or context
-    limit = min(context, positions)
+    setup.longest_prompt = max(setup.longest_prompt, lengths[-1])
+    limit = _context(setup)
     over = sum(length >= limit for length in lengths)
     told = f"{lengths[len(lengths) // 2]:,} tokens in the middle, {lengths[-1]:,} at most (of {len(lengths):,})"
-    if over:
-        share = f"{over / len(lengths):.1%} do not fit in a context of {limit:,} tokens"
-        report = failed if over == len(lengths) else warned
-        return report(name, f"{told}; {share}", "raise MAX_CONTEXT_LEN, or leave these questions out")
-    if context > positions:
-        told += f"; the context is {context:,} tokens, the model was made for {positions:,}"
-        return failed(name, told, f"export MAX_CONTEXT_LEN={positions}")
-    searches = config.max_turns * (config.max_observation_tokens or 0)
-    longest = lengths[-1] + (config.max_turns + 1) * TURN_TOKENS + searches
-    told += f"; with {config.max_turns} searches up to {longest:,} of {context:,}"
-    if longest <= context:
+    if not over:
         return passed(name, told)
-    fix = f"raise MAX_CONTEXT_LEN to {longest}, or lower max_observation_tokens ({config.max_observation_tokens})"
-    return warned(name, f"{told}: long trajectories end truncated", fix)
+    report = failed if over == len(lengths) else warned
+    share = f"{over / len(lengths):.1%} do not fit in a context of {limit:,} tokens"
+    return report(name, f"{told}; {share}", "raise MAX_CONTEXT_LEN, or leave these questions out")
+
+
+def context(setup: Setup) -> Iterator[Result]:
+    """The model was made for contexts of this length, and the longest prompt leaves room for a whole trajectory."""
+    config, positions = setup.config, setup.checkpoint.positions
+    length = config.max_context_tokens or setup.run.max_context_len
+    if positions is not None and length > positions:
+        told = f"{length:,} tokens, and the model was made for {positions:,}"
+        yield failed("context", told, f"export MAX_CONTEXT_LEN={positions}")
+        return
+    if not setup.longest_prompt:
+        raise Waits("prompts have to be readable first")
+    searches = config.max_turns * (config.max_observation_tokens or 0)
+    longest = setup.longest_prompt + (config.max_turns + 1) * TURN_TOKENS + searches
+    told = (
+        f"{length:,} tokens; {config.max_turns + 1} turns of {TURN_TOKENS} and {config.max_turns} results of "
+        f"{config.max_observation_tokens or 'any number'} after the longest prompt take {longest:,}"
+    )
+    if longest <= length and config.max_observation_tokens is not None:
+        yield passed("context", told)
+        return
+    longer = positions is None or longest <= positions
+    fix = f"raise MAX_CONTEXT_LEN to {longest}, or lower" if longer else "lower"
+    yield warned("context", f"{told}: such trajectories end truncated", f"{fix} max_observation_tokens or max_turns")
+
+
+def _context(setup: Setup) -> int:
+    length = setup.config.max_context_tokens or setup.run.max_context_len
+    return min(length, setup.checkpoint.positions or length)
 
 
 def _lengths(setup: Setup, prompts: Sequence[Any]) -> list[int]:
@@ -145,4 +164,4 @@ def a_question(setup: Setup) -> str:
     return question if isinstance(question, str) and question.strip() else "Who wrote Hamlet?"
 
 
-CHECKS = (files,)
+CHECKS = (files, context)

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Iterator
 from typing import Any
 
-from slime_search.doctor.results import Result, failed, passed, skipped, warned
+from slime_search.doctor.results import Result, Waits, failed, passed, skipped, warned
 from slime_search.doctor.setup import Setup
 from slime_search.engines.chat import ChatEngine, TokenIn
 from slime_search.engines.sglang import SGLangEngine
 from slime_search.errors import ProtocolError, ServiceError
+from slime_search.launch.readiness import ask
 from slime_search.recipes.search_r1_tools import TOOL_SCHEMAS
 from slime_search.service import PooledSender, ServiceClient, close_sessions
 
@@ -22,13 +23,17 @@ def generate(setup: Setup) -> Iterator[Result]:
     if setup.engine_url is None:
         yield skipped("engine", "slime starts it with the training; --engine-url looks at one that runs")
         return
-    url, tokenizer = setup.engine_url, setup.tokenizer
+    url = setup.engine_url
+    if not _is_reachable(url):
+        yield failed("engine", f"{url} is not reachable", "start SGLang, or name where it or its router listens")
+        return
+    tokenizer = setup.tokenizer
     prompt = list(tokenizer.encode("Who wrote Hamlet?", add_special_tokens=False))
     try:
         completion = asyncio.run(_once(SGLangEngine(_client(), url).generate(prompt, _SAMPLING)))
     except (ServiceError, ProtocolError) as error:
         report = warned if setup.calls_tools else failed
-        yield report("/generate", str(error), f"start SGLang, and name where it or its router listens: {url}?")
+        yield report("/generate", str(error), "serve with SGLang; other servers do not have it")
         return
     outside = [i for i in completion.token_ids if i >= (setup.checkpoint.vocabulary or len(tokenizer))]
     if outside:
@@ -47,6 +52,8 @@ def chat(setup: Setup) -> Iterator[Result]:
     if not setup.calls_tools:
         yield skipped("chat route", "the recipe with tags uses /generate")
         return
+    if not _is_reachable(setup.engine_url):
+        raise Waits("the engine has to be reachable first")
     engine = ChatEngine(
         _client(),
         setup.engine_url,
@@ -72,6 +79,10 @@ def chat(setup: Setup) -> Iterator[Result]:
             "messages: the server renders each turn anew and returns ids; trajectories may be realigned or forked",
             "SGLang of July 2026 or later takes input_ids; with messages leave out --partial-rollout",
         )
+
+
+def _is_reachable(url: str) -> bool:
+    return not ask(f"{url}/model_info").state.startswith("not reachable")
 
 
 def _client() -> ServiceClient:

@@ -7,13 +7,14 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+from rich.filesize import decimal
+
 from slime_search.doctor.corpus_rows import count_rows
 from slime_search.doctor.index_facts import index_facts
 from slime_search.doctor.need import bm25_bytes, saved_bytes, training_bytes
 from slime_search.doctor.results import GPU, Result, Waits, failed, passed, skipped, warned
 from slime_search.doctor.setup import Setup
 
-_GB = 1e9
 _SHARED_LEAST = 1 << 30
 _DASHBOARD = 8265
 _ROOM = 1.5
@@ -45,7 +46,7 @@ def gpu_memory(setup: Setup) -> Iterator[Result]:
         need += _index_memory(setup) * 2 // len(setup.gpus)
     least, free = min(gpu.total for gpu in used), min(gpu.free for gpu in used)
     told = (
-        f"{least / _GB:.0f} GB each; weights, gradients and Adam take {need / _GB:.0f} GB "
+        f"{decimal(least)} each; weights, gradients and Adam take {decimal(need)} "
         f"(6 + 12/{max(1, setup.run.num_gpus // setup.run.tp)} bytes a parameter / TP {setup.run.tp}), activations more"
     )
     if need > least:
@@ -53,7 +54,7 @@ def gpu_memory(setup: Setup) -> Iterator[Result]:
     elif need * _ROOM > least:
         yield warned("GPU memory", told, "raise TP or NUM_GPUS, or lower MAX_TOKENS_PER_GPU if it runs out")
     elif free < least * 0.9:
-        yield warned("GPU memory", f"{told}; only {free / _GB:.0f} GB are free", "end what runs there: nvidia-smi")
+        yield warned("GPU memory", f"{told}; only {decimal(free)} are free", "end what runs there: nvidia-smi")
     else:
         yield passed("GPU memory", told)
 
@@ -68,10 +69,10 @@ def ram(setup: Setup) -> Iterator[Result]:
         parts["the trainer's state between turns"] = _training_need(setup) * setup.run.num_gpus
     there, free = _ram()
     need = sum(parts.values())
-    told = f"{free / _GB:.0f} of {there / _GB:.0f} GB free"
+    told = f"{decimal(free)} of {decimal(there)} free"
     if parts:
-        shares = ", ".join(f"{what} {size / _GB:.1f} GB" for what, size in parts.items())
-        told += f"; at least {need / _GB:.1f} GB needed ({shares})"
+        shares = ", ".join(f"{what} {decimal(size)}" for what, size in parts.items())
+        told += f"; at least {decimal(need)} needed ({shares})"
     if need > there:
         yield failed(
             "RAM", told, "build-index --kind rabitq makes a store of a seventh of the size; or take a larger machine"
@@ -96,7 +97,7 @@ def disk(setup: Setup) -> Iterator[Result]:
     free = shutil.disk_usage(existing).free
     one, count = saved_bytes(setup.checkpoint.parameters), setup.run.num_rollout // setup.run.save_interval
     told = (
-        f"{free / _GB:.0f} GB free for SAVE {folder}; a checkpoint takes about {one / _GB:.1f} GB "
+        f"{decimal(free)} free for SAVE {folder}; a checkpoint takes about {decimal(one)} "
         f"(14 bytes a parameter), and {count} are written"
     )
     if one > free:

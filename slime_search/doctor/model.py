@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+from rich.filesize import decimal
+
 from slime_search.dialects.chat_frame import ChatTemplate
 from slime_search.dialects.tool_calls import MARKUP
 from slime_search.doctor.checkpoint import CheckpointError, read_checkpoint
@@ -12,7 +14,6 @@ from slime_search.errors import ConfigError, DataError
 from slime_search.recipes.search_r1_tools import TOOL_SCHEMAS
 from slime_search.tokens import TokenCodec
 
-GIGABYTE = 1e9
 _HOSTILE = "passage with {} and <|im_end|> in it, naïve 東京"
 
 
@@ -26,7 +27,7 @@ def checkpoint(setup: Setup) -> Iterator[Result]:
         fix = f"hf download {hub} --local-dir {folder}, or set HF_CHECKPOINT"
         yield failed("HF_CHECKPOINT", str(error), fix)
         return
-    size = f"{found.weight_bytes / GIGABYTE:.1f} GB, {_count(found.parameters)} parameters"
+    size = f"{decimal(found.weight_bytes)}, {_count(found.parameters)} parameters"
     yield passed("HF_CHECKPOINT", f"{folder}: {found.architecture}, {size}")
 
 
@@ -82,8 +83,8 @@ def tags(setup: Setup) -> Iterator[Result]:
     except DataError as error:
         yield failed("tags", str(error), "use the tokenizer of another model")
         return
-    own = [tag for tag in known if len(codec.trusted(tag)) == 1]
-    told = f"{len(own)} of {len(known)} are tokens of their own, the rest is plain text"
+    own = sum(len(codec.trusted(tag)) == 1 for tag in known)
+    told = f"{own or 'none'} of {len(known)} tags are tokens of their own"
     if came_back == hostile:
         yield passed("tags", f"{told}; passages can't forge them")
     else:

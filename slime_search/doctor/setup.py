@@ -39,13 +39,20 @@ class Setup:
     engine_url: str | None = None
     token: str | None = None
     """The retrieval server's."""
+    longest_prompt: int = 0
+    """Tokens of the longest one in the data, once that was looked at."""
 
     @cached_property
     def module(self) -> ModuleType:
-        """The module with the hooks. Raises whatever its import raises."""
+        """The module with the hooks. Raises ConfigError or ImportError."""
         if self.run.scripts is not None and str(self.run.scripts) not in sys.path:
             sys.path.insert(0, str(self.run.scripts))
-        return importlib.import_module(self.recipe_name)
+        try:
+            return importlib.import_module(self.recipe_name)
+        except (ConfigError, ImportError):
+            raise
+        except Exception as error:  # noqa: BLE001 -- somebody's module may raise anything while it is imported
+            raise ImportError(f"{type(error).__name__}: {error}") from error
 
     @cached_property
     def recipe(self) -> SearchRecipe[Any] | None:
