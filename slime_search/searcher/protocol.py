@@ -21,8 +21,8 @@ class SearchRequest(BaseModel):
 
     queries: Annotated[
         list[Annotated[str, Field(min_length=1, max_length=MAX_CHARS)]],
-        BeforeValidator(_listed),
         Field(max_length=MAX_QUESTIONS, fail_fast=True),
+        BeforeValidator(_listed),
     ] = Field(
         validation_alias=AliasChoices("queries", "query"),
         description="A list of questions, or one; a request without it may send `query` instead.",
