@@ -6,6 +6,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 from slime_search.hooks.samples import RECORD_KEY, rollouts_of
+from slime_search.hooks.searcher_metrics import searcher_metrics
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ def rollout_metrics(samples: Sequence[Any]) -> dict[str, float]:
     if latencies_s:
         cuts = statistics.quantiles([*latencies_s, latencies_s[-1]], n=20, method="inclusive")
         metrics |= {"latency_p50": statistics.median(latencies_s), "latency_p95": cuts[-1]}
+    metrics |= searcher_metrics(samples)
     return {f"{PREFIX}{name}": float(value) for name, value in metrics.items()}
 
 

@@ -9,7 +9,7 @@ import pytest
 from support.loopback import Fault, cut, disconnect, edited, hang, in_order, not_http, raw, status, truncated
 from support.policies import think_answer, think_search, turns_of
 from support.rollouts import arguments, generate, new_sample, passage
-from support.scripted_engine import ScriptedEngine
+from support.scripted_engine import Abort, ScriptedEngine
 from support.scripted_retriever import ScriptedRetriever
 from support.scripted_searcher import ScriptedSearcher, row
 from support.thinkers import SEARCHER, THINKER, thinker
@@ -18,6 +18,7 @@ from support.training_view import training_view
 from slime_search.errors import ConfigError, TooManyFailures
 from slime_search.hooks.metrics import rollout_metrics
 from slime_search.hooks.samples import RECORD_KEY
+from slime_search.hooks.searcher_metrics import SECONDS_KEY
 from slime_search.local.sample import LocalSample
 from slime_search.recipes.thinker_searcher import ThinkerSearcher
 from slime_search.tools.searcher import NO_ANSWER
@@ -261,6 +262,59 @@ def test_services_share_the_questions_and_stand_in_for_each_other(
         samples = generate(one, arguments(engine, qwen_folder), [new_sample(n) for n in range(6)])
     assert [sample.reward for sample in samples] == [1.0] * 6
     assert len(other.asked) == 6
+
+
+def test_an_aborted_thinker_goes_on_where_it_stopped(
+    searcher: ScriptedSearcher, engine: ScriptedEngine, qwen_folder: Path
+) -> None:
+    engine.script = lambda exchange: Abort(5) if len(engine.exchanges) == 2 else None
+    one, args = thinker(searcher), arguments(engine, qwen_folder)
+    (sample,) = generate(one, args, [new_sample()])
+    assert (sample.status, sample.remove_sample) == (Status.ABORTED, True)
+    first_s = sample.metadata[RECORD_KEY][SECONDS_KEY]
+    (resumed,) = generate(one, args, [sample])
+    view = training_view(engine.exchanges)
+    assert (resumed.reward, resumed.status) == (1.0, Status.COMPLETED)
+    assert (resumed.tokens, resumed.loss_mask, resumed.rollout_log_probs) == (
+        view.tokens,
+        view.loss_mask,
+        view.log_probs,
+    )
+    assert len(searcher.asked) == 1
+    assert resumed.metadata[RECORD_KEY][SECONDS_KEY] > first_s > 0
+
+
+def test_a_failed_delegation_is_repeated_when_the_sample_is_taken_up_again(
+    searcher: ScriptedSearcher, engine: ScriptedEngine, qwen_folder: Path
+) -> None:
+    searcher.script = in_order(status(500), status(500))
+    one, args = thinker(searcher), arguments(engine, qwen_folder)
+    (sample,) = generate(one, args, [new_sample()])
+    check_failed(sample, service="searcher")
+    (resumed,) = generate(one, args, [sample])
+    assert (resumed.reward, resumed.remove_sample) == (1.0, False)
+    assert resumed.tokens == training_view(engine.exchanges).tokens
+
+
+def test_what_slime_gets_to_log(engine: ScriptedEngine, qwen_folder: Path) -> None:
+    with ScriptedSearcher(lambda question: None if "thing-3" in question else in_a_sentence(question)) as searcher:
+        samples = generate(thinker(searcher), arguments(engine, qwen_folder), [new_sample(n) for n in range(4)])
+        searcher.script = lambda question: status(500)
+        samples += generate(thinker(searcher), arguments(engine, qwen_folder), [new_sample(5)])
+    samples[0].label = "somebody else"
+    metrics = {name.removeprefix("search/"): value for name, value in rollout_metrics(samples).items()}
+    expected = {
+        "failed": 1 / 5,
+        "delegation_depth": 2.0,
+        "searcher_queries": 1.0,
+        "searcher_answered": 3 / 4,
+        "searcher_success": 2 / 4,
+        "searcher_model_s": 0.2,
+        "searcher_search_s": 0.1,
+    }
+    assert {name: metrics[name] for name in expected} == pytest.approx(expected)
+    assert metrics["searches"] == 4 / 5
+    assert metrics["thinker_s"] > 0 and math.isfinite(metrics["searcher_wait_s"])
 
 
 def test_every_turn_is_told_where_that_is_asked_for(
