@@ -51,7 +51,7 @@ class Setup:
             return importlib.import_module(self.recipe_name)
         except (ConfigError, ImportError):
             raise
-        except Exception as error:  # noqa: BLE001 -- somebody's module may raise anything while it is imported
+        except Exception as error:  # somebody's module may raise anything
             raise ImportError(f"{type(error).__name__}: {error}") from error
 
     @cached_property
