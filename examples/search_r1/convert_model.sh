@@ -15,6 +15,6 @@ source "$(dirname "${BASH_SOURCE[0]}")/training.sh"
 # shellcheck source=/dev/null
 source "$SLIME_HOME/scripts/models/$MODEL.sh" || stop "MODEL: $MODEL is none of $SLIME_HOME/scripts/models"
 
-export PYTHONPATH=$MEGATRON_HOME:$SLIME_HOME${PYTHONPATH:+:$PYTHONPATH}
+export PYTHONPATH=$SLIME_HOME:$MEGATRON_HOME${PYTHONPATH:+:$PYTHONPATH}
 exec python3 "$SLIME_HOME/tools/convert_hf_to_torch_dist.py" "${MODEL_ARGS[@]}" \
     --hf-checkpoint "$HF_CHECKPOINT" --save "$REF_LOAD"

@@ -68,7 +68,8 @@ GRPO_ARGS=(
     --eps-clip-high 0.28
 )
 if [[ ${USE_TIS:-0} == 1 ]]; then
-    # The config says how the ratios are masked; it is slime's own.
+    # The config says how the ratios are masked; it is slime's own. slime takes one such file.
+    [[ -z ${CUSTOM_CONFIG:-} ]] || stop "CUSTOM_CONFIG: with USE_TIS=1 its keys go into a copy of mis.yaml, named by TIS_CONFIG"
     GRPO_ARGS+=(
         --use-tis
         --custom-config-path "${TIS_CONFIG:-$SLIME_HOME/examples/train_infer_mismatch_helper/mis.yaml}"
@@ -153,7 +154,8 @@ launch() {
         "${ROLLOUT_ARGS[@]}" "${EVAL_ARGS[@]}" "${OPTIMIZER_ARGS[@]}" "${GRPO_ARGS[@]}" "${PERF_ARGS[@]}"
         "${SGLANG_ARGS[@]}" "${hooks[@]}" "${wandb[@]}" "$@"
     )
-    export PYTHONPATH=$MEGATRON_HOME:$SLIME_HOME:$package:$here${PYTHONPATH:+:$PYTHONPATH}
+    # Megatron has an "examples" too, and TIS is in slime's.
+    export PYTHONPATH=$SLIME_HOME:$MEGATRON_HOME:$package:$here${PYTHONPATH:+:$PYTHONPATH}
     export PYTHONUNBUFFERED=1 CUDA_DEVICE_MAX_CONNECTIONS=1
     if ((dry_run)); then
         printf '%q ' "${command[@]}"

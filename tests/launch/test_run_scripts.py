@@ -93,6 +93,12 @@ def test_what_is_overridden(environment: dict[str, str]) -> None:
     assert not any("s3cr3t" in argument for argument in command)
 
 
+def test_one_of_two_custom_configs_is_not_dropped_in_silence(environment: dict[str, str]) -> None:
+    done = run(SCRIPTS[0], "--dry-run", environment=environment | {"USE_TIS": "1", "CUSTOM_CONFIG": "mine.yaml"})
+    assert done.returncode == 2
+    assert "TIS_CONFIG" in done.stderr
+
+
 def test_without_test_sets_nothing_is_evaluated(environment: dict[str, str]) -> None:
     (Path(environment["DATA"]) / "test/nq.parquet").unlink()
     assert "--eval-interval" not in command_of(SCRIPTS[0], environment=environment)

@@ -9,12 +9,13 @@ from typing import Any
 
 
 class ServerArgs:
-    """The parallel sizes are all that slime reads without an engine."""
+    """The parallel sizes, which are all that slime reads without an engine, and what the run scripts set."""
 
     @staticmethod
     def add_cli_args(parser: ArgumentParser) -> None:
         for name in ("dp", "pp", "ep", "moe-dp"):
             parser.add_argument(f"--{name}-size", type=int, default=1)
+        parser.add_argument("--mem-fraction-static", type=float, default=None)
 
 
 class RouterArgs:
