@@ -1,5 +1,6 @@
 """slime, the hooks and the configuration."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from slime_search.doctor import configuration, slime_hooks, software
 from slime_search.doctor.examine import carry_out
 from slime_search.doctor.results import Status
 from slime_search.doctor.slime_hooks import GENERATE, GROUPS, of_hook
+
+REAL_SLIME = os.environ.get("SLIME_HOME")
 
 
 def test_slime_beside_the_run_scripts_is_found(site: Site) -> None:
@@ -32,6 +35,16 @@ def test_what_slime_misses_is_told(site: Site) -> None:
     (found,) = carry_out(slime_hooks.slime_imports, site.setup())
     assert found.status is Status.FAIL
     assert "No module named 'something_that_is_missing'" in found.found
+
+
+@pytest.mark.skipif(not REAL_SLIME, reason="set SLIME_HOME to a checkout of slime")
+def test_slime_itself(site: Site) -> None:
+    site.change(SLIME_HOME=REAL_SLIME)
+    setup = site.setup()
+    found = [
+        result for check in (slime_hooks.checkout, slime_hooks.slime_imports) for result in carry_out(check, setup)
+    ]
+    assert statuses(found) == {"SLIME_HOME": Status.PASS, "MODEL": Status.PASS, "slime imports": Status.PASS}
 
 
 def test_a_python_without_the_plugin(site: Site) -> None:
