@@ -91,7 +91,7 @@ def disk(setup: Setup) -> Iterator[Result]:
     """Checkpoints fit."""
     folder = setup.run.saved.absolute()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
-    if not os.access(existing, os.W_OK):
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
         yield failed("disk", f"SAVE: {existing} can't be written", "export SAVE=<a folder on a large disk>")
         return
     free = shutil.disk_usage(existing).free
