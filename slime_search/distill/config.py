@@ -62,9 +62,9 @@ _OTHER_NAMES = {"search_topk": "topk", "search_timeout": "search_timeout_s"}
 class SearchToolConfig(SearchConfig):
     """A search tool as agent frameworks describe it.
 
-    ``retrieval_service_url``, ``search_topk``, ``search_timeout`` and ``max_steps`` are other names of ``local.search_url``,
-    ``topk``, ``search_timeout_s`` and, with the turn that answers, ``max_turns + 1``. Where both are given, as by the
-    environment, those of this package win.
+    ``retrieval_service_url``, ``search_topk``, ``search_timeout`` and ``max_steps`` are other names of
+    ``local.search_url``, ``topk``, ``search_timeout_s`` and, with the turn that answers, ``max_turns + 1``. Where both
+    are given, as by the environment, those of this package win.
     """
 
     max_turns: int = Field(9, ge=0)
