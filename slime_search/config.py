@@ -19,6 +19,8 @@ from slime_search.errors import ConfigError
 ENV_PREFIX = "SLIME_SEARCH_"
 RETRIEVER_TOKEN = "SLIME_SEARCH_RETRIEVER_TOKEN"
 """The environment variable with the bearer token of a retrieval server, there and here."""
+RED_PREFIX = f"{ENV_PREFIX}RED__"
+"""Environment variables of RED's own settings begin so."""
 PLACEHOLDER_KEY = "your_api_key_here"
 
 
@@ -222,6 +224,8 @@ def load_config(
 def _refuse_unknown_variables(kind: type[SearchConfig]) -> None:
     known = [f"{ENV_PREFIX}{key}".upper() for key in kind.model_fields]
     for name in os.environ:
+        if name.startswith(RED_PREFIX):
+            continue
         if name.startswith(ENV_PREFIX) and name.partition("__")[0].upper() not in (*known, RETRIEVER_TOKEN):
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"

@@ -1,0 +1,124 @@
+"""``--rollout-function-path``: slime's own rollout, and beside it the demonstrations of each training step."""
+
+import logging
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from slime_search.errors import ConfigError
+from slime_search.hooks.red.batches import Demonstrations, Row, load
+from slime_search.hooks.red.config import RedConfig, check_arguments, red_config, steps_of
+from slime_search.hooks.runtime import runtime
+from slime_search.hooks.samples import RECORD_KEY, rollouts_of
+
+logger = logging.getLogger(__name__)
+
+SOURCE = "red_sft"
+"""The source of a demonstration's sample, by which the training side knows it."""
+_loaded: tuple[RedConfig, Demonstrations] | None = None
+
+
+def generate_rollout(args: Any, rollout_id: int, data_source: Any, evaluation: bool = False) -> Any:
+    """slime's ``sglang_rollout.generate_rollout``; in training its output with demonstrations mixed in.
+
+    A step's demonstrations are samples of one rollout, which slime's loss divides by their tokens together. Their
+    reward is the step's accuracy, by which the training side weighs them; normalised, it is 0.
+
+    Raises:
+        ConfigError: RED's settings are wrong, or slime's arguments don't go together with them.
+        DataError: the demonstrations can't be read.
+    """
+    from slime.rollout import sglang_rollout
+
+    if evaluation:
+        return sglang_rollout.generate_rollout(args, rollout_id, data_source, evaluation=True)
+    config = red_config(args)
+    # What would stop the run stops it before the first rollout is paid for.
+    check_arguments(args, config)
+    steps = steps_of(args, args.rollout_batch_size * args.n_samples_per_prompt)
+    demonstrations = _demonstrations(args, config)
+    output = sglang_rollout.generate_rollout(args, rollout_id, data_source)
+    output.samples = mix(rollouts_of(_flat(output.samples)), rollout_id, steps, demonstrations, config, args)
+    return output
+
+
+def mix(
+    rollouts: Sequence[list[Any]],
+    rollout_id: int,
+    steps: int,
+    demonstrations: Demonstrations,
+    config: RedConfig,
+    args: Any,
+) -> list[list[Any]]:
+    """The rollouts of each step and after them one more, of its demonstrations; slime splits them in this order."""
+    accuracy = accuracy_of(rollouts, args) if config.accuracy_aware or config.policy_shift else 0.0
+    in_a_step = len(rollouts) // steps
+    mixed: list[list[Any]] = []
+    for step in range(steps):
+        mixed += rollouts[step * in_a_step : (step + 1) * in_a_step]
+        number = rollout_id * steps + step
+        rows = demonstrations.batch(number, config.sft_batch_size)
+        mixed.append(_samples(rows, number, accuracy, rollouts[0][0], args))
+    return mixed
+
+
+def accuracy_of(rollouts: Sequence[Sequence[Any]], args: Any) -> float:
+    """The mean exact match of the rollouts that carry a signal; of rewards, where this package did not score them.
+
+    Raises:
+        ConfigError: such a reward does not lie in [0, 1].
+    """
+    matches = []
+    for rollout in rollouts:
+        last = rollout[-1]
+        if last.remove_sample or last.reward is None:
+            continue
+        score = ((last.metadata or {}).get(RECORD_KEY) or {}).get("score")
+        match = float(last.get_reward_value(args)) if score is None else float(score["em"])
+        if not 0 <= match <= 1:
+            raise ConfigError(
+                f"reward {match}: no accuracy, which lies in [0, 1]; set red.accuracy_aware and red.policy_shift to "
+                "false"
+            )
+        matches.append(match)
+    # Where nothing is known, the factor G^(1 − 2·accuracy) is 1.
+    return statistics.fmean(matches) if matches else 0.5
+
+
+def _samples(rows: Sequence[Row], number: int, accuracy: float, model: Any, args: Any) -> list[Any]:
+    """Samples of one rollout and one group, whose numbers are negative and so nobody else's."""
+    own = -1 - number
+    reward = {args.reward_key: accuracy} if getattr(args, "reward_key", None) else accuracy
+    samples = []
+    for place, row in enumerate(rows):
+        prompt_ids, response_ids, loss_mask = row.encoded
+        samples.append(
+            type(model)(
+                group_index=own,
+                rollout_id=own,
+                index=own * len(rows) - place,
+                tokens=[*prompt_ids, *response_ids],
+                response=row.text,
+                response_length=len(response_ids),
+                loss_mask=list(loss_mask),
+                # slime looks at the first sample to know whether all have them.
+                rollout_log_probs=None if model.rollout_log_probs is None else [0.0] * len(response_ids),
+                reward=reward,
+                status=type(model).Status.COMPLETED,
+                metadata={"source_name": SOURCE, "row": row.number},
+            )
+        )
+    return samples
+
+
+def _demonstrations(args: Any, config: RedConfig) -> Demonstrations:
+    global _loaded
+    if _loaded is None or _loaded[0] != config:
+        loaded = load(args, config, runtime(args).tokenizer)
+        logger.info("RED: %d demonstrations of %s, %d a step", len(loaded), config.sft_data, config.sft_batch_size)
+        _loaded = config, loaded
+    return _loaded[1]
+
+
+def _flat(node: Any) -> list[Any]:
+    return [sample for child in node for sample in _flat(child)] if isinstance(node, list) else [node]
