@@ -79,6 +79,23 @@ class ChatTemplate:
         lines = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in self._tools)
         return _before_first(messages, INSTRUCTIONS.format(tools=lines))
 
+    def call(self, name: str, arguments: Mapping[str, Any]) -> str:
+        """A call as this template writes it, without blanks around; a ``<tool_call>`` block where it writes none."""
+        from jinja2 import TemplateError
+
+        asked: Message = {"role": "user", "content": _ASKED}
+        says: Message = {"role": "assistant", "content": _SAID}
+        function = {"name": name, "arguments": dict(arguments)}
+        called = {**says, "tool_calls": [{"type": "function", "function": function}]}
+        try:
+            turn = _after(self._render([asked, called]), _ASKED)
+            head = _after(self._render([asked, says]), _ASKED).partition(_SAID)[0]
+        except TemplateError:
+            return call_block(function)
+        # Llama 3's leaves out what is said beside a call.
+        written = turn.removeprefix(head).removeprefix(_SAID).partition(self.frame.turn_end)[0].strip()
+        return written if name in written else call_block(function)
+
     def _render(self, messages: Sequence[Message], *, generate: bool = False, with_tools: bool = True) -> str:
         return str(
             self._tokenizer.apply_chat_template(

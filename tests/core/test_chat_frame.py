@@ -193,3 +193,17 @@ def test_a_template_that_can_not_be_framed_is_refused(source: str | None, reason
         ChatTemplate(tokenizer, TOOLS)
     assert reason in str(caught.value)
     assert "tag recipe" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("qwen2.5", '<tool_call>\n{"name": "search", "arguments": {"query": "a \\"b\\""}}\n</tool_call>'),
+        ("qwen3", '<tool_call>\n{"name": "search", "arguments": {"query": "a \\"b\\""}}\n</tool_call>'),
+        ("llama3", '{"name": "search", "parameters": {"query": "a \\"b\\""}}'),
+        ("gemma", '<tool_call>\n{"name": "search", "arguments": {"query": "a \\"b\\""}}\n</tool_call>'),
+    ],
+)
+def test_a_call_in_the_notation_of_the_family(name: str, written: str, families: dict[str, Any]) -> None:
+    template = ChatTemplate(families[name], [SEARCH_TOOL.schema])
+    assert template.call("search", {"query": 'a "b"'}) == written
