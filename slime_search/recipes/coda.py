@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from slime_search.agent import Agent, Budget
 from slime_search.config import SearchConfig, Section
@@ -12,9 +12,10 @@ from slime_search.dialects.tags import TagDialect
 from slime_search.errors import ConfigError
 from slime_search.hooks.runtime import policy_engine, runtime
 from slime_search.hooks.samples import RECORD_KEY, open_trajectory, read_trajectory, role_of, write_back_roles
+from slime_search.prompting import FilledPrompt
 from slime_search.recipes.base import Parts, SearchRecipe, budget_of
 from slime_search.recipes.coda_executors import Executors
-from slime_search.recipes.coda_prompts import EXECUTOR_PROMPT, TASK, ExecutorPrompt
+from slime_search.recipes.coda_prompts import EXECUTOR_PROMPT, TASK
 from slime_search.rewards.labels import gold_answers
 from slime_search.rewards.peco import REFINE, PecoConfig, peco
 from slime_search.tokens import TokenCodec
@@ -56,6 +57,13 @@ class ExecutorConfig(Section):
     """Tokens sampled in one turn. None for --rollout-max-response-len, as for the planner."""
     max_context_tokens: int | None = Field(None, ge=64)
     """Tokens of its prompt and response together."""
+
+    @field_validator("prompt")
+    @classmethod
+    def _has_its_place(cls, value: str) -> str:
+        if value.count(TASK) != 1:
+            raise ValueError(f"write {TASK} in it, once")
+        return value
 
 
 class CodaConfig(SearchConfig):
@@ -144,8 +152,6 @@ class _CodaParts(Parts):
 
     def __init__(self, args: Any, config: CodaConfig) -> None:
         super().__init__(args, config)
-        if config.executor.prompt.count(TASK) != 1:
-            raise ConfigError(f"executor.prompt = {config.executor.prompt!r}: write {TASK} in it, once")
         self.engine = policy_engine(args, config)
         self.planner_tags = planner_tags(config.tasks_per_turn)
         self._codec: TokenCodec | None = None
@@ -155,8 +161,8 @@ class _CodaParts(Parts):
             self._codec = TokenCodec(tokenizer, {*self.planner_tags.tags, *EXECUTOR_TAGS.tags})
         return self._codec
 
-    def prompt(self, args: Any, sample: Any, codec: TokenCodec) -> ExecutorPrompt:
+    def prompt(self, args: Any, sample: Any, codec: TokenCodec) -> FilledPrompt:
         """Rendered like the sample's own: through the chat template where that was, and as plain text else."""
         as_chat = getattr(args, "apply_chat_template", False) or not isinstance(sample.prompt, str)
         kwargs = getattr(args, "apply_chat_template_kwargs", None) or {}
-        return ExecutorPrompt(codec, self.config.executor.prompt, kwargs if as_chat else None)
+        return FilledPrompt(codec, self.config.executor.prompt, TASK, kwargs if as_chat else None)

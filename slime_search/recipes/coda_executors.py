@@ -7,7 +7,7 @@ from typing import Any
 
 from slime_search.agent import Agent, Budget
 from slime_search.errors import DelegateFailed, Interrupted
-from slime_search.recipes.coda_prompts import ExecutorPrompt
+from slime_search.prompting import FilledPrompt
 from slime_search.tools.base import ToolResult
 from slime_search.trajectory import Ending, Trajectory
 
@@ -20,13 +20,14 @@ class Executors:
 
     Args:
         agent: plays each executor.
+        prompt: what an executor is asked, with a place for the task.
         session_id: the planner's. An executor has one of its own, so that a router may send it to another engine.
     """
 
     def __init__(
         self,
         agent: Agent,
-        prompt: ExecutorPrompt,
+        prompt: FilledPrompt,
         sampling_params: Mapping[str, Any],
         budget: Budget,
         *,
