@@ -3,8 +3,7 @@
     python searcher_server.py --model Qwen/Qwen2.5-1.5B-Instruct --engine-url http://127.0.0.1:30001
     curl -H 'Content-Type: application/json' -d '{"queries": ["Who directed Inception?"]}' 127.0.0.1:8001/search
 
-``--help`` lists the rest; ``slime-search serve-searcher`` is the same service, and launch_searcher.sh starts it together
-with its inference server.
+``--help`` lists the rest; ``slime-search serve-searcher`` is the same service. launch_searcher.sh starts both servers.
 """
 
 from slime_search.searcher.__main__ import app

@@ -12,6 +12,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from slime_search.data.flashrag import DATA_SETS, file_of
+from slime_search.data.hotpotqa_app import hotpotqa_only
 from slime_search.errors import DataError
 
 if TYPE_CHECKING:
@@ -81,6 +82,9 @@ def prepare_data(
     if evaluation:
         console.print(f"  --eval-prompt-data {evaluation}", soft_wrap=True, markup=False)
         console.print("  (path@[0:500] takes the first 500 rows of a file)", markup=False)
+
+
+app.command("hotpotqa-only")(hotpotqa_only)
 
 
 def _files(names: str, use: str, folder: Path | None) -> dict[str, Path]:

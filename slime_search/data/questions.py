@@ -34,7 +34,7 @@ def read_questions(path: Path, source: str, on_bytes: OnBytes = lambda count: No
             on_bytes(len(line))
             if line.strip():
                 try:
-                    yield _question(_parsed(line), source, number)
+                    yield _question(parsed_row(line), source, number)
                 except DataError as error:
                     raise DataError(f"{path}, line {number}: {error}") from None
                 empty = False
@@ -42,7 +42,8 @@ def read_questions(path: Path, source: str, on_bytes: OnBytes = lambda count: No
         raise DataError(f"{path}: no rows; download the file again")
 
 
-def _parsed(line: bytes) -> dict[str, Any]:
+def parsed_row(line: bytes) -> dict[str, Any]:
+    """The JSON object of a line. Raises DataError where it holds something else."""
     try:
         row = orjson.loads(line)
     except orjson.JSONDecodeError:

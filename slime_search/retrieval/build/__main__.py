@@ -62,7 +62,7 @@ def main(
     """
     console = Console(stderr=True)
     try:
-        manifest = _build(
+        manifest = build_store(
             output,
             corpus_path=corpus_path,
             name=retriever_name,
@@ -82,7 +82,7 @@ def main(
     _report(manifest, output)
 
 
-def _build(
+def build_store(
     output: Path,
     *,
     corpus_path: Path | None,
@@ -94,6 +94,7 @@ def _build(
     encoding: dict[str, str | int],
     console: Console,
 ) -> Manifest:
+    """Builds the store in ``output``, or carries on with it, and shows how far it is. Raises SetupError."""
     _check_options(corpus_path, model, from_index)
     _need("torch", "faiss", *(() if from_index else ("sentence_transformers",)))
     from slime_search.retrieval.build.building import build
