@@ -10,14 +10,19 @@ from slime_search.errors import ConfigError
 
 def configuration(setup: Setup) -> Iterator[Result]:
     """The recipe's dict, the YAML file and the environment make a valid configuration."""
-    where = [setup.recipe_name if setup.recipe else "defaults"]
-    where += [str(setup.config_file)] if setup.config_file else []
+    where = ", ".join(
+        [
+            *([f"the dict in {setup.recipe_name}"] if setup.recipe else []),
+            *([str(setup.config_file)] if setup.config_file else []),
+            "the environment (SLIME_SEARCH_…)",
+        ]
+    )
     try:
         config = setup.read_config()
     except ConfigError as error:
-        yield failed("config", str(error), f"correct it in {', '.join(where)}, or in the environment (SLIME_SEARCH_…)")
+        yield failed("config", str(error), f"correct it where it is from: {where}")
         return
-    yield passed("config", f"{_summary(config)}; from {', '.join(where)} and the environment")
+    yield passed("config", f"{_summary(config)}; from {where}")
     yield from _correction(setup, config)
 
 

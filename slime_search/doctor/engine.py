@@ -46,7 +46,7 @@ def generate(setup: Setup) -> Iterator[Result]:
 
 
 def chat(setup: Setup) -> Iterator[Result]:
-    """How ``/v1/chat/completions`` is used, found out as the recipe does."""
+    """``/v1/chat/completions`` takes token ids, or at least says which ones it rendered."""
     if setup.engine_url is None:
         return
     if not setup.calls_tools:

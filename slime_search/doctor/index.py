@@ -14,7 +14,7 @@ _ROUGHLY = 0.2
 
 
 def corpus(setup: Setup) -> Iterator[Result]:
-    """It is there, and its first rows are passages."""
+    """The corpus is there, and its first rows are passages."""
     if why := _why_not(setup):
         yield skipped("corpus", why)
         return
@@ -30,7 +30,7 @@ def corpus(setup: Setup) -> Iterator[Result]:
 
 
 def index(setup: Setup) -> Iterator[Result]:
-    """It holds a vector for every passage, of the length that the encoder makes."""
+    """The index holds a vector for every passage, of the length that the encoder makes."""
     if not setup.launch.needs_index:
         yield skipped("index", f"RETRIEVER_NAME is {setup.launch.retriever_name}, which needs none")
         return

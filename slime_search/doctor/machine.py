@@ -22,7 +22,7 @@ _ROOM = 1.5
 
 
 def gpus(setup: Setup) -> Iterator[Result]:
-    """There are as many as NUM_GPUS says, and TP divides them."""
+    """There are as many GPUs as NUM_GPUS says, and TP divides them."""
     found, wanted, parallel = setup.gpus, setup.run.num_gpus, setup.run.tp
     if not found:
         yield failed(GPU, "none (nvidia-smi finds no GPU)", "train on a machine with GPUs")
@@ -36,7 +36,7 @@ def gpus(setup: Setup) -> Iterator[Result]:
 
 
 def gpu_memory(setup: Setup) -> Iterator[Result]:
-    """The training's state fits, and nobody else is there."""
+    """The training's state fits into them, and nobody else is there."""
     if not setup.gpus:
         yield skipped("GPU memory", "no GPU")
         return
@@ -88,7 +88,7 @@ def ram(setup: Setup) -> Iterator[Result]:
 
 
 def disk(setup: Setup) -> Iterator[Result]:
-    """Checkpoints fit."""
+    """The checkpoints fit on the disk of SAVE."""
     folder = setup.run.saved.absolute()
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
@@ -109,7 +109,7 @@ def disk(setup: Setup) -> Iterator[Result]:
 
 
 def dashboard(setup: Setup) -> Iterator[Result]:
-    """Whether training starts a Ray of its own."""
+    """The port of Ray's dashboard is free, so that training starts a Ray of its own."""
     if setup.run.ray_address:
         yield skipped(f"port {_DASHBOARD}", f"RAY_ADDRESS names a cluster: {setup.run.ray_address}")
         return

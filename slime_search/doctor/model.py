@@ -43,7 +43,7 @@ def reference(setup: Setup) -> Iterator[Result]:
 
 
 def tokenizer(setup: Setup) -> Iterator[Result]:
-    """It loads as the hooks load it, and the model has a vector for each of its tokens."""
+    """The tokenizer loads as the hooks load it, and the model has a vector for each of its tokens."""
     model = setup.checkpoint
     folder = setup.run.hf_checkpoint
     try:
@@ -92,7 +92,7 @@ def tags(setup: Setup) -> Iterator[Result]:
 
 
 def chat_template(setup: Setup) -> Iterator[Result]:
-    """It renders a prompt; for tool calling also whole conversations."""
+    """The chat template renders a prompt; for tool calling also whole conversations."""
     tokenizer = setup.tokenizer
     config = setup.config
     if not getattr(tokenizer, "chat_template", None):

@@ -22,7 +22,7 @@ _SERVE = "start one: slime-search serve-retriever --help, or run_with_retrieval.
 
 
 def retriever(setup: Setup) -> Iterator[Result]:
-    """Each server is ready and answers a real query with as many passages as are asked for."""
+    """Each retrieval server is ready and answers a real query with as many passages as are asked for."""
     if setup.config.search_backend != "local":
         yield skipped("retriever", f"search_backend is {setup.config.search_backend!r}")
         return

@@ -1,5 +1,6 @@
 """What the run scripts take from their environment, with their defaults."""
 
+import importlib.util
 import os
 import re
 from functools import cached_property
@@ -34,7 +35,7 @@ class RunSettings(BaseSettings):
     num_gpus: int = Field(4, ge=1)
     tp: int = Field(2, ge=1)
     data: Path = Path("data")
-    data_dir: Path = _EXAMPLE / "local_dense_retriever" / "data"
+    data_dir: Path | None = None
     max_context_len: int = Field(8192, ge=1)
     num_rollout: int = Field(3000, ge=1)
     save_interval: int = Field(100, ge=1)
@@ -55,10 +56,18 @@ class RunSettings(BaseSettings):
 
     @cached_property
     def scripts(self) -> Path | None:
-        """The folder of the training script, which it puts on PYTHONPATH."""
+        """The folder of the training script, which it puts on PYTHONPATH; that of the hooks where none is named."""
         if self.train_script is not None:
             return self.train_script.absolute().parent
-        return _EXAMPLE if _EXAMPLE.is_dir() else None
+        if _EXAMPLE.is_dir():
+            return _EXAMPLE
+        found = importlib.util.find_spec(self.recipe)
+        return Path(found.origin).parent if found and found.origin else None
+
+    @property
+    def downloaded(self) -> Path:
+        """Where run_with_retrieval.sh looks for corpus and index that are not named."""
+        return self.data_dir or (self.scripts or Path()) / "local_dense_retriever" / "data"
 
     @property
     def recipe(self) -> str:
@@ -80,7 +89,7 @@ class RunSettings(BaseSettings):
 def launch_settings(run: RunSettings, **given: Any) -> LaunchSettings:
     """What ``run_with_retrieval.sh`` is told, with its defaults for what is not ``given``."""
     settings = LaunchSettings(_env_ignore_empty=True, **{name: value for name, value in given.items() if value})
-    corpus, index = run.data_dir / "wiki-18.jsonl", run.data_dir / "e5_Flat.index"
+    corpus, index = run.downloaded / "wiki-18.jsonl", run.downloaded / "e5_Flat.index"
     packed = corpus.with_name(f"{corpus.name}.gz")
     if packed.exists() and not corpus.exists():
         corpus = packed

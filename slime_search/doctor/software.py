@@ -26,9 +26,9 @@ class Package(NamedTuple):
 
 
 PACKAGES = (
-    Package("torch", "slime", _IMAGE),
-    Package("transformers", "the tokenizer", _IMAGE),
-    Package("ray", "slime", _IMAGE),
+    Package("torch", "slime", f"{_IMAGE}; elsewhere: pip install torch"),
+    Package("transformers", "the tokenizer", f"{_IMAGE}; elsewhere: pip install transformers"),
+    Package("ray", "slime", f'{_IMAGE}; elsewhere: pip install "ray[default]"'),
     Package("sglang", "the engine", _IMAGE, on_gpus_only=True),
     Package("megatron", "training", f"{_IMAGE}; or set MEGATRON_HOME to a checkout of Megatron-LM", on_gpus_only=True),
 )
@@ -87,7 +87,7 @@ def python(setup: Setup) -> Iterator[Result]:
 
 
 def packages(setup: Setup) -> Iterator[Result]:
-    """What slime and the hooks import. What only a GPU can run is not missed without one."""
+    """What slime and the hooks import is installed; what only a GPU can run is not missed without one."""
     versions = look(setup)["versions"]
     for package in PACKAGES:
         version = versions[package.name]
@@ -100,7 +100,7 @@ def packages(setup: Setup) -> Iterator[Result]:
 
 
 def tmux(setup: Setup) -> Iterator[Result]:
-    """``run_with_retrieval.sh`` runs in it."""
+    """tmux is there, in which ``run_with_retrieval.sh`` runs."""
     program = shutil.which("tmux")
     if program is not None:
         yield passed("tmux", program)

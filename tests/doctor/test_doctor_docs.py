@@ -1,0 +1,12 @@
+"""docs/doctor.md is up to date."""
+
+from doctor_site import ROOT
+
+from slime_search.doctor.reference import table
+from slime_search.doctor.results import NO_GPU
+
+
+def test_the_list_of_checks() -> None:
+    text = (ROOT / "docs/doctor.md").read_text()
+    assert table() in text, "python -m slime_search.doctor.reference prints what it should hold"
+    assert f"`{NO_GPU}`" in text
