@@ -2,6 +2,7 @@
 
 import logging
 import statistics
+from collections import Counter
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
@@ -42,6 +43,8 @@ def rollout_metrics(samples: Sequence[Any]) -> dict[str, float]:
     Scores are those of the reward and leave failed and aborted rollouts out. ``valid_actions`` is the share of turns
     that held one, ``observation_tokens`` is counted a rollout, ``latency_p50`` and ``latency_p95`` are seconds a search
     with queueing and retries. ``drift`` is the share of rollouts that an engine rendered other than they were held.
+    ``cache_hits`` is the share of searches that were known already, where the search tells, and ``page/OUTCOME`` the
+    share of web pages that ended so: ``page/read``, or by the reason why the snippet stood for the page.
     """
     rollouts = [_Rollout(rollout) for rollout in rollouts_of(samples) if _is_ours(rollout)]
     if not rollouts:
@@ -49,7 +52,8 @@ def rollout_metrics(samples: Sequence[Any]) -> dict[str, float]:
     scored = [rollout.score for rollout in rollouts if rollout.score is not None]
     metrics = {f"{name}": statistics.fmean(score[name] for score in scored) for name in _SCORES} if scored else {}
     turns = sum(rollout.turns for rollout in rollouts)
-    latencies_s = [call["latency_s"] for rollout in rollouts for call in rollout.calls]
+    calls = [call for rollout in rollouts for call in rollout.calls]
+    latencies_s = [call["latency_s"] for call in calls]
     metrics |= {
         "searches": statistics.fmean(len(rollout.calls) for rollout in rollouts),
         "turns": turns / len(rollouts),
@@ -61,11 +65,21 @@ def rollout_metrics(samples: Sequence[Any]) -> dict[str, float]:
         "drift": statistics.fmean(rollout.drifted for rollout in rollouts),
         "lost_tokens": statistics.fmean(rollout.lost_tokens for rollout in rollouts),
     }
+    metrics |= _of_details([call["details"] for call in calls])
     if latencies_s:
         cuts = statistics.quantiles([*latencies_s, latencies_s[-1]], n=20, method="inclusive")
         metrics |= {"latency_p50": statistics.median(latencies_s), "latency_p95": cuts[-1]}
     metrics |= searcher_metrics(samples)
     return {f"{PREFIX}{name}": float(value) for name, value in metrics.items()}
+
+
+def _of_details(details: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    cached = [one["cached"] for one in details if "cached" in one]
+    metrics = {"cache_hits": statistics.fmean(cached)} if cached else {}
+    pages: Counter[str] = Counter()
+    for one in details:
+        pages.update(one.get("pages", {}))
+    return metrics | {f"page/{outcome.replace(' ', '_')}": n / pages.total() for outcome, n in pages.items()}
 
 
 class _Rollout:

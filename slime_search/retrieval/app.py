@@ -16,6 +16,7 @@ from slime_search.retrieval.loading import Loading, NotLoaded
 from slime_search.retrieval.metrics import CONTENT_TYPE, Metrics, RequestMetrics
 from slime_search.retrieval.options import ServingOptions
 from slime_search.retrieval.protocol import (
+    DETAILS_HEADER,
     AnswerTooLarge,
     NotNow,
     Refusal,
@@ -29,7 +30,10 @@ from slime_search.retrieval.service import SearchService
 from slime_search.retrieval.unavailable import Unavailable
 
 _RETRY_AFTER = {"Retry-After": "1"}
-_BODY = {"required": True, "content": {"application/json": {"schema": RetrieveRequest.model_json_schema()}}}
+_REQUEST = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": RetrieveRequest.model_json_schema()}}},
+    "parameters": [{"in": "header", "name": DETAILS_HEADER, "schema": {"type": "string", "examples": ["cached"]}}],
+}
 _Responses = dict[int | str, dict[str, Any]]
 _UNAUTHORIZED: _Responses = {401: {"model": Refusal, "description": "The bearer token is missing or wrong."}}
 _PROMETHEUS: _Responses = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
@@ -62,13 +66,14 @@ def create_app(loading: Loading, drain: Drain, options: ServingOptions) -> FastA
         check_answer(len(body.queries), body.topk or options.default_topk)
         with drain.request():
             corpus = loading.collection.corpus
-            hits = await while_connected(request.receive, service.search(body.queries, body.topk))
-            return _json({"result": _result(corpus, hits, body.return_scores)})
+            found = await while_connected(request.receive, service.search(body.queries, body.topk))
+            answer: dict[str, object] = {"result": _result(corpus, found.hits, body.return_scores)}
+            if request.headers.get(DETAILS_HEADER) == "cached":
+                answer["cached"] = found.cached
+            return _json(answer)
 
     responses = guarded | _REFUSED | _UNAVAILABLE
-    app.post("/retrieve", response_model=RetrieveResponse, responses=responses, openapi_extra={"requestBody": _BODY})(
-        retrieve
-    )
+    app.post("/retrieve", response_model=RetrieveResponse, responses=responses, openapi_extra=_REQUEST)(retrieve)
     # FastAPI describes this route and Starlette answers it, since FastAPI would double the time that a cached answer
     # takes.
     app.router.routes.insert(0, Route("/retrieve", retrieve, methods=["POST"]))

@@ -13,6 +13,9 @@ MAX_PASSAGES = 2**18
 MAX_BODY_BYTES = 2 * MAX_QUERIES * MAX_QUERY_CHARS
 """Two bytes a character where every query is as long as it may be."""
 
+DETAILS_HEADER = "X-Slime-Search-Details"
+"""A request that has it as "cached" is told which of its results were known. Others get the protocol's answer."""
+
 _SHOWN_CHARS = 80
 _EXAMPLE = '{"queries": ["who wrote Emma?"], "topk": 3, "return_scores": true}'
 _QUERIES_FIX = (
@@ -55,9 +58,13 @@ class ScoredRow(BaseModel):
 
 
 class RetrieveResponse(BaseModel):
-    """One list for every query, best first: corpus rows as they are in the file, with their scores if asked for."""
+    """One list for every query, best first: corpus rows as they are in the file, with their scores if asked for.
+
+    ``cached`` is there only for requests with the header ``X-Slime-Search-Details: cached``.
+    """
 
     result: list[list[ScoredRow]] | list[list[dict[str, Any]]]
+    cached: list[bool] | None = None
 
 
 class Detail(BaseModel):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from slime_search.retrieval.batcher import Batcher
 from slime_search.retrieval.cache import ResultCache
@@ -12,6 +13,14 @@ from slime_search.retrieval.options import ServingOptions
 from slime_search.retrieval.retriever import Hit, Query
 from slime_search.retrieval.sharing import SharedSearches
 from slime_search.retrieval.unavailable import DeadlineExceeded
+
+
+class Found(NamedTuple):
+    """What was found for each text, in order."""
+
+    hits: list[list[Hit]]
+    cached: list[bool]
+    """Whether the hits were known."""
 
 
 class SearchService:
@@ -30,8 +39,8 @@ class SearchService:
         metrics.queued_queries.set_function(lambda: batcher.waiting)
         self._searches = SharedSearches(batcher, self._cache.put)
 
-    async def search(self, texts: Sequence[str], topk: int | None) -> list[list[Hit]]:
-        """The hits of each text, in order, with runs of whitespace in a text taken as one space.
+    async def search(self, texts: Sequence[str], topk: int | None) -> Found:
+        """The hits of each text, with runs of whitespace in a text taken as one space.
 
         Raises:
             QueueFull: too many queries wait.
@@ -41,13 +50,14 @@ class SearchService:
         queries = [Query(normalise(text), topk or self._options.default_topk) for text in texts]
         found = {query: hits for query in dict.fromkeys(queries) if (hits := self._cache.get(query)) is not None}
         self._metrics.queries.inc(len(queries))
-        self._metrics.cache_hits.inc(sum(query in found for query in queries))
+        cached = [query in found for query in queries]
+        self._metrics.cache_hits.inc(sum(cached))
         try:
             async with asyncio.timeout(self._options.deadline_s):
                 found |= await self._searches.search([query for query in queries if query not in found])
         except TimeoutError:
             raise DeadlineExceeded(f"no answer within {self._options.deadline_s:g} s: try again later") from None
-        return [found[query] for query in queries]
+        return Found([found[query] for query in queries], cached)
 
 
 def _search(collection: Collection, texts: Sequence[str], topk: int) -> list[list[Hit]]:

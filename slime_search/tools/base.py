@@ -37,7 +37,7 @@ class Tool(Protocol):
         ...
 
 
-def passages_result(passages: tuple[Passage, ...]) -> ToolResult:
+def passages_result(passages: tuple[Passage, ...], details: Mapping[str, Any] | None = None) -> ToolResult:
     """Passages in Search-R1's wording, one block a passage: ``Doc 1(Title: …) …``."""
     blocks = (f"Doc {rank}(Title: {p.title}) {p.text}\n" for rank, p in enumerate(passages, start=1))
-    return ToolResult(blocks=tuple(blocks), passages=passages)
+    return ToolResult(blocks=tuple(blocks), passages=passages, details=details or {})

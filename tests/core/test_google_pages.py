@@ -46,11 +46,7 @@ class Reader:
         memory = Memory(DiskCache(cache) if cache else None, seconds=1000)
         wanted = {"max_bytes": 100_000, "timeout_s": 20.0, "concurrency": 8, "max_chars": 500, "allowed": allowed}
         self.pages = Pages(memory, **{**wanted, **limits})
-        self._memory = memory
-
-    @property
-    def outcomes(self) -> Counter[str]:
-        return self.pages.outcomes
+        self.outcomes: Counter[str] = Counter()
 
     def read(self, *urls: str, snippet: str = SNIPPET) -> ToolResult:
         async def work() -> ToolResult:
@@ -60,7 +56,9 @@ class Reader:
                 memory = Memory(None, seconds=0)
                 serper = SerperClient(client, api_key=KEY, url=f"{server.url}/search", memory=memory)
                 try:
-                    return await GoogleSearch(serper, topk=len(urls), pages=self.pages)("q")
+                    result = await GoogleSearch(serper, topk=len(urls), pages=self.pages)("q")
+                    self.outcomes.update(result.details["pages"])
+                    return result
                 finally:
                     await close_sessions()
 
@@ -87,7 +85,7 @@ def test_the_text_around_the_snippet_is_read(reader: Reader) -> None:
     assert result.passages[1] == Passage("T", READ.replace("Avignon", "Lyon"))
     assert result.blocks[0] == f"Doc 1(Title: T) {READ}\n"
     assert sorted(site.visits) == ["/a", "/b"]
-    assert reader.outcomes == {"read": 2}
+    assert reader.outcomes == {"read": 3}
 
 
 GOOD: dict[str, Answer | str] = {
@@ -230,7 +228,7 @@ def test_what_was_read_is_kept(tmp_path: Path) -> None:
             texts = [passage.text for passage in reader.read(f"{site.url}/", f"{site.url}/no").passages]
             assert texts == [READ, SNIPPET]
         assert sorted(site.visits) == ["/", "/no"]
-        assert reader.outcomes == {}
+        assert reader.outcomes == {"read": 1, "HTTP 4xx": 1}
         reader.read(f"{site.url}/", snippet="Visitors pay five euros for a ticket at the eastern tower")
         assert sorted(site.visits) == ["/", "/", "/no"]
 

@@ -25,6 +25,9 @@ def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "slime-search"
 
 
+NOTHING = ToolResult((), (), {"cached": False})
+
+
 def search(*queries: str, **config: Any) -> list[ToolResult]:
     """The results of queries that are asked at once."""
 
@@ -65,7 +68,7 @@ def test_google_snippets_are_passages() -> None:
 def test_google_may_find_nothing() -> None:
     with Serper() as server:
         server.answer = {"searchParameters": {"q": "who"}}
-        assert google(server) == ToolResult((), ())
+        assert google(server) == NOTHING
 
 
 @pytest.mark.parametrize("answer", [{}, [], None, {"organic": None}, {"message": "quota"}])
@@ -105,8 +108,8 @@ def test_a_wrong_key_is_refused_once_and_not_shown() -> None:
 def test_the_key_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SERPER_API_KEY", KEY)
     with Serper() as server:
-        assert google(server, key=None) == ToolResult((), ())
-        assert google(server, "whom", key="your_api_key_here") == ToolResult((), ())
+        assert google(server, key=None) == NOTHING
+        assert google(server, "whom", key="your_api_key_here") == NOTHING
         assert len(server.requests) == 2
 
 
@@ -124,7 +127,9 @@ def test_a_repeated_query_costs_nothing(cache_folder: Path) -> None:
     with Serper() as server:
         server.answer["organic"] = ORGANIC
         first = google(server)
-        assert google(server) == first == google(server, key="another-key")
+        again = ToolResult(first.blocks, first.passages, {"cached": True})
+        assert first.details == {"cached": False}
+        assert google(server) == again == google(server, key="another-key")
         assert len(server.requests) == 1
         google(server, "whom")
         google(server, topk=4)
@@ -138,7 +143,8 @@ def test_the_same_query_at_the_same_time_is_asked_once() -> None:
         server.answer["organic"] = ORGANIC
         results = search(*["who"] * 8, "whom", google=section_of(server, cache_days=0))
         assert len(server.requests) == 2
-        assert results[0].passages == (Passage("Hamlet", "A tragedy."),) and len(set(results)) == 1
+    assert {result.passages for result in results} == {(Passage("Hamlet", "A tragedy."),)}
+    assert [result.details["cached"] for result in results].count(False) == 2
 
 
 def test_a_failure_is_not_kept() -> None:
@@ -147,7 +153,7 @@ def test_a_failure_is_not_kept() -> None:
         with pytest.raises(ServiceUnavailable):
             google(server)
         server.fault = None
-        assert google(server) == ToolResult((), ())
+        assert google(server) == NOTHING
 
 
 def test_results_expire(cache_folder: Path) -> None:
@@ -185,7 +191,7 @@ def test_a_cache_that_breaks_costs_no_trajectory(cache_folder: Path, caplog: pyt
         with sqlite3.connect(cache_folder / "google.sqlite3") as connection:
             connection.execute("DROP TABLE found")
             connection.execute("CREATE TABLE found (key TEXT, expires REAL)")
-        assert google(server) == ToolResult((), ())
+        assert google(server) == NOTHING
     assert "going on without it" in caplog.text
 
 
@@ -198,7 +204,7 @@ def test_retry_after_is_honoured() -> None:
             return await (fault or raw(b'{"organic": []}'))(request, proper)
 
         server.fault = limited
-        assert google(server) == ToolResult((), ())
+        assert google(server) == NOTHING
         assert len(server.requests) == 2
 
 

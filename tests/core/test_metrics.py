@@ -15,6 +15,7 @@ def sample(
     *,
     em: float = 1.0,
     latencies_s: tuple[float, ...] = (0.1,),
+    details: dict[str, Any] | None = None,
     corrections: int = 0,
     drift: tuple[int, int, int] = (0, 0, 0),
     rollout_id: int | None = None,
@@ -25,7 +26,7 @@ def sample(
     names = ("f1", "cover_em", "well_formed", "retrieval_hit", "searched", "answered")
     record: dict[str, Any] = {
         "segments": [*tools, *wrong, turn],
-        "calls": [{"latency_s": latency_s} for latency_s in latencies_s],
+        "calls": [{"latency_s": latency_s, "details": details or {}} for latency_s in latencies_s],
         "ending": ending,
         "score": {"em": em, **dict.fromkeys(names, 0.5)},
         "drift": dict(zip(("realigned", "forked", "lost_tokens"), drift, strict=True)),
@@ -58,6 +59,20 @@ def test_means_are_taken_over_rollouts() -> None:
     }
     assert {name: metrics[PREFIX + name] for name in expected} == pytest.approx(expected)
     assert 0.2 < metrics[PREFIX + "latency_p95"] <= 0.3
+
+
+def test_what_a_search_tells_of_itself_is_counted_where_it_tells() -> None:
+    told = [
+        sample(latencies_s=(0.1, 0.1), details={"cached": True, "pages": {"read": 2, "HTTP 4xx": 1}}),
+        sample(details={"cached": False, "pages": {"too slow": 2}}),
+        sample(details={"cached": True, "pages": {}}),
+        sample(),
+    ]
+    metrics = rollout_metrics(told)
+    expected = {"cache_hits": 3 / 4, "page/read": 4 / 8, "page/HTTP_4xx": 2 / 8, "page/too_slow": 2 / 8}
+    assert {name: metrics[PREFIX + name] for name in expected} == pytest.approx(expected)
+    silent = rollout_metrics([sample()])
+    assert not [name for name in silent if "cache" in name or "page" in name]
 
 
 def test_a_forked_rollout_counts_once() -> None:

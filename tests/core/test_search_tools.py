@@ -63,6 +63,16 @@ def test_title_and_text_fields_are_passages_too() -> None:
         assert retrieve(server).passages == (Passage("T", "x"), Passage("", "y"), Passage("", "z"))
 
 
+@pytest.mark.parametrize(
+    ("told", "details"),
+    [([True], {"cached": True}), ([True, False], {}), ("yes", {}), ([1], {}), (None, {})],
+)
+def test_what_a_server_tells_of_its_cache_is_kept_where_it_is_ours(told: Any, details: dict[str, bool]) -> None:
+    with ScriptedRetriever(lambda query: []) as server:
+        server.script = in_order(edited(lambda answer: answer | {"cached": told}))
+        assert retrieve(server) == ToolResult((), (), details)
+
+
 def test_nothing_found_is_a_result() -> None:
     with ScriptedRetriever(lambda query: []) as server:
         assert retrieve(server) == ToolResult((), ())

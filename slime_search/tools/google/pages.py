@@ -1,7 +1,9 @@
 """What found pages say, in place of their snippets."""
 
 import logging
-from collections import Counter
+from typing import NamedTuple
+
+import orjson
 
 from slime_search.tokens import well_formed
 from slime_search.tools.google.addresses import AddressPolicy, is_public
@@ -11,7 +13,18 @@ from slime_search.tools.google.workers import TextWorkers
 
 logger = logging.getLogger(__name__)
 
+READ = "read"
 _UNREADABLE_FOR_S = 3600.0
+
+
+class PageText(NamedTuple):
+    """What a page says, and what became of reading it.
+
+    ``outcome`` is READ, or one of few reasons why not; ``text`` is empty then.
+    """
+
+    text: str
+    outcome: str
 
 
 class Pages:
@@ -22,8 +35,6 @@ class Pages:
         max_bytes, timeout_s, concurrency, proxy: as Fetcher has them.
         max_chars: of text a page.
         allowed: which addresses pages may come from; only tests have reason to say.
-
-    ``outcomes`` counts why pages were not read, and those that were under "read", once each while remembered.
     """
 
     def __init__(
@@ -37,7 +48,6 @@ class Pages:
         proxy: str | None = None,
         allowed: AddressPolicy = is_public,
     ) -> None:
-        self.outcomes: Counter[str] = Counter()
         self._memory = memory
         self._fetcher = Fetcher(
             allowed=allowed, max_bytes=max_bytes, timeout_s=timeout_s, concurrency=concurrency, proxy=proxy
@@ -45,27 +55,26 @@ class Pages:
         self._workers = TextWorkers()
         self._max_chars = max_chars
 
-    async def read(self, url: str, snippet: str) -> str | None:
-        """The page's text where ``snippet`` is from; None where it can't be had or does not hold it."""
+    async def read(self, url: str, snippet: str) -> PageText:
+        """The page's text where ``snippet`` is from."""
 
         async def fetch() -> bytes:
-            return (await self._text(url, snippet)).encode()
+            return orjson.dumps(tuple(await self._read(url, snippet)))
 
-        call = ("page", url, snippet, self._max_chars)
-        text = await self._memory.recall(call, fetch, lambda value: float("inf") if value else _UNREADABLE_FOR_S)
-        return text.decode() or None
+        call = ("page text", url, snippet, self._max_chars)
+        return PageText(*orjson.loads(await self._memory.recall(call, fetch, _good_for_s)))
 
-    async def _text(self, url: str, snippet: str) -> str:
+    async def _read(self, url: str, snippet: str) -> PageText:
         try:
             page = await self._fetcher.fetch(url)
-            text = await self._workers.text_around(page, snippet, self._max_chars)
+            text = well_formed(await self._workers.text_around(page, snippet, self._max_chars))
+            outcome = READ if text else "without the snippet"
         except Unreadable as reason:
-            self._count(str(reason), url)
-            return ""
-        self._count("read" if text else "without the snippet", url)
-        return well_formed(text)
-
-    def _count(self, outcome: str, url: str) -> None:
-        self.outcomes[outcome] += 1
-        if outcome != "read":
+            text, outcome = "", str(reason)
+        if outcome != READ:
             logger.info("google: the snippet stands for %s: %s", url, outcome)
+        return PageText(text, outcome)
+
+
+def _good_for_s(value: bytes) -> float:
+    return float("inf") if PageText(*orjson.loads(value)).text else _UNREADABLE_FOR_S

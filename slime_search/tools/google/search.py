@@ -5,7 +5,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from slime_search.tools.base import Passage, ToolResult, passages_result
-from slime_search.tools.google.serper import Hit, Serper
+from slime_search.tools.google.serper import Serper
 
 if TYPE_CHECKING:
     from slime_search.tools.google.pages import Pages
@@ -25,15 +25,13 @@ class GoogleSearch:
         self._topk = topk
         self._pages = pages
 
-    @property
-    def page_outcomes(self) -> Counter[str]:
-        """How many pages were "read", and how many were not, by the reason why their snippets stood in."""
-        return self._pages.outcomes if self._pages else Counter()
-
     async def __call__(self, query: str) -> ToolResult:
-        hits = await self._serper.search(query, self._topk)
-        return passages_result(tuple(await asyncio.gather(*map(self._passage, hits))))
-
-    async def _passage(self, hit: Hit) -> Passage:
-        text = await self._pages.read(hit.link, hit.snippet) if self._pages else None
-        return Passage(hit.title, text or hit.snippet)
+        """Its details: whether the result was ``cached``, and how many ``pages`` ended how, by outcome."""
+        hits, cached = await self._serper.search(query, self._topk)
+        if self._pages is None:
+            passages = tuple(Passage(hit.title, hit.snippet) for hit in hits)
+            return passages_result(passages, {"cached": cached})
+        pages = await asyncio.gather(*(self._pages.read(hit.link, hit.snippet) for hit in hits))
+        passages = tuple(Passage(hit.title, page.text or hit.snippet) for hit, page in zip(hits, pages, strict=True))
+        outcomes = dict(Counter(page.outcome for page in pages))
+        return passages_result(passages, {"cached": cached, "pages": outcomes})

@@ -20,6 +20,12 @@ class Hit(NamedTuple):
     link: str
 
 
+class Found(NamedTuple):
+    hits: list[Hit]
+    cached: bool
+    """Whether they were known, or asked for by somebody else at the time, so that they cost nothing."""
+
+
 class Serper:
     """Asks serper.dev, once for each query.
 
@@ -36,20 +42,23 @@ class Serper:
         self._url = url
         self._memory = memory
 
-    async def search(self, query: str, count: int) -> list[Hit]:
+    async def search(self, query: str, count: int) -> Found:
         """At most ``count`` results with a snippet, best first.
 
         Raises:
             ServiceError: serper.dev failed after the retries, or refused.
         """
         payload = {"q": well_formed(query), "num": count}
+        cached = True
 
         async def ask() -> bytes:
+            nonlocal cached
+            cached = False
             found = await self._client.post(self._url, payload, _organic, self._headers)
             return orjson.dumps([tuple(hit) for hit in found])
 
         hits = orjson.loads(await self._memory.recall(("serper", self._url, payload), ask))
-        return [Hit(*hit) for hit in hits[:count]]
+        return Found([Hit(*hit) for hit in hits[:count]], cached)
 
 
 def _organic(body: Any) -> list[Hit]:
