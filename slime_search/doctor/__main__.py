@@ -39,8 +39,14 @@ def doctor(
     eval_data: Annotated[
         list[Path] | None, typer.Option(help="The same; may be repeated.", show_default="DATA/test/*.parquet")
     ] = None,
-    corpus_path: Annotated[Path | None, typer.Option(help="The retriever's.", show_default="CORPUS_PATH")] = None,
-    index_path: Annotated[Path | None, typer.Option(help="The retriever's.", show_default="INDEX_PATH")] = None,
+    corpus_path: Annotated[
+        Path | None,
+        typer.Option("--corpus-path", "--corpus_path", help="The retriever's.", show_default="CORPUS_PATH"),
+    ] = None,
+    index_path: Annotated[
+        Path | None,
+        typer.Option("--index-path", "--index_path", help="The retriever's.", show_default="INDEX_PATH"),
+    ] = None,
     engine_url: Annotated[
         str | None, typer.Option(help="Look at an SGLang server or router that runs.", show_default="none")
     ] = None,
@@ -73,8 +79,11 @@ def doctor(
         token=retriever_token(),
     )
     logging.disable(logging.WARNING)
-    with _errors.status("looking") as status:
-        report = examine(setup, lambda name: status.update(f"looking at {escape(name)}"))
+    try:
+        with _errors.status("looking") as status:
+            report = examine(setup, lambda name: status.update(f"looking at {escape(name)}"))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
     if as_json:
         sys.stdout.write(json.dumps(report.as_json(), indent=2, ensure_ascii=False) + "\n")
     else:

@@ -21,7 +21,7 @@ _MAKE = "slime-search prepare-data"
 
 
 class Columns(NamedTuple):
-    """What slime's flags name, as the run scripts set them."""
+    """What slime's flags name."""
 
     prompt: str
     label: str
@@ -30,6 +30,13 @@ class Columns(NamedTuple):
 
 TAGS = Columns("prompt", "reward_model")
 TOOLS = Columns("messages", "label", "tools")
+
+
+def columns_of(setup: Setup) -> Columns:
+    """As the training script names them; else those of our run scripts."""
+    usual = TOOLS if setup.calls_tools else TAGS
+    named = [setup.run.flag(flag) for flag in ("--input-key", "--label-key", "--tool-key")]
+    return Columns(named[0] or usual.prompt, named[1] or usual.label, named[2] or usual.tools)
 
 
 class Prompts:
@@ -57,7 +64,7 @@ def files(setup: Setup) -> Iterator[Result]:
 
 
 def _of_file(setup: Setup, name: str, path: Path) -> Iterator[Result]:
-    columns = TOOLS if setup.calls_tools else TAGS
+    columns = columns_of(setup)
     form = " --format chat" if setup.calls_tools else ""
     if not path.exists():
         yield failed(name, f"{path} does not exist", f"{_MAKE} --output {setup.run.data}{form}, or set DATA")
@@ -126,10 +133,10 @@ def context(setup: Setup) -> Iterator[Result]:
         return
     if not setup.longest_prompt:
         raise Waits("prompts have to be readable first")
-    searches = config.max_turns * (config.max_observation_tokens or 0)
-    longest = setup.longest_prompt + (config.max_turns + 1) * TURN_TOKENS + searches
+    searches = setup.tool_turns * (config.max_observation_tokens or 0)
+    longest = setup.longest_prompt + (setup.tool_turns + 1) * TURN_TOKENS + searches
     told = (
-        f"{length:,} tokens; {config.max_turns + 1} turns of {TURN_TOKENS} and {config.max_turns} results of "
+        f"{length:,} tokens; {setup.tool_turns + 1} turns of {TURN_TOKENS} and {setup.tool_turns} results of "
         f"{config.max_observation_tokens or 'any number'} after the longest prompt take {longest:,}"
     )
     if longest <= length and config.max_observation_tokens is not None:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from slime_search.config import SearchConfig
 from slime_search.doctor.data import a_question
 from slime_search.doctor.results import Result, failed, passed, skipped, warned
+from slime_search.doctor.searcher import searcher
 from slime_search.doctor.setup import Setup
 from slime_search.errors import ConfigError, ServiceError
 from slime_search.launch.checks import problems_of_retriever
@@ -125,4 +126,4 @@ def retriever_token() -> str | None:
     return os.environ.get("SLIME_SEARCH_RETRIEVER_TOKEN") or None
 
 
-CHECKS = (retriever, google)
+CHECKS = (retriever, google, searcher)

@@ -15,7 +15,6 @@ from slime_search.launch.settings import LaunchSettings
 
 CHECKOUT = Path(slime_search.__file__).parents[1]
 _EXAMPLE = CHECKOUT / "examples" / "search_r1"
-_RECIPE = re.compile(r"^\s*RECIPE=(\S+)", re.MULTILINE)
 
 TURN_TOKENS = 512
 """--rollout-max-response-len of the run scripts: what a turn may take."""
@@ -72,11 +71,17 @@ class RunSettings(BaseSettings):
     @property
     def recipe(self) -> str:
         """The module with the hooks: what the training script names, else Search-R1 with tags."""
-        if self.train_script is not None and self.train_script.is_file():
-            named = _RECIPE.search(self.train_script.read_text(errors="replace"))
-            if named:
-                return named[1].strip("\"'")
-        return "generate_with_search"
+        return self._written(r"^\s*RECIPE=(\S+)") or "generate_with_search"
+
+    def flag(self, name: str) -> str | None:
+        """What the training script writes behind a flag of slime's."""
+        return self._written(rf"^\s*{name}\s+(\S+)")
+
+    def _written(self, pattern: str) -> str | None:
+        if self.train_script is None or not self.train_script.is_file():
+            return None
+        found = re.search(pattern, self.train_script.read_text(errors="replace"), re.MULTILINE)
+        return found[1].strip("\"'") if found else None
 
     def python_path(self) -> str:
         """PYTHONPATH of the training."""

@@ -20,6 +20,7 @@ from slime_search.launch import readiness
 from slime_search.launch.settings import LaunchSettings
 from slime_search.recipes.base import SearchRecipe
 from slime_search.recipes.search_r1_tools import SearchR1Tools
+from slime_search.searcher.config import ThinkerConfig
 from slime_search.tokens import Tokenizer
 
 
@@ -79,6 +80,12 @@ class Setup:
             return self.read_config()
         except ConfigError:
             raise Waits("the configuration has to be valid first") from None
+
+    @property
+    def tool_turns(self) -> int:
+        """Turns of the policy that call a tool, at most."""
+        config = self.config
+        return config.thinker_max_turns if isinstance(config, ThinkerConfig) else config.max_turns
 
     @cached_property
     def checkpoint(self) -> Checkpoint:

@@ -104,7 +104,7 @@ def hooks(setup: Setup) -> Iterator[Result]:
     for hook, function in ((GROUPS, normalize_rewards), (LOG, log_rollout), (LOG_EVAL, log_eval)):
         found.append(of_hook(hook, f"{function.__module__}.{function.__name__}", function))
     working = ", ".join(result.name for result in found if result.status is Status.PASS)
-    yield passed("hooks", f"of {name} and slime_search.hooks, take what slime passes: {working}")
+    yield passed("hooks", f"{name} and slime_search.hooks: {working} take what slime passes")
     yield from (result for result in found if result.status is not Status.PASS)
 
 

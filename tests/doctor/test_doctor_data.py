@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from slime_search.data.parquet_file import write_parquet
 from slime_search.doctor import data
-from slime_search.doctor.data import _SAMPLE, Prompts
+from slime_search.doctor.data import _SAMPLE, Prompts, columns_of
 from slime_search.doctor.examine import carry_out
 from slime_search.doctor.results import Result, Status
 
@@ -62,6 +62,14 @@ def test_data_of_the_other_recipe(site: Site) -> None:
     assert found.status is Status.FAIL
     assert "row 1 has no 'messages'" in found.found
     assert "prepare-data --format chat" in found.fix
+
+
+def test_columns_that_a_script_of_ones_own_names(site: Site) -> None:
+    script = site.folder / "run.sh"
+    script.write_text("DATA_ARGS=(\n    --input-key question\n    --label-key golden_answers\n)\n")
+    site.change(TRAIN_SCRIPT=script)
+    assert columns_of(site.setup()) == ("question", "golden_answers", None)
+    assert the(look(site), "train data").status is Status.PASS
 
 
 @pytest.mark.parametrize(

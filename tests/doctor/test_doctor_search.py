@@ -3,14 +3,15 @@
 import gzip
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import faiss
 import numpy as np
 import pytest
+from aiohttp import web
 from doctor_site import Site, statuses, the
-from support.loopback import edited, status
+from support.loopback import LoopbackServer, edited, status
 from support.scripted_retriever import ScriptedRetriever
 from support.scripted_web import KEY, Serper
 
@@ -19,7 +20,20 @@ from slime_search.doctor.corpus_rows import count_rows
 from slime_search.doctor.examine import carry_out
 from slime_search.doctor.index_facts import index_facts
 from slime_search.doctor.results import Result, Status
+from slime_search.doctor.searcher import searcher
 from slime_search.retrieval.corpus import Corpus
+
+
+class Ready(LoopbackServer):
+    """Answers /ready as it is told."""
+
+    answer = 200
+
+    def routes(self) -> Iterable[web.RouteDef]:
+        async def ready(request: web.Request) -> web.Response:
+            return web.Response(status=self.answer)
+
+        return [web.get("/ready", ready)]
 
 
 @pytest.fixture
@@ -198,3 +212,17 @@ def test_a_packed_corpus_is_estimated_until_the_server_has_counted_it(site: Site
 def test_what_is_on_the_servers_machine_is_not_looked_at(site: Site, server: ScriptedRetriever) -> None:
     site.change(RETRIEVAL_SERVER_URL=server.url, CORPUS_PATH=site.folder / "not-here.jsonl")
     assert statuses(carry_out(index.corpus, site.setup())) == {"corpus": Status.SKIP}
+
+
+def test_the_searcher_service(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    (site.folder / "own_recipe.py").write_text(
+        "from slime_search.recipes.thinker_searcher import ThinkerSearcher\nrecipe = ThinkerSearcher({})\n"
+    )
+    monkeypatch.syspath_prepend(site.folder)
+    assert statuses(carry_out(searcher, site.setup())) == {"Searcher": Status.SKIP}
+    with Ready() as service:
+        site.change(SLIME_SEARCH_SEARCHER_URL=f"{service.url}/search")
+        for answer, expected in ((200, Status.PASS), (503, Status.WARN), (404, Status.FAIL)):
+            service.answer = answer
+            assert statuses(carry_out(searcher, site.setup(recipe_name="own_recipe"))) == {"Searcher": expected}
+    assert statuses(carry_out(searcher, site.setup(recipe_name="own_recipe"))) == {"Searcher": Status.FAIL}
