@@ -54,6 +54,13 @@ class TokenBytes:
         """A special token as it is written; None of any other."""
         return self._special.get(token_id)
 
+    def normalise(self, text: str) -> str:
+        """What the tokenizer makes of a text before it cuts it up; of sentencepiece, its ▁ as the blanks they mean."""
+        if not self._byte_level:
+            return text.replace(_SPACE, " ")
+        normaliser = self._backend.normalizer
+        return text if normaliser is None else str(normaliser.normalize_str(text))
+
     def _look_up(self, token_id: int) -> bytes:
         token = self._backend.id_to_token(token_id)
         if token is None:

@@ -15,11 +15,22 @@ class FailureMonitor:
     Args:
         window: trajectories a rollout.
         max_share: share of them that may fail; 1.0 never stops.
+        consequence: what a failure means, for the log.
+        setting: the key of the recipe's config that ``max_share`` is.
     """
 
-    def __init__(self, *, window: int, max_share: float) -> None:
+    def __init__(
+        self,
+        *,
+        window: int,
+        max_share: float,
+        consequence: str = "trajectory without training signal",
+        setting: str = "max_failure_share",
+    ) -> None:
         self._recent: deque[str | None] = deque(maxlen=max(window, 1))
         self._allowed = max_share * max(window, 1)
+        self._consequence = consequence
+        self._setting = setting
 
     def observe(self, trajectory: Trajectory) -> None:
         """Counts one finished trajectory.
@@ -27,15 +38,23 @@ class FailureMonitor:
         Raises:
             TooManyFailures: more than the allowed share failed; names the service.
         """
-        self._recent.append(trajectory.failed_service)
-        if trajectory.failed_service is None:
+        self.count(trajectory.failed_service, trajectory.error)
+
+    def count(self, service: str | None, error: str | None) -> None:
+        """Counts one trajectory, which ``service`` failed with ``error`` unless that is None.
+
+        Raises:
+            TooManyFailures: more than the allowed share failed; names the service.
+        """
+        self._recent.append(service)
+        if service is None:
             return
-        logger.warning("trajectory without training signal: %s", trajectory.error)
+        logger.warning("%s: %s", self._consequence, error)
         failed = Counter(service for service in self._recent if service)
         if failed.total() > self._allowed:
-            (service, count), *_ = failed.most_common(1)
+            (worst, count), *_ = failed.most_common(1)
             raise TooManyFailures(
                 f"{failed.total()} of the last {len(self._recent)} trajectories failed, {count} of them because of the "
-                f"{service}. Last error: {trajectory.error}. Check that service and start again; max_failure_share in "
-                "the recipe's config sets how much a run endures."
+                f"{worst}. Last error: {error}. Check that service and start again; {self._setting} in the recipe's "
+                "config sets how much a run endures."
             )

@@ -27,8 +27,8 @@ class Parts:
     def __init__(self, args: Any, config: SearchConfig) -> None:
         self.config = config
         self.search = search_tool(config)
-        rollout_size = getattr(args, "rollout_batch_size", 64) * getattr(args, "n_samples_per_prompt", 1)
-        self.failures = FailureMonitor(window=rollout_size, max_share=config.max_failure_share)
+        self.rollout_size = getattr(args, "rollout_batch_size", 64) * getattr(args, "n_samples_per_prompt", 1)
+        self.failures = FailureMonitor(window=self.rollout_size, max_share=config.max_failure_share)
 
 
 P = TypeVar("P", bound=Parts)
