@@ -148,6 +148,7 @@ class SearchConfig(BaseSettings, _KnownKeys):
         frozen=True,
         env_prefix=ENV_PREFIX,
         env_nested_delimiter="__",
+        env_parse_none_str="null",
         nested_model_default_partial_update=True,
         use_attribute_docstrings=True,
     )

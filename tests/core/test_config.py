@@ -101,6 +101,13 @@ def test_the_later_source_wins_key_by_key(monkeypatch: pytest.MonkeyPatch) -> No
     assert overlay["local"] == {"search_url": "http://two/retrieve"}
 
 
+def test_no_limit_may_stand_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLIME_SEARCH_MAX_OBSERVATION_TOKENS", "null")
+    monkeypatch.setenv("SLIME_SEARCH_LOCAL__PROXY", "null")
+    config = load_config({"max_observation_tokens": 64, "local": {"proxy": "http://proxy:3128"}})
+    assert (config.max_observation_tokens, config.local.proxy) == (None, None)
+
+
 def test_the_placeholder_is_no_key() -> None:
     assert load_config({"google": {"api_key": "your_api_key_here"}}).google.api_key is None
     assert load_config({"google": {"api_key": ""}}).google.api_key is None
