@@ -86,7 +86,7 @@ class RunSettings(BaseSettings):
     def python_path(self) -> str:
         """PYTHONPATH of the training."""
         package = [CHECKOUT] if (CHECKOUT / "pyproject.toml").is_file() else []
-        folders = [self.megatron_home, self.slime_home, *package, *([self.scripts] if self.scripts else [])]
+        folders = [self.slime_home, self.megatron_home, *package, *([self.scripts] if self.scripts else [])]
         given = os.environ.get("PYTHONPATH")
         return os.pathsep.join([*map(str, folders), *([given] if given else [])])
 
