@@ -36,14 +36,8 @@ def count_rows(path: Path) -> Rows:
     words = sum(len(set(split_words(passage_text(orjson.loads(row))))) for row in seen.rows) / len(seen.rows)
     if seen.total is not None:
         return Rows(seen.total, True, words)
-    packed = _is_packed(path)
     size = path.stat().st_size
-    if not packed and size <= _COUNTED_BYTES:
+    if not seen.is_packed and size <= _COUNTED_BYTES:
         with path.open("rb") as lines:
             return Rows(sum(1 for line in lines if line.strip()), True, words)
-    return Rows(int(size * (_PACKED_SHARE if packed else 1) * len(seen.rows) / seen.bytes), False, words)
-
-
-def _is_packed(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
+    return Rows(int(size * (_PACKED_SHARE if seen.is_packed else 1) * len(seen.rows) / seen.bytes), False, words)

@@ -59,6 +59,7 @@ class Glance(NamedTuple):
     """What they take in the file, unpacked."""
     total: int | None
     """Of all rows, where an earlier start has counted them."""
+    is_packed: bool
 
 
 def glance(path: Path, rows: int) -> Glance:
@@ -71,13 +72,14 @@ def glance(path: Path, rows: int) -> Glance:
         with path.open("rb") as source:
             kept = next((opened for place in places(path) if (opened := _open_kept(source, place))), None)
             source.seek(0)
-            lines = _unpacked_lines(source, path) if _is_packed(source) else source
+            packed = _is_packed(source)
+            lines = _unpacked_lines(source, path) if packed else source
             first = b"".join(islice(lines, rows))
     except OSError as error:
         raise CorpusError(f"{path}: {error.strerror}; name a readable JSON Lines file") from None
     starts = scan(io.BytesIO(first), str(path)).tolist()
     found = [first[start:end].rstrip() for start, end in pairwise(starts)]
-    return Glance(found, len(first), len(kept.offsets) - 1 if kept else None)
+    return Glance(found, len(first), len(kept.offsets) - 1 if kept else None, packed)
 
 
 def _open_kept(source: io.BufferedReader, kept: KeptFiles) -> OpenedCorpus | None:

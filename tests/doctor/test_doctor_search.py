@@ -3,6 +3,7 @@
 import gzip
 import json
 import socket
+import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -207,6 +208,15 @@ def test_a_packed_corpus_is_estimated_until_the_server_has_counted_it(site: Site
     count_rows.cache_clear()
     assert count_rows(path)[:2] == (5000, True)
     assert count_rows(path).words == pytest.approx(5, abs=1)
+
+
+def test_a_tar_as_the_published_corpus_is_one(site: Site) -> None:
+    path = site.folder / "packed.jsonl.gz"
+    with tarfile.open(path, "w:gz") as packed:
+        packed.add(site.folder / "corpus.jsonl", arcname="wiki.jsonl")
+    assert not count_rows(path).exact
+    site.change(CORPUS_PATH=path)
+    assert statuses(carry_out(index.corpus, site.setup())) == {"corpus": Status.PASS}
 
 
 def test_what_is_on_the_servers_machine_is_not_looked_at(site: Site, server: ScriptedRetriever) -> None:
