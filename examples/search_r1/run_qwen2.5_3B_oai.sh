@@ -9,10 +9,7 @@
 #   USE_TIS=1 ./run_qwen2.5_3B_oai.sh          with truncated importance sampling
 #   ./run_qwen2.5_3B_oai.sh --num-rollout 500  further arguments go to slime and win
 #
-# Environment: SLIME_HOME, MEGATRON_HOME, MODEL, HF_CHECKPOINT, REF_LOAD, SAVE, LOAD, SAVE_INTERVAL, DATA, NUM_ROLLOUT,
-# EVAL_INTERVAL, NUM_GPUS, TP, LR, MAX_CONTEXT_LEN, MAX_TOKENS_PER_GPU, SGLANG_MEM_FRACTION, USE_TIS, TIS_CONFIG,
-# CUSTOM_CONFIG, WANDB_PROJECT, WANDB_GROUP (and WANDB_API_KEY), RAY_ADDRESS; and SLIME_SEARCH_… for the recipe. The
-# defaults stand in training.sh.
+# Environment: docs/run-scripts.md lists it, training.sh holds the defaults.
 set -euo pipefail
 
 # shellcheck source=examples/search_r1/training.sh
