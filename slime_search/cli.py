@@ -31,6 +31,14 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+class Shown(StrEnum):
+    """The recipes of the quickstart."""
+
+    SEARCH_R1 = "search-r1"
+    THINKER_SEARCHER = "thinker-searcher"
+    CODA = "coda"
+
+
 class Speech(StrEnum):
     """The dialects of the quickstart."""
 
@@ -54,9 +62,12 @@ def quickstart(
     steps: Annotated[int, typer.Option(min=1, help="GRPO steps of 128 rollouts each.")] = 50,
     cold_start_steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Supervised steps before that; 600 with tags, 750 with tools."),
+        typer.Option(min=1, help="Supervised steps before that, of each model; 500 to 800 by recipe and dialect."),
     ] = None,
-    dialect: Annotated[Speech, typer.Option(help="Search-R1's tags, or OpenAI tool calls over the chat API.")] = (
+    recipe: Annotated[Shown, typer.Option(help="One agent that searches, or one of the recipes of two agents.")] = (
+        Shown.SEARCH_R1
+    ),
+    dialect: Annotated[Speech, typer.Option(help="Of search-r1: tags, or OpenAI tool calls over the chat API.")] = (
         Speech.TAGS
     ),
 ) -> None:
@@ -69,15 +80,15 @@ def quickstart(
     """
     _need("local", "torch", "transformers", "pyarrow", "bm25s")
     _with_cpu_settings()
+    from slime_search.local.plays import play_of
     from slime_search.local.quickstart import Quickstart, QuickstartConfig
-    from slime_search.local.styles import STYLES
 
     # A run that is told to stop ends as after Ctrl-C: what it has is written and its servers are stopped.
     # A shell starts background jobs with SIGINT ignored, and Python then leaves it so.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     config = QuickstartConfig(
-        output=output, seed=seed, style=STYLES[dialect], steps=steps, cold_start_steps=cold_start_steps
+        output=output, seed=seed, play=play_of(recipe, dialect), steps=steps, cold_start_steps=cold_start_steps
     )
     try:
         Quickstart(config, console).run()

@@ -31,6 +31,11 @@ class Artifacts:
         return self.folder / "cold_start"
 
     @property
+    def frozen_model(self) -> Path:
+        """A second model, which is not trained by reinforcement learning."""
+        return self.folder / "frozen"
+
+    @property
     def metrics(self) -> Path:
         return self.folder / "metrics.jsonl"
 

@@ -2,20 +2,22 @@
 
 import math
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from slime_search.local.demonstrations import Demonstration
+from slime_search.local.demonstrations import ONLY_ROLE, Demonstration
 from slime_search.local.muon import Muon
-from slime_search.local.styles import TAGS, Render, Style
+from slime_search.local.styles import TAGS, Style
 from slime_search.tokens import TokenCodec
 from slime_search.trajectory import Owner
 
+_ONE_AGENT: Mapping[str, Style] = MappingProxyType({ONLY_ROLE: TAGS})
 LEARNING_RATE = 3e-3
 BATCH_SIZE = 32
 MICRO_BATCH_SIZE = 8
@@ -34,9 +36,11 @@ class Example:
     weights: list[float]
 
 
-def encode_demonstration(demonstration: Demonstration, codec: TokenCodec, render: Render) -> Example:
-    """The token ids that the same run would have as a rollout."""
-    token_ids = codec.trusted(render([{"role": "user", "content": demonstration.question}]))
+def encode_demonstration(
+    demonstration: Demonstration, codec: TokenCodec, prompt_ids: Callable[[str], list[int]]
+) -> Example:
+    """The token ids that the same run would have as a rollout; ``prompt_ids`` are those of its question."""
+    token_ids = list(prompt_ids(demonstration.question))
     weights = [WORLD_WEIGHT] * len(token_ids)
     for turn in demonstration.segments:
         turn_ids = codec.trusted(turn.text)
@@ -52,21 +56,23 @@ def cold_start(
     *,
     steps: int,
     seed: int,
-    style: Style = TAGS,
+    styles: Mapping[str, Style] = {ONLY_ROLE: TAGS},
     on_step: Callable[[int, float], object] = lambda step, loss: None,
 ) -> list[float]:
     """Trains `model` in place and returns the loss of every step: weighted cross-entropy a token, in nats.
 
-    `on_step` is called after every step with its number, counted from 1, and its loss. Whatever it raises, and an
-    interruption too, ends the training; the weights then are those of the last whole step.
+    ``styles`` are those of the demonstrations' roles. `on_step` is called after every step with its number, counted
+    from 1, and its loss. Whatever it raises, and an interruption too, ends the training; the weights then are those of
+    the last whole step.
 
     Raises:
         ValueError: there are no demonstrations.
     """
     if not demonstrations:
         raise ValueError("demonstrations: none given, at least one is needed")
-    codec, render = TokenCodec(tokenizer), style.renderer(tokenizer)
-    examples = [encode_demonstration(demonstration, codec, render) for demonstration in demonstrations]
+    codec = TokenCodec(tokenizer)
+    encoders = {role: style.prompt_encoder(codec, tokenizer) for role, style in styles.items()}
+    examples = [encode_demonstration(one, codec, encoders[one.role]) for one in demonstrations]
     batches = _batches(examples, random.Random(seed))
     optimizers = _optimizers(model)
     losses: list[float] = []

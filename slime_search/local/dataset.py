@@ -2,18 +2,20 @@
 
 import json
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from transformers import PreTrainedTokenizerBase
 
-from slime_search.local.demonstrations import Teacher, write_demonstrations
+from slime_search.local.demonstrations import ONLY_ROLE, Demonstration, Teacher, write_demonstrations
+from slime_search.local.plays import SEARCH_R1, Play, Role
 from slime_search.local.policy import build_tokenizer
-from slime_search.local.styles import TAGS, Style
+from slime_search.local.sources import Colleague, Documents, Source
 from slime_search.local.world import Encyclopedia, Question, World, invent_encyclopedia
 from slime_search.retrieval.bm25 import Bm25Index
 from slime_search.tools.base import Passage
@@ -27,7 +29,7 @@ class DatasetPaths:
     """Where a dataset lies, and what is in it.
 
     ``corpus`` is what a retrieval server reads; ``train`` and ``test`` have Search-R1's columns; ``demonstrations`` are
-    the cold start's.
+    the policy's cold start's, and ``frozen_demonstrations`` those of a second model, if there is one.
     """
 
     encyclopedia: Encyclopedia
@@ -35,6 +37,7 @@ class DatasetPaths:
     train: Path
     test: Path
     demonstrations: Path
+    frozen_demonstrations: Path
     documents: int
     questions: int
 
@@ -44,7 +47,7 @@ def write_dataset(
     seed: int,
     *,
     encyclopedia: Encyclopedia | None = None,
-    style: Style = TAGS,
+    play: Play = SEARCH_R1,
     demonstrations: int = 8000,
     train_questions: int = 3000,
     test_questions: int = 200,
@@ -69,16 +72,38 @@ def write_dataset(
         train=folder / "train.parquet",
         test=folder / "test.parquet",
         demonstrations=folder / "demonstrations.jsonl",
+        frozen_demonstrations=folder / "frozen_demonstrations.jsonl",
         documents=len(documents),
         questions=len(train) + len(test),
     )
     _write_corpus(paths.corpus, documents)
     pq.write_table(pa.Table.from_pylist(_rows(train, "train")), paths.train)
     pq.write_table(pa.Table.from_pylist(_rows(test, "test")), paths.test)
-    teacher = Teacher(encyclopedia, _searcher(documents), build_tokenizer(encyclopedia, style), rng, style=style)
-    asked = islice(encyclopedia.cold_start.questions(rng), demonstrations)
-    write_demonstrations(paths.demonstrations, (teacher.demonstrate(question) for question in asked))
+    school = _School(
+        encyclopedia, Documents(encyclopedia, _searcher(documents)), build_tokenizer(encyclopedia, play.style)
+    )
+    each = demonstrations // len(play.roles)
+    lessons = (school.lessons(name, role, rng, each) for name, role in play.roles.items())
+    write_demonstrations(paths.demonstrations, chain.from_iterable(lessons))
+    if play.frozen is not None:
+        write_demonstrations(paths.frozen_demonstrations, school.lessons(ONLY_ROLE, play.frozen, rng, demonstrations))
     return paths
+
+
+class _School:
+    """Teachers of every role."""
+
+    def __init__(self, encyclopedia: Encyclopedia, documents: Documents, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._encyclopedia = encyclopedia
+        self._sources: dict[str, Source] = {"documents": documents, "colleague": Colleague(encyclopedia)}
+        self._tokenizer = tokenizer
+
+    def lessons(self, name: str, role: Role, rng: random.Random, count: int) -> Iterator[Demonstration]:
+        """Demonstrations of one role on questions of the cold start's world."""
+        source = self._sources[role.source]
+        teacher = Teacher(self._encyclopedia, source, self._tokenizer, rng, role.habits, style=role.style, role=name)
+        asked = islice(self._encyclopedia.cold_start.questions(rng, role.hops), count)
+        return (teacher.demonstrate(question) for question in asked)
 
 
 def _documents(encyclopedia: Encyclopedia, rng: random.Random) -> list[Passage]:

@@ -52,9 +52,9 @@ class Rollouts:
     def collect(
         self, prompts: Sequence[Any], *, n: int, temperature: float, on_done: Callable[[], None] = lambda: None
     ) -> list[Any]:
-        """``n`` finished and rewarded samples a prompt, in the order of the prompts.
+        """The samples of ``n`` finished and rewarded rollouts a prompt, in the order of the prompts.
 
-        ``group_index`` counts the prompts and ``index`` the samples.
+        ``group_index`` counts the prompts and ``index`` the rollouts, each of which may be several samples.
         """
         samples = [
             _copy(prompt, group_index=group, index=group * n + member)
@@ -76,15 +76,18 @@ class Rollouts:
     ) -> list[Any]:
         in_flight = asyncio.Semaphore(self._args.sglang_server_concurrency)
 
-        async def finish(sample: Any) -> Any:
+        async def finish(sample: Any) -> list[Any]:
             async with in_flight:
-                sample = await self._recipe.generate(self._args, sample, sampling_params)
-            if sample.reward is None:
-                sample.reward = await self._recipe.reward_func(self._args, sample)
+                made = await self._recipe.generate(self._args, sample, sampling_params)
+            rollout = made if isinstance(made, list) else [made]
+            if any(one.reward is None for one in rollout):
+                rewards = await self._recipe.reward_func(self._args, rollout)
+                for one, reward in zip(rollout, rewards, strict=True):
+                    one.reward = reward
             on_done()
-            return sample
+            return rollout
 
-        return await asyncio.gather(*map(finish, samples))
+        return [sample for rollout in await asyncio.gather(*map(finish, samples)) for sample in rollout]
 
     def close(self) -> None:
         self._runner.run(close_sessions())

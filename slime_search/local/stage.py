@@ -12,10 +12,12 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from slime_search.config import ENV_PREFIX
 from slime_search.local.cpu import CPU_ENV
+from slime_search.local.plays import SEARCH_R1, SEARCHER_TURNS, Play
 from slime_search.local.rollouts import Rollouts
 from slime_search.local.services import LocalService, free_port
-from slime_search.local.styles import TAGS, Style
+from slime_search.searcher.prompt import QUESTION
 
 MAX_CONTEXT_TOKENS = 1024
 TURN_TOKENS = 64
@@ -46,7 +48,7 @@ class EngineProcess(LocalService):
 
     def __init__(self, model: Path, log_path: Path, *, seed: int) -> None:
         self.port = free_port()
-        self._base_url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http://127.0.0.1:{self.port}"
         command = [
             sys.executable,
             "-m",
@@ -59,7 +61,7 @@ class EngineProcess(LocalService):
         super().__init__(
             "engine",
             [*command, "--seed", str(seed)],
-            ready_url=f"{self._base_url}/model_info",
+            ready_url=f"{self.url}/model_info",
             log_path=log_path,
             env=CPU_ENV,
         )
@@ -68,12 +70,36 @@ class EngineProcess(LocalService):
         """Makes the engine load the weights in ``folder``, as slime's trainer does after each step."""
         body = json.dumps({"model_path": str(folder), "weight_version": str(version), "flush_cache": True})
         request = urllib.request.Request(
-            f"{self._base_url}/update_weights_from_disk",
+            f"{self.url}/update_weights_from_disk",
             data=body.encode(),
             headers={"Content-Type": "application/json"},
         )
         with urllib.request.urlopen(request, timeout=60):
             pass
+
+
+class SearcherProcess(LocalService):
+    """The Searcher service over a frozen model's engine."""
+
+    def __init__(self, model: Path, engine: EngineProcess, retriever: RetrieverProcess, log_path: Path) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}/search"
+        command = [sys.executable, "-m", "slime_search.searcher", "--model", str(model), "--engine-url", engine.url]
+        settings = {
+            "LOCAL__SEARCH_URL": retriever.url,
+            "MAX_CORRECTIONS": "0",
+            "SEARCHER_PROMPT": QUESTION,
+            "SEARCHER_MAX_TURNS": str(SEARCHER_TURNS),
+            "SEARCHER_TURN_TOKENS": str(TURN_TOKENS),
+            "SEARCHER_CONTEXT_TOKENS": str(MAX_CONTEXT_TOKENS),
+        }
+        super().__init__(
+            "searcher",
+            [*command, "--port", str(port)],
+            ready_url=f"http://127.0.0.1:{port}/ready",
+            log_path=log_path,
+            env={f"{ENV_PREFIX}{name}": value for name, value in settings.items()},
+        )
 
 
 class Stage:
@@ -85,8 +111,8 @@ class Stage:
         weights_path: where each ``publish`` leaves the weights, so in the end the trained model.
         retriever: a retrieval server that is ready.
         rollout_size: samples a rollout, for the failure monitor.
-        style: how the policy speaks; it decides the recipe.
-        max_turns: searches a question.
+        play: the recipe and its configuration.
+        frozen: the folder of the second model, where the play has one.
     """
 
     def __init__(
@@ -100,8 +126,8 @@ class Stage:
         retriever: RetrieverProcess,
         seed: int,
         rollout_size: int,
-        style: Style = TAGS,
-        max_turns: int = 3,
+        play: Play = SEARCH_R1,
+        frozen: Path | None = None,
     ) -> None:
         self._model = model
         self._weights_path = weights_path
@@ -109,24 +135,26 @@ class Stage:
         self.tokenizer = tokenizer
         self._engine = EngineProcess(model_path, logs / "engine.log", seed=seed)
         self.args = slime_args(model_path, self._engine.port, rollout_size=rollout_size)
-        # The reward is exact match and nothing else, so that what is learned is what is measured.
-        self._recipe = style.recipe(
-            {
-                "max_turns": max_turns,
-                "max_corrections": 0,
-                "format_score": 0.0,
-                "local": {"search_url": retriever.url},
-                "max_context_tokens": MAX_CONTEXT_TOKENS,
-            }
-        )
+        self._others: list[LocalService] = []
+        addresses: dict[str, Any] = {"local": {"search_url": retriever.url}}
+        if frozen is not None:
+            engine = EngineProcess(frozen, logs / "frozen_engine.log", seed=seed)
+            searcher = SearcherProcess(frozen, engine, retriever, logs / "searcher.log")
+            self._others = [engine, searcher]
+            addresses["searcher_url"] = searcher.url
+        # The answer's reward is exact match and nothing else, so that what is learned is what is measured.
+        common = {"max_corrections": 0, "format_score": 0.0, "max_context_tokens": MAX_CONTEXT_TOKENS}
+        recipe = play.recipe({**common, **addresses, **play.config})
         self._stack = ExitStack()
-        self.rollouts = Rollouts(self._recipe, self.args, max_new_tokens=TURN_TOKENS)
+        self.rollouts = Rollouts(recipe, self.args, max_new_tokens=TURN_TOKENS)
 
     def __enter__(self) -> "Stage":
         with ExitStack() as stack:
             stack.callback(self.rollouts.close)
-            stack.enter_context(self._engine)
-            self._engine.wait_ready()
+            for service in (self._engine, *self._others):
+                stack.enter_context(service)
+            for service in (self._engine, *self._others):
+                service.wait_ready()
             self._stack = stack.pop_all()
         return self
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -14,6 +15,7 @@ from slime_search.hermes import CALL_CLOSE, CALL_OPEN, RESULT_CLOSE, RESULT_OPEN
 from slime_search.local.rollouts import Recipe
 from slime_search.recipes.search_r1 import SearchR1
 from slime_search.recipes.search_r1_tools import TOOL_SCHEMAS, TOOLS, SearchR1Tools
+from slime_search.tokens import TokenCodec
 
 PAD, EOS = "<pad>", "<eos>"
 Render = Callable[[Sequence[Mapping[str, Any]]], str]
@@ -27,6 +29,9 @@ class Style:
     ``markup`` are added tokens; ``phrases`` is text that a tokenizer should know. ``search_turn`` and ``answer_turn``
     write a whole turn of the model from a thought and a query or answer; a blank before that keeps its first word the
     token that it is everywhere else. ``cold_start_steps`` is how long imitating it takes to learn to copy reliably.
+    ``tool`` is the tag or function that a searching turn calls. With ``answers_in_sentences`` an answer is read by
+    another agent, which has to find the value in it. ``prompt_ids`` encodes a question where that is not the rendered
+    prompt's own encoding.
     """
 
     name: str
@@ -39,9 +44,19 @@ class Style:
     search_turn: Callable[[str, str], str]
     answer_turn: Callable[[str, str], str]
     cold_start_steps: int
+    tool: str = "search"
+    answers_in_sentences: bool = False
+    prompt_ids: Callable[[TokenCodec, str], list[int]] | None = None
+
+    def prompt_encoder(self, codec: TokenCodec, tokenizer: PreTrainedTokenizerBase) -> Callable[[str], list[int]]:
+        """From a question to the token ids that a rollout about it begins with."""
+        if self.prompt_ids is not None:
+            return partial(self.prompt_ids, codec)
+        render = self.renderer(tokenizer)
+        return lambda question: codec.trusted(render([{"role": "user", "content": question}]))
 
 
-_QUESTION = (
+QUESTION = (
     "{% for message in messages %}"
     "{% if message.role != 'user' %}{{ raise_exception('this tiny model reads user messages only') }}{% endif %}"
     "Question: {{ message.content }}\n"
@@ -62,7 +77,7 @@ _CALL_HEAD = '{"name": "search", "arguments": {"query": "'
 """One token of the tiny vocabulary, as a tag is; spelled out, it would be a third of what the policy writes."""
 
 
-def _by_tag(name: str) -> Callable[[str, str], str]:
+def by_tag(name: str) -> Callable[[str, str], str]:
     return lambda thought, content: f"<think> {thought} </think>\n<{name}> {content} </{name}>"
 
 
@@ -70,7 +85,7 @@ def _by_call(thought: str, query: str) -> str:
     return f'<think> {thought} </think>\n{CALL_OPEN}\n{_CALL_HEAD} {query}"}}}}\n{CALL_CLOSE}{EOS}'
 
 
-def _question_only(tokenizer: PreTrainedTokenizerBase) -> Render:
+def question_only(tokenizer: PreTrainedTokenizerBase) -> Render:
     return lambda messages: str(
         tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
     )
@@ -81,12 +96,12 @@ _STYLES = (
         name="tags",
         recipe=SearchR1,
         dialect=lambda tokenizer: SEARCH_R1_TAGS,
-        renderer=_question_only,
+        renderer=question_only,
         markup=SEARCH_R1_TAGS.tags,
-        chat_template=_QUESTION,
+        chat_template=QUESTION,
         phrases=(CORRECTION,),
-        search_turn=_by_tag("search"),
-        answer_turn=_by_tag("answer"),
+        search_turn=by_tag("search"),
+        answer_turn=by_tag("answer"),
         cold_start_steps=600,
     ),
     Style(
@@ -98,7 +113,7 @@ _STYLES = (
         chat_template=_CHAT,
         phrases=(_by_call("", ""), f"{SEARCH_TOOL.name}: ", "Error: Try again."),
         search_turn=_by_call,
-        answer_turn=lambda thought, answer: _by_tag("answer")(thought, answer) + EOS,
+        answer_turn=lambda thought, answer: by_tag("answer")(thought, answer) + EOS,
         cold_start_steps=750,
     ),
 )

@@ -7,7 +7,7 @@ between them and no fact leads from one into another: what is measured on the th
 
 import itertools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -140,11 +140,11 @@ class World:
             for entity in self.of_kind(relations[0].kind):
                 yield self.ask(template, relations, entity.name)
 
-    def questions(self, rng: random.Random) -> Iterator[Question]:
-        """Endless random questions, half of them with two hops. They repeat themselves: a world is finite."""
+    def questions(self, rng: random.Random, hops: Sequence[int] = (1, 2)) -> Iterator[Question]:
+        """Endless random questions, of each number of hops as many. They repeat themselves: a world is finite."""
         subjects = {kind: [entity.name for entity in self.of_kind(kind)] for kind in Kind}
         while True:
-            template, relations = rng.choice(QUESTION_TEMPLATES[rng.choice((1, 2))])
+            template, relations = rng.choice(QUESTION_TEMPLATES[rng.choice(hops)])
             yield self.ask(template, relations, rng.choice(subjects[relations[0].kind]))
 
 

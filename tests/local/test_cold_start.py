@@ -68,7 +68,8 @@ def test_no_demonstrations_is_an_error(tokenizer: PreTrainedTokenizerFast) -> No
 
 def test_the_model_is_graded_on_its_own_tokens_above_all(tokenizer: PreTrainedTokenizerFast) -> None:
     turns = (Turn(Owner.MODEL, "<think> a </think>"), Turn(Owner.WORLD, "<information></information>"))
-    example = encode_demonstration(Demonstration("?", turns), TokenCodec(tokenizer), TAGS.renderer(tokenizer))
+    codec = TokenCodec(tokenizer)
+    example = encode_demonstration(Demonstration("?", turns), codec, TAGS.prompt_encoder(codec, tokenizer))
     own = tokenizer.convert_tokens_to_ids("<think>")
     start = example.token_ids.index(own)
     assert example.weights == [WORLD_WEIGHT] * start + [1.0] * 4 + [WORLD_WEIGHT] * 2

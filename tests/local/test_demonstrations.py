@@ -12,12 +12,12 @@ from slime_search.local.cold_start import encode_demonstration
 from slime_search.local.dataset import DatasetPaths
 from slime_search.local.demonstrations import (
     Demonstration,
-    Habits,
     Teacher,
     read_demonstrations,
     write_demonstrations,
 )
 from slime_search.local.policy import build_tokenizer
+from slime_search.local.sources import Documents, Habits
 from slime_search.local.styles import STYLES, TAGS
 from slime_search.tokens import TokenCodec
 from slime_search.tools.base import Passage, passages_result
@@ -39,7 +39,9 @@ def perfect_demonstrations(
         return [Passage(name, entity.text) for name, entity in world.entities.items() if query.startswith(name)]
 
     habits = Habits(searches=1, follows_up=1, queries_badly=0, reads_wrong_document=0)
-    teacher = Teacher(dataset.encyclopedia, search, tokenizer, random.Random(0), habits)
+    teacher = Teacher(
+        dataset.encyclopedia, Documents(dataset.encyclopedia, search), tokenizer, random.Random(0), habits
+    )
     for question in islice(world.questions(random.Random(0)), 100):
         yield question.answer, teacher.demonstrate(question)
 
@@ -72,9 +74,10 @@ def test_a_turn_ends_at_its_first_stop_token(
 
 
 def test_decoding_gives_the_text_back(demonstrations: list[Demonstration], tokenizer: PreTrainedTokenizerFast) -> None:
+    codec = TokenCodec(tokenizer)
     for demonstration in demonstrations:
         text = f"Question: {demonstration.question}\n" + "".join(turn.text for turn in demonstration.segments)
-        example = encode_demonstration(demonstration, TokenCodec(tokenizer), TAGS.renderer(tokenizer))
+        example = encode_demonstration(demonstration, codec, TAGS.prompt_encoder(codec, tokenizer))
         assert tokenizer.decode(example.token_ids, skip_special_tokens=False) == text
         assert len(example.token_ids) == len(example.weights)
 
@@ -122,7 +125,9 @@ def test_a_teacher_that_never_searches_never_asks(dataset: DatasetPaths, tokeniz
         queries.append(query)
         return []
 
-    teacher = Teacher(dataset.encyclopedia, search, tokenizer, random.Random(0), Habits(searches=0))
+    teacher = Teacher(
+        dataset.encyclopedia, Documents(dataset.encyclopedia, search), tokenizer, random.Random(0), Habits(searches=0)
+    )
     for question in islice(dataset.encyclopedia.train.questions(random.Random(0)), 20):
         assert len(teacher.demonstrate(question).segments) == 1
     assert queries == []
@@ -134,7 +139,12 @@ def test_demonstrations_with_tool_calls_have_the_token_ids_of_a_rollout(dataset:
     dialect, codec, render = style.dialect(tokenizer), TokenCodec(tokenizer), style.renderer(tokenizer)
     passages = [Passage(e.name, e.text) for e in islice(dataset.encyclopedia.entities.values(), 3)]
     teacher = Teacher(
-        dataset.encyclopedia, lambda query: passages, tokenizer, random.Random(0), Habits(searches=1), style=style
+        dataset.encyclopedia,
+        Documents(dataset.encyclopedia, lambda query: passages),
+        tokenizer,
+        random.Random(0),
+        Habits(searches=1),
+        style=style,
     )
     for question in islice(dataset.encyclopedia.train.questions(random.Random(0)), 20):
         demonstration = teacher.demonstrate(question)
@@ -150,11 +160,17 @@ def test_demonstrations_with_tool_calls_have_the_token_ids_of_a_rollout(dataset:
                 read = dialect.observation(codec, action, [passages_result(tuple(passages))], turn_ids=ids)
                 assert read is not None
                 ids += read.token_ids
-        assert encode_demonstration(demonstration, codec, render).token_ids == ids
+        assert encode_demonstration(demonstration, codec, style.prompt_encoder(codec, tokenizer)).token_ids == ids
 
 
 def test_no_results_still_make_a_demonstration(dataset: DatasetPaths, tokenizer: PreTrainedTokenizerFast) -> None:
-    teacher = Teacher(dataset.encyclopedia, lambda query: [], tokenizer, random.Random(0), Habits(searches=1))
+    teacher = Teacher(
+        dataset.encyclopedia,
+        Documents(dataset.encyclopedia, lambda query: []),
+        tokenizer,
+        random.Random(0),
+        Habits(searches=1),
+    )
     for question in islice(dataset.encyclopedia.train.questions(random.Random(0)), 20):
         turns = [turn.text for turn in teacher.demonstrate(question).segments if turn.owner is Owner.MODEL]
         assert all(SEARCH_R1_TAGS.is_well_formed(turn) for turn in turns)

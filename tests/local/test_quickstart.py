@@ -27,11 +27,12 @@ def processes_naming(folder: Path) -> list[str]:
     return lines
 
 
-@pytest.fixture(scope="module", params=["tags", "tools"])
+@pytest.fixture(scope="module", params=["search-r1 tags", "search-r1 tools", "thinker-searcher tags", "coda tags"])
 def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("quickstart") / "run"
     options = ["--output", str(output), "--seed", "3", "--cold-start-steps", "12", "--steps", "2"]
-    options += ["--dialect", request.param]
+    recipe, dialect = request.param.split()
+    options += ["--recipe", recipe, "--dialect", dialect]
     done = subprocess.run([*COMMAND, *options], capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "held-out exact match" in done.stdout
@@ -43,7 +44,7 @@ def test_it_leaves_what_it_promises(finished: Path) -> None:
     summary = json.loads((finished / "summary.json").read_text())
     assert summary["seed"] == 3
     assert summary["steps"] == 2
-    assert summary["dialect"] in ("tags", "tools")
+    assert (summary["recipe"], summary["dialect"]) != ("coda", "tools")
     assert summary["interrupted"] is False
     assert {"em_before", "em_after", "wall_s", "model_parameters"} <= summary.keys()
     assert 0.0 <= summary["em_before"] <= 1.0

@@ -1,0 +1,139 @@
+"""What the quickstart can show: a recipe, the roles in it, and what each learns before reinforcement learning."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from slime_search.dialects.tags import SEARCH_R1_TAGS, TagDialect
+from slime_search.local.demonstrations import ONLY_ROLE
+from slime_search.local.rollouts import Recipe
+from slime_search.local.sources import QUESTION_ABOUT, SKILLED, UNSKILLED, Habits
+from slime_search.local.styles import STYLES, TAGS, Style, by_tag
+from slime_search.prompting import FilledPrompt
+from slime_search.recipes.coda import EXECUTOR, EXECUTOR_TAGS, PLANNER, Coda, planner_tags
+from slime_search.recipes.coda_prompts import TASK
+from slime_search.recipes.thinker_searcher import ThinkerSearcher
+from slime_search.searcher.prompt import QUESTION, searcher_prompt
+from slime_search.tokens import TokenCodec
+
+SEARCHER_TURNS = 2
+EXECUTOR_PROMPT = f"Task: {TASK}\n"
+PLANNER_TAGS = planner_tags(1)
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a model imitates at the start: how it writes, which questions it is asked, where it looks facts up."""
+
+    style: Style
+    habits: Habits = UNSKILLED
+    hops: tuple[int, ...] = (1, 2)
+    source: Literal["documents", "colleague"] = "documents"
+
+
+@dataclass(frozen=True)
+class Play:
+    """One recipe on a tiny model.
+
+    ``roles`` are the policy's, by the names in its demonstrations. ``frozen`` is the role of a second model, which is
+    trained by imitation alone and then serves. ``config`` goes to the recipe, beside the addresses.
+    """
+
+    name: str
+    title: str
+    recipe: Callable[[Mapping[str, Any]], Recipe]
+    style: Style
+    roles: Mapping[str, Role]
+    config: Mapping[str, Any]
+    cold_start_steps: int
+    frozen: Role | None = None
+    frozen_steps: int = 0
+    searches: str = "searches"
+
+
+def _search_r1(style: Style) -> Play:
+    return Play(
+        name="search-r1",
+        title="A search agent learns",
+        recipe=style.recipe,
+        style=style,
+        roles={ONLY_ROLE: Role(style)},
+        config={"max_turns": 3},
+        cold_start_steps=style.cold_start_steps,
+    )
+
+
+def _delegating(dialect: TagDialect, other: TagDialect, tool: str) -> Style:
+    """Tags of a policy that asks other agents; its tokenizer knows the markup of both."""
+    asked = tuple(template.format("A") for template in QUESTION_ABOUT.values())
+    return replace(
+        TAGS,
+        dialect=lambda tokenizer: dialect,
+        markup=tuple(dict.fromkeys((*dialect.tags, *other.tags))),
+        phrases=(*TAGS.phrases, *asked, "Task: \n", "Question: \n", "The task was not solved."),
+        search_turn=by_tag(tool),
+        tool=tool,
+    )
+
+
+def _searcher_ids(codec: TokenCodec, question: str) -> list[int]:
+    return searcher_prompt(codec, QUESTION)(question, SEARCHER_TURNS)
+
+
+def _executor_ids(codec: TokenCodec, task: str) -> list[int]:
+    return FilledPrompt(codec, EXECUTOR_PROMPT, TASK, None).token_ids(task)
+
+
+def _refine_and_answer(thought: str, answer: str) -> str:
+    return f"<refine> {thought} </refine>\n<answer> {answer} </answer>"
+
+
+_THINKER = _delegating(SEARCH_R1_TAGS, SEARCH_R1_TAGS, "search")
+_PLANNER = _delegating(PLANNER_TAGS, EXECUTOR_TAGS, "task")
+_THINKER_SEARCHER = Play(
+    name="thinker-searcher",
+    title="A Thinker learns when to ask its Searcher",
+    recipe=ThinkerSearcher,
+    style=_THINKER,
+    roles={ONLY_ROLE: Role(_THINKER, source="colleague")},
+    config={"thinker_max_turns": 3},
+    cold_start_steps=600,
+    frozen=Role(replace(TAGS, answers_in_sentences=True, prompt_ids=_searcher_ids), SKILLED, hops=(1,)),
+    frozen_steps=500,
+    searches="questions to the Searcher",
+)
+_CODA = Play(
+    name="coda",
+    title="A planner and its executors learn together",
+    recipe=Coda,
+    style=_PLANNER,
+    roles={
+        PLANNER: Role(_PLANNER, source="colleague"),
+        EXECUTOR: Role(
+            replace(
+                TAGS,
+                dialect=lambda tokenizer: EXECUTOR_TAGS,
+                answer_turn=_refine_and_answer,
+                answers_in_sentences=True,
+                prompt_ids=_executor_ids,
+            ),
+            Habits(searches=0.7),
+            hops=(1,),
+        ),
+    },
+    config={
+        "max_turns": 3,
+        "executor": {"prompt": EXECUTOR_PROMPT, "max_turns": 2},
+        "reward": {"metric": "em"},
+    },
+    cold_start_steps=800,
+    searches="tasks",
+)
+PLAYS: Mapping[str, Play] = {play.name: play for play in (_search_r1(TAGS), _THINKER_SEARCHER, _CODA)}
+"""By the names that ``quickstart --recipe`` takes."""
+SEARCH_R1 = PLAYS["search-r1"]
+
+
+def play_of(recipe: str, dialect: str) -> Play:
+    """The play of a recipe; Search-R1 speaks either dialect, the others tags."""
+    return _search_r1(STYLES[dialect]) if recipe == SEARCH_R1.name else PLAYS[recipe]

@@ -1,0 +1,95 @@
+"""What each role imitates has the token ids that a rollout of it would have."""
+
+import random
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from slime_search.dialects.base import Answer, CallTools
+from slime_search.local.cold_start import encode_demonstration
+from slime_search.local.dataset import DatasetPaths
+from slime_search.local.demonstrations import Teacher
+from slime_search.local.plays import EXECUTOR_PROMPT, PLAYS, Play, Role, play_of
+from slime_search.local.policy import build_tokenizer
+from slime_search.local.sources import SKILLED, Colleague, Documents
+from slime_search.local.world import Encyclopedia
+from slime_search.prompting import FilledPrompt
+from slime_search.recipes.coda import EXECUTOR, PLANNER
+from slime_search.recipes.coda_prompts import TASK
+from slime_search.searcher.prompt import searcher_prompt
+from slime_search.tokens import TokenCodec
+from slime_search.tools.base import Passage, ToolResult, passages_result
+from slime_search.trajectory import Owner
+
+ROLES = [(play, name) for play in PLAYS.values() for name in play.roles] + [(PLAYS["thinker-searcher"], "frozen")]
+
+
+def role_of(play: Play, name: str) -> Role:
+    if name == "frozen":
+        assert play.frozen is not None
+        return play.frozen
+    return play.roles[name]
+
+
+def teacher(encyclopedia: Encyclopedia, tokenizer: PreTrainedTokenizerFast, role: Role) -> Teacher:
+    def search(query: str) -> list[Passage]:
+        return [Passage(name, e.text) for name, e in encyclopedia.entities.items() if query.startswith(name)]
+
+    source = Documents(encyclopedia, search) if role.source == "documents" else Colleague(encyclopedia)
+    return Teacher(
+        encyclopedia, source, tokenizer, random.Random(0), replace(SKILLED, queries_badly=0), style=role.style
+    )
+
+
+@pytest.mark.parametrize(("play", "name"), ROLES, ids=[f"{play.name} {name}" for play, name in ROLES])
+def test_a_demonstration_is_what_a_rollout_would_hold(dataset: DatasetPaths, play: Play, name: str) -> None:
+    role = role_of(play, name)
+    tokenizer = build_tokenizer(dataset.encyclopedia, play.style)
+    dialect, codec = role.style.dialect(tokenizer), TokenCodec(tokenizer, play.style.markup)
+    master = teacher(dataset.encyclopedia, tokenizer, role)
+    for question in islice(dataset.encyclopedia.held_out.questions(random.Random(1), role.hops), 30):
+        shown = master.demonstrate(question)
+        prompt_ids = role.style.prompt_encoder(codec, tokenizer)
+        ids = list(prompt_ids(question.text))
+        for turn in shown.segments:
+            if turn.owner is Owner.MODEL:
+                assert dialect.is_well_formed(turn.text)
+                action = dialect.parse(turn.text)
+                ids += codec.trusted(turn.text)
+            else:
+                assert isinstance(action, CallTools)
+                read = dialect.observation(codec, action, [result_in(turn.text, dataset.encyclopedia)], turn_ids=ids)
+                assert read is not None and read.text == turn.text
+                ids += read.token_ids
+        assert isinstance(action, Answer) and question.answer in action.text
+        assert encode_demonstration(shown, codec, prompt_ids).token_ids == ids
+
+
+def result_in(text: str, encyclopedia: Encyclopedia) -> ToolResult:
+    """The result that an observation shows."""
+    if "(Title: " not in text:
+        return ToolResult((text.strip().split(">", 1)[1].rsplit("<", 1)[0],))
+    titles = [part.split(")")[0] for part in text.split("(Title: ")[1:]]
+    return passages_result(tuple(Passage(title, encyclopedia.entities[title].text) for title in titles))
+
+
+def test_prompts_are_those_of_the_recipes(dataset: DatasetPaths) -> None:
+    coda, thinker = PLAYS["coda"], PLAYS["thinker-searcher"]
+    tokenizer = build_tokenizer(dataset.encyclopedia, coda.style)
+    codec = TokenCodec(tokenizer, coda.style.markup)
+    task = "Who founded Acme Works?"
+    in_rollout = FilledPrompt(codec, EXECUTOR_PROMPT, TASK, None).token_ids(task)
+    assert coda.roles[EXECUTOR].style.prompt_encoder(codec, tokenizer)(task) == in_rollout
+    assert tokenizer.decode(in_rollout) == f"Task: {task}\n"
+    planner_ids = coda.roles[PLANNER].style.prompt_encoder(codec, tokenizer)(task)
+    assert planner_ids == codec.prompt([{"role": "user", "content": task}])
+    assert thinker.frozen is not None
+    searcher_ids = thinker.frozen.style.prompt_encoder(codec, tokenizer)(task)
+    assert searcher_ids == searcher_prompt(codec, "{question}")(task, 9)
+
+
+def test_only_search_r1_has_two_dialects() -> None:
+    assert play_of("search-r1", "tools").style.name == "tools"
+    assert play_of("coda", "tags") is PLAYS["coda"]
