@@ -1,4 +1,5 @@
-# make quickstart   watch a search agent learn on this machine (sets everything up)
+# make quickstart   watch a search agent learn on this machine (sets everything up); DIALECT=tools,
+#                   RECIPE=thinker-searcher and RECIPE=coda show others
 # make test         lint, types and tests (sets everything up)
 # make test-sglang  the embedded engine's tests against a real SGLang, SGLANG_PYTHON=<a Python that has it>
 # make test-vllm    the tool-calling recipe against a real vLLM, VLLM_PYTHON=<a Python that has it>
@@ -9,6 +10,7 @@ BIN := $(VENV)/bin
 OUTPUT ?= runs/quickstart
 SEED ?= 0
 DIALECT ?= tags
+RECIPE ?= search-r1
 
 .PHONY: quickstart test test-sglang test-vllm needs-sglang needs-vllm lint benchmark clean help
 
@@ -16,7 +18,7 @@ help:
 	@sed -n 's/^# //p' Makefile
 
 quickstart: $(VENV)/.local
-	$(BIN)/slime-search quickstart --output $(OUTPUT) --seed $(SEED) --dialect $(DIALECT)
+	$(BIN)/slime-search quickstart --output $(OUTPUT) --seed $(SEED) --recipe $(RECIPE) --dialect $(DIALECT)
 
 test: lint
 	$(BIN)/python -m pytest
