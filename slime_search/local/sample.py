@@ -11,7 +11,8 @@ from slime_search.errors import DataError
 class LocalSample:
     """The fields of slime's ``Sample`` that rollouts, rewards and the embedded trainer use, with the same meaning.
 
-    ``loss_mask`` and ``rollout_log_probs`` hold one value a response token, ``tokens`` prompt and response.
+    ``loss_mask``, ``rollout_log_probs`` and, where there is a teacher, ``teacher_log_probs`` hold one value a response
+    token, ``tokens`` prompt and response.
     """
 
     group_index: int | None = None
@@ -26,6 +27,7 @@ class LocalSample:
     loss_mask: list[int] | None = None
     weight_versions: list[str] = field(default_factory=list)
     rollout_log_probs: list[float] | None = None
+    teacher_log_probs: list[float] | None = None
     remove_sample: bool = False
 
     class Status(Enum):
