@@ -87,7 +87,7 @@ class _Routes:
         body = parse_generate(await _json(request))
         rid = body.rid or uuid.uuid4().hex
         prompt_ids = body.input_ids if body.input_ids is not None else self._tokenizer.encode(body.text)
-        completion = await self._complete(rid, prompt_ids, body.sampling_params)
+        completion = await self._complete(rid, prompt_ids, body.sampling_params, body.score_from)
         text = visible_text(self._tokenizer, prompt_ids, completion.output_ids, completion.finish, body.sampling_params)
         return _answer(
             generate_answer(
@@ -95,7 +95,8 @@ class _Routes:
                 prompt_ids,
                 completion,
                 text,
-                return_logprob=body.return_logprob,
+                body=body,
+                token_text=self._token_texts.text,
                 e2e_latency_s=time.perf_counter() - started,
             )
         )
@@ -124,8 +125,10 @@ class _Routes:
     async def models(self, _request: web.Request) -> web.Response:
         return _answer(model_list(str(self._model_path), self._model.context_length))
 
-    async def _complete(self, rid: str, prompt_ids: list[int], params: SamplingParams) -> Completion:
-        future = self._scheduler.submit(rid, prompt_ids, params)
+    async def _complete(
+        self, rid: str, prompt_ids: list[int], params: SamplingParams, score_from: int | None = None
+    ) -> Completion:
+        future = self._scheduler.submit(rid, prompt_ids, params, score_from=score_from)
         try:
             return await asyncio.wrap_future(future)
         except asyncio.CancelledError:  # the client has gone

@@ -43,11 +43,25 @@ class BatchedModel:
 
     def prefill(self, prompts: Sequence[Sequence[int]]) -> Tensor:
         """Appends one row a prompt. Returns the logits of each prompt's next token: (prompts, vocabulary)."""
+        return self._prefill(prompts, all_logits=False)[:, -1].float()
+
+    def score(self, prompts: Sequence[Sequence[int]], starts: Sequence[int]) -> tuple[Tensor, list[list[float]]]:
+        """The same, and the log-probability of each prompt's tokens after the one at its place in ``starts``."""
+        logits = self._prefill(prompts, all_logits=True)
+        log_probs = []
+        for row, (prompt, start) in enumerate(zip(prompts, starts, strict=True)):
+            told = logits[row, start : len(prompt) - 1].float().log_softmax(-1)
+            log_probs.append(told.gather(-1, torch.tensor(prompt[start + 1 :])[:, None])[:, 0].tolist())
+        last = torch.tensor([len(prompt) - 1 for prompt in prompts])
+        return logits[torch.arange(len(prompts)), last].float(), log_probs
+
+    def _prefill(self, prompts: Sequence[Sequence[int]], *, all_logits: bool) -> Tensor:
+        """(prompts, tokens, vocabulary), the last token's alone unless all are asked for."""
         lengths = [len(prompt) for prompt in prompts]
         width = max(lengths)
         tokens = torch.tensor([[*prompt, *[0] * (width - len(prompt))] for prompt in prompts])
         self._slots.begin_prefill(len(prompts), width)
-        self._last = torch.tensor(lengths) - 1
+        self._last = None if all_logits else torch.tensor(lengths) - 1
         # No mask: under a causal one, no token of a prompt sees the padding to its right.
         logits = self._forward(tokens, torch.arange(width)[None], None)
         self._slots.end_prefill(lengths)
@@ -59,7 +73,7 @@ class BatchedModel:
         self._last = None
         logits = self._forward(torch.tensor(tokens)[:, None], positions, mask)
         self._slots.end_decode()
-        return logits
+        return logits[:, -1].float()
 
     def remove(self, row: int) -> None:
         """Frees a row; the last row moves into it."""
@@ -110,8 +124,8 @@ class BatchedModel:
             past_key_values=self._slots,
             use_cache=True,
         )
-        logits: Tensor = output.logits[:, -1]
-        return logits.float()
+        logits: Tensor = output.logits
+        return logits
 
     def _keep_last(self, _layer: torch.nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor] | None:
         """Narrows a layer's input from (rows, tokens, hidden) to the last token of each prompt: (rows, 1, hidden)."""

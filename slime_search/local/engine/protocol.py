@@ -1,11 +1,11 @@
 """SGLang's ``/generate`` on the wire: the request's body and the answer's."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from slime_search.local.engine.params import SamplingParams, drop_neutral, refuse
 from slime_search.local.engine.sequences import Completion
@@ -17,10 +17,8 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "image_data": ([],),
     "video_data": ([],),
     "audio_data": ([],),
-    "logprob_start_len": (-1,),
     "top_logprobs_num": (0,),
     "token_ids_logprob": ([],),
-    "return_text_in_logprobs": (False,),
     "return_hidden_states": (False,),
     "return_routed_experts": (False,),
     "return_sampling_mask": (False,),
@@ -46,6 +44,9 @@ class GenerateBody(BaseModel):
     text: Annotated[str | None, BeforeValidator(_single)] = None
     sampling_params: SamplingParams = SamplingParams()
     return_logprob: bool = False
+    logprob_start_len: Annotated[int, Field(ge=-1)] = -1
+    """Place of the prompt's token from which on log-probabilities are returned; -1: of the completion's alone."""
+    return_text_in_logprobs: bool = False
     rid: str | None = None
 
     @model_validator(mode="before")
@@ -59,6 +60,10 @@ class GenerateBody(BaseModel):
         if (self.input_ids is None) == (self.text is None):
             raise ValueError("give either input_ids or text")
         return self
+
+    @property
+    def score_from(self) -> int | None:
+        return self.logprob_start_len if self.return_logprob and self.logprob_start_len >= 0 else None
 
 
 def parse_generate(body: Any) -> GenerateBody:
@@ -79,11 +84,21 @@ def generate_answer(
     completion: Completion,
     text: str,
     *,
-    return_logprob: bool,
+    body: GenerateBody,
+    token_text: Callable[[int], str],
     e2e_latency_s: float,
 ) -> dict[str, Any]:
-    texts = [None] * len(completion.output_ids) if return_logprob else None
-    meta = meta_info(rid, prompt_ids, completion, texts, e2e_latency_s)
+    def texts(token_ids: Sequence[int]) -> list[str | None]:
+        return [token_text(i) if body.return_text_in_logprobs else None for i in token_ids]
+
+    meta = meta_info(
+        rid, prompt_ids, completion, texts(completion.output_ids) if body.return_logprob else None, e2e_latency_s
+    )
+    if completion.input_log_probs is not None:
+        # The first of them follows no token that was asked about.
+        scored = prompt_ids[len(prompt_ids) - len(completion.input_log_probs) - 1 :]
+        log_probs = [None, *completion.input_log_probs]
+        meta["input_token_logprobs"] = list(zip(log_probs, scored, texts(scored), strict=True))
     return {"text": text, "output_ids": completion.output_ids, "meta_info": meta}
 
 

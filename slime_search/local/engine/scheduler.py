@@ -4,7 +4,7 @@ import logging
 import math
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from random import Random
@@ -17,7 +17,7 @@ from slime_search.local.engine.model import BatchedModel
 from slime_search.local.engine.params import BadRequest, SamplingParams
 from slime_search.local.engine.sampling import sample
 from slime_search.local.engine.sequences import Completion, RunningSequence, token_limit
-from slime_search.local.engine.stops import Aborted, LengthReached, StopRules
+from slime_search.local.engine.stops import Aborted, Finish, LengthReached, StopRules
 
 logger = logging.getLogger(__name__)
 
@@ -67,12 +67,18 @@ class Scheduler:
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
         self._thread.start()
 
-    def submit(self, rid: str, prompt_ids: list[int], params: SamplingParams) -> Future[Completion]:
+    def submit(
+        self, rid: str, prompt_ids: list[int], params: SamplingParams, *, score_from: int | None = None
+    ) -> Future[Completion]:
         """Queues a request. Its future fails with `EngineFailure`, or with `BadRequest` if ``rid`` is in use.
+
+        With ``score_from``, the prompt's tokens after that one get log-probabilities, too.
 
         Raises:
             BadRequest: the prompt or the parameters do not fit the model.
         """
+        if score_from is not None and not 0 <= score_from < len(prompt_ids):
+            raise BadRequest(f"logprob_start_len: {score_from} is not the place of one of {len(prompt_ids)} tokens")
         seed = params.sampling_seed
         sequence = RunningSequence(
             rid,
@@ -81,6 +87,7 @@ class Scheduler:
             limit=token_limit(prompt_ids, params, self._model.context_length, self._model.vocab_size),
             forbidden=list(self._stops.eos_ids.union(params.stop_token_ids)),
             random=Random(self._random.getrandbits(64) if seed is None else seed),
+            score_from=score_from,
         )
         sequence.done.set_running_or_notify_cancel()
         self._order(lambda: self._admit(sequence))
@@ -155,7 +162,7 @@ class Scheduler:
     def _admit(self, sequence: RunningSequence) -> None:
         if sequence.rid in self._live:
             sequence.done.set_exception(BadRequest(f"Duplicate request ID detected: {sequence.rid}"))
-        elif sequence.limit == 0:
+        elif sequence.limit == 0 and sequence.score_from is None:
             sequence.finish(LengthReached(0), self.weight_version)
         else:
             self._live[sequence.rid] = sequence
@@ -180,7 +187,7 @@ class Scheduler:
         self._running += prefilled
         try:
             if prefilled:
-                logits = self._model.prefill([sequence.prompt_ids for sequence in prefilled])
+                logits = self._prefill(prefilled)
             else:
                 logits = self._model.decode([sequence.output_ids[-1] for sequence in self._running])
             tokens, log_probs = sample(logits, [sequence.choice() for sequence in self._running[first:]])
@@ -191,14 +198,27 @@ class Scheduler:
             logger.exception("a model step failed; %d requests end with an error", len(self._running) - first)
             self._fail(first, f"the model step failed: {error!r}")
 
+    def _prefill(self, sequences: Sequence[RunningSequence]) -> Tensor:
+        prompts = [sequence.prompt_ids for sequence in sequences]
+        if sequences[0].score_from is None:
+            return self._model.prefill(prompts)
+        logits, log_probs = self._model.score(prompts, [sequence.score_from or 0 for sequence in sequences])
+        for sequence, told in zip(sequences, log_probs, strict=True):
+            if not all(map(math.isfinite, told)):
+                raise ArithmeticError("the logits are not finite; check the weights")
+            sequence.input_log_probs = told
+        return logits
+
     def _take_prefill(self) -> list[RunningSequence]:
         room = self._max_running - len(self._running)
         if not room or not self._waiting:
             return []
-        oldest = len(self._waiting[0].prompt_ids)
+        oldest, scored = len(self._waiting[0].prompt_ids), self._waiting[0].score_from is not None
         taken: list[RunningSequence] = []
         width = 0
         for sequence in sorted(self._waiting[:room], key=lambda other: abs(len(other.prompt_ids) - oldest)):
+            if (sequence.score_from is not None) is not scored:
+                continue
             width = max(width, len(sequence.prompt_ids))
             if taken and width * (len(taken) + 1) > _PREFILL_TOKENS:
                 break
@@ -209,9 +229,12 @@ class Scheduler:
 
     def _extend(self, first: int, tokens: list[int], log_probs: list[float]) -> None:
         """Gives each row from ``first`` on its token, and ends the requests that are complete with it."""
-        finished = []
+        finished: list[tuple[int, Finish]] = []
         for row, (token, log_prob) in enumerate(zip(tokens, log_probs, strict=True), first):
             sequence = self._running[row]
+            if sequence.limit == 0:
+                finished.append((row, LengthReached(0)))
+                continue
             sequence.output_ids.append(token)
             sequence.log_probs.append(log_prob)
             if finish := self._stops.finish(sequence.output_ids, sequence.params, sequence.limit):

@@ -28,6 +28,8 @@ class Completion:
     finish: Finish
     weights: list[WeightSpan]
     """In order; more than one if the weights were swapped on the way."""
+    input_log_probs: list[float] | None = None
+    """Of the prompt's tokens after the one at ``logprob_start_len``, if they were asked for."""
 
 
 @dataclass(eq=False, slots=True)
@@ -42,6 +44,9 @@ class RunningSequence:
     forbidden: Sequence[int]
     """Tokens it may not get before its ``min_new_tokens``-th."""
     random: Random
+    score_from: int | None = None
+    """The prompt's tokens after this one get log-probabilities."""
+    input_log_probs: list[float] | None = None
     done: Future[Completion] = field(default_factory=Future)
     output_ids: list[int] = field(default_factory=list)
     log_probs: list[float] = field(default_factory=list)
@@ -60,7 +65,7 @@ class RunningSequence:
 
     def finish(self, finish: Finish, version: str) -> None:
         self.close_span(version)
-        self.done.set_result(Completion(self.output_ids, self.log_probs, finish, self.weights))
+        self.done.set_result(Completion(self.output_ids, self.log_probs, finish, self.weights, self.input_log_probs))
 
 
 def token_limit(prompt_ids: Sequence[int], params: SamplingParams, context_length: int, vocab_size: int) -> int:
