@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
+from slime_search.hooks.coda_metrics import EXECUTOR, coda_metrics
+from slime_search.hooks.distillation_metrics import distillation_metrics
 from slime_search.hooks.samples import RECORD_KEY, rollouts_of
 from slime_search.hooks.searcher_metrics import searcher_metrics
 
@@ -69,8 +71,8 @@ def rollout_metrics(samples: Sequence[Any]) -> dict[str, float]:
     if latencies_s:
         cuts = statistics.quantiles([*latencies_s, latencies_s[-1]], n=20, method="inclusive")
         metrics |= {"latency_p50": statistics.median(latencies_s), "latency_p95": cuts[-1]}
-    metrics |= searcher_metrics(samples)
-    return {f"{PREFIX}{name}": float(value) for name, value in metrics.items()}
+    metrics |= searcher_metrics(samples) | coda_metrics(samples)
+    return {f"{PREFIX}{name}": float(value) for name, value in metrics.items()} | distillation_metrics(samples)
 
 
 def _of_details(details: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -92,7 +94,9 @@ class _Rollout:
         last = records[-1]
         self.ending = last["ending"]
         self.score = last.get("score") if self.ending not in ("failed", "aborted") else None
-        self.calls = [call for record in records for call in record["calls"]]
+        calls = [call for record in records for call in record["calls"]]
+        # A planner's task is no search; its executor's are here too.
+        self.calls = [call for call in calls if EXECUTOR not in call["details"]]
         self.corrections = sum(segment["is_correction"] for segment in world)
         self.turns = len(world) + (segments[-1]["owner"] == "model" if segments else 0)
         self.observation_tokens = sum(segment["length"] for segment in world)

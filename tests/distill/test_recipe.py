@@ -20,6 +20,7 @@ from transformers import AutoTokenizer
 from slime_search.errors import DataError, SlimeSearchError, TooManyFailures
 from slime_search.hooks.distillation import normalize_rewards
 from slime_search.hooks.distillation_metrics import distillation_metrics
+from slime_search.hooks.metrics import rollout_metrics
 from slime_search.local.sample import LocalSample
 from slime_search.recipes.distillation import SearchDistillation, SearchTool
 
@@ -99,7 +100,7 @@ def test_a_teacher_with_the_same_tokenizer_is_sent_the_policys_tokens(
             assert theirs == (opinion(*sample.tokens[place - 1 : place + 1]) if mask else own)
         assert note(sample)["aligned"] == note(sample)["tokens"] == sum(sample.loss_mask or [])
         assert sample.reward == 1.0
-    assert distillation_metrics(samples)["distill/aligned"] == 1.0
+    assert rollout_metrics(samples)["distill/aligned"] == 1.0
     gaps = [own - theirs for sample in samples for _, mask, own, theirs in rows(sample) if mask]
     assert distillation_metrics(samples)["distill/kl"] == pytest.approx(math.fsum(gaps) / len(gaps))
 
