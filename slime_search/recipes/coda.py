@@ -10,6 +10,7 @@ from slime_search.agent import Agent, Budget
 from slime_search.config import SearchConfig, Section
 from slime_search.dialects.tags import TagDialect
 from slime_search.errors import ConfigError
+from slime_search.hooks.coda_metrics import EXECUTOR
 from slime_search.hooks.runtime import policy_engine, runtime
 from slime_search.hooks.samples import RECORD_KEY, open_trajectory, read_trajectory, role_of, write_back_roles
 from slime_search.prompting import FilledPrompt
@@ -20,7 +21,7 @@ from slime_search.rewards.labels import gold_answers
 from slime_search.rewards.peco import REFINE, PecoConfig, peco
 from slime_search.tokens import TokenCodec
 
-PLANNER, EXECUTOR = "planner", "executor"
+PLANNER = "planner"
 EXECUTOR_TAGS = TagDialect(
     tools={"search": "documents"},
     notes=(REFINE,),

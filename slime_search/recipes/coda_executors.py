@@ -7,6 +7,7 @@ from typing import Any
 
 from slime_search.agent import Agent, Budget
 from slime_search.errors import DelegateFailed, Interrupted
+from slime_search.hooks.coda_metrics import EXECUTOR
 from slime_search.prompting import FilledPrompt
 from slime_search.tools.base import ToolResult
 from slime_search.trajectory import Ending, Trajectory
@@ -67,4 +68,4 @@ class Executors:
             raise DelegateFailed(trajectory.failed_service, f"executor {number}: {trajectory.error}")
         text = NO_RESULT if trajectory.answer is None else trajectory.answer
         assert trajectory.ending is not None
-        return ToolResult((text,), details={"executor": number, "ending": trajectory.ending.value})
+        return ToolResult((text,), details={EXECUTOR: number, "ending": trajectory.ending.value})

@@ -15,6 +15,7 @@ from support.scripted_retriever import ScriptedRetriever
 from support.training_view import training_view
 
 from slime_search.errors import ConfigError
+from slime_search.hooks.metrics import rollout_metrics
 from slime_search.hooks.samples import RECORD_KEY, read_trajectory, role_of
 from slime_search.local.sample import LocalSample
 from slime_search.recipes.coda import Coda
@@ -253,3 +254,14 @@ def test_a_prompt_without_one_place_for_the_task_is_refused(
 ) -> None:
     with with_policy(qwen, team()) as engine, pytest.raises(ConfigError, match=r"executor\.prompt"):
         roll_out(recipe(retriever, executor={"prompt": prompt}), chat_arguments(engine, qwen_folder), [new_sample(1)])
+
+
+def test_metrics_tell_tasks_from_searches(qwen: Any, retriever: ScriptedRetriever, qwen_folder: Path) -> None:
+    with with_policy(qwen, team()) as engine:
+        rollouts = roll_out(recipe(retriever), chat_arguments(engine, qwen_folder), [new_sample(n) for n in (1, 2)])
+    samples = [sample for rollout in rollouts for sample in rollout]
+    metrics = rollout_metrics(samples)
+    expected = {"tasks": 1, "tasks_solved": 1, "searches": 1, "executors_well_formed": 1, "refined": 1, "em": 1}
+    assert {name: metrics[f"search/{name}"] for name in expected} == expected
+    executor_tokens = [sample.response_length for sample in samples if role_of(sample) == "executor"]
+    assert metrics["search/executor_tokens"] == sum(executor_tokens) / 2

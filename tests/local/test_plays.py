@@ -8,6 +8,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from slime_search.dialects.base import Answer, CallTools
+from slime_search.hooks.coda_metrics import EXECUTOR
 from slime_search.local.cold_start import encode_demonstration
 from slime_search.local.dataset import DatasetPaths
 from slime_search.local.demonstrations import Teacher
@@ -16,7 +17,7 @@ from slime_search.local.policy import build_tokenizer
 from slime_search.local.sources import SKILLED, Colleague, Documents
 from slime_search.local.world import Encyclopedia
 from slime_search.prompting import FilledPrompt
-from slime_search.recipes.coda import EXECUTOR, PLANNER
+from slime_search.recipes.coda import PLANNER
 from slime_search.recipes.coda_prompts import TASK
 from slime_search.searcher.prompt import searcher_prompt
 from slime_search.tokens import TokenCodec
