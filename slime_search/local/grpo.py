@@ -17,13 +17,17 @@ from transformers import PreTrainedModel
 
 @dataclass(frozen=True, slots=True)
 class GrpoConfig:
-    """Hyperparameters. ``clip_low`` and ``clip_high`` are the decoupled clip range of DAPO (arXiv 2503.14476)."""
+    """Hyperparameters. ``clip_low`` and ``clip_high`` are the decoupled clip range of DAPO (arXiv 2503.14476).
+
+    ``opd_kl_coef`` is slime's: with c over 0 each token's advantage loses c·(log π_engine − log π_teacher).
+    """
 
     learning_rate: float = 2e-4
     warmup_steps: int = 5
     clip_low: float = 0.2
     clip_high: float = 0.28
     max_grad_norm: float = 1.0
+    opd_kl_coef: float = 0.0
     micro_batch: int = 32
 
 
@@ -55,11 +59,14 @@ class GrpoTrainer:
         self._steps = 0
 
     def step(self, samples: Sequence[Any], advantages: Sequence[float]) -> StepStats:
-        """Updates the model on one rollout; samples without a signal (advantage 0 or removed) cost nothing."""
+        """Updates the model on one rollout; samples without a signal cost nothing.
+
+        Those are the removed ones and, where no teacher speaks, those of advantage 0.
+        """
         batch = [
             (sample, advantage)
             for sample, advantage in zip(samples, advantages, strict=True)
-            if advantage != 0.0 and not sample.remove_sample
+            if (advantage != 0.0 or self._config.opd_kl_coef) and not sample.remove_sample
         ]
         batch.sort(key=lambda pair: len(pair[0].tokens))
         tokens_trained = sum(sum(sample.loss_mask) for sample, _ in batch)
@@ -91,7 +98,7 @@ class GrpoTrainer:
         loss_BT = clipped_loss(
             log_probs_BT,
             old_log_probs_BT,
-            torch.tensor(advantages)[:, None],
+            self._advantages(samples, advantages, old_log_probs_BT),
             self._config.clip_low,
             self._config.clip_high,
         )
@@ -99,6 +106,15 @@ class GrpoTrainer:
         loss.backward()  # type: ignore[no-untyped-call]
         shift = ((log_probs_BT - old_log_probs_BT).abs() * mask_BT).sum() / tokens_trained
         return loss.item(), shift.item()
+
+    def _advantages(self, samples: Sequence[Any], advantages: Sequence[float], old_log_probs: Tensor) -> Tensor:
+        """Shape [B, 1], or [B, T] where a teacher speaks."""
+        advantages_B1 = torch.tensor(advantages)[:, None]
+        if not self._config.opd_kl_coef:
+            return advantages_B1
+        shape = old_log_probs.shape[0], old_log_probs.shape[1] + 1
+        teacher_BT = response_values(samples, [sample.teacher_log_probs for sample in samples], shape)[:, 1:]
+        return advantages_B1 - self._config.opd_kl_coef * (old_log_probs - teacher_BT)
 
 
 def clipped_loss(
@@ -114,12 +130,19 @@ def collate(samples: Sequence[Any], pad_id: int) -> tuple[Tensor, Tensor, Tensor
     shape = len(samples), max(len(sample.tokens) for sample in samples)
     tokens_BT = torch.full(shape, pad_id)
     attention_BT = torch.zeros(shape, dtype=torch.long)
-    mask_BT, log_probs_BT = torch.zeros(shape), torch.zeros(shape)
     for row, sample in enumerate(samples):
         end = len(sample.tokens)
-        response = slice(end - sample.response_length, end)
         tokens_BT[row, :end] = torch.tensor(sample.tokens)
         attention_BT[row, :end] = 1
-        mask_BT[row, response] = torch.tensor(sample.loss_mask, dtype=torch.float)
-        log_probs_BT[row, response] = torch.tensor(sample.rollout_log_probs)
+    mask_BT = response_values(samples, [sample.loss_mask for sample in samples], shape)
+    log_probs_BT = response_values(samples, [sample.rollout_log_probs for sample in samples], shape)
     return tokens_BT, attention_BT, mask_BT, log_probs_BT
+
+
+def response_values(samples: Sequence[Any], values: Sequence[Sequence[float]], shape: tuple[int, int]) -> Tensor:
+    """One value a response token, at the token's place in [B, T]; 0.0 everywhere else."""
+    values_BT = torch.zeros(shape)
+    for row, (sample, own) in enumerate(zip(samples, values, strict=True)):
+        end = len(sample.tokens)
+        values_BT[row, end - sample.response_length : end] = torch.tensor(own, dtype=torch.float)
+    return values_BT

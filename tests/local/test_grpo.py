@@ -142,3 +142,28 @@ def test_a_rollout_without_any_signal_is_no_step(samples: list[LocalSample]) -> 
     stats = GrpoTrainer(model, GrpoConfig(), pad_id=0, temperature=1.0).step(samples, [0.0, 0.0, 0.0])
     assert stats.trained_samples == 0
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), untouched.parameters(), strict=True))
+
+
+def test_a_teacher_moves_each_tokens_advantage(samples: list[LocalSample]) -> None:
+    """As slime has it: A − c·(log π − log π_teacher), also where the group's advantage is 0."""
+    rng, coefficient, advantages = random.Random(1), 0.3, [0.0, 1.0, -1.0]
+    for sample in samples:
+        assert sample.rollout_log_probs is not None
+        sample.teacher_log_probs = [value - rng.random() for value in sample.rollout_log_probs]
+    model, reference = tiny_model(), tiny_model()
+    config = GrpoConfig(learning_rate=1e-3, warmup_steps=1, opd_kl_coef=coefficient, max_grad_norm=1e9)
+    GrpoTrainer(model, config, pad_id=0, temperature=1.0).step(samples, advantages)
+
+    trained = sum(sum(sample.loss_mask or ()) for sample in samples)
+    loss = torch.zeros(())
+    for sample, advantage in zip(samples, advantages, strict=True):
+        now = log_probs_of(reference, sample.tokens)[-sample.response_length :]
+        own, told = torch.tensor(sample.rollout_log_probs), torch.tensor(sample.teacher_log_probs)
+        # Before the first step the ratio is 1, so its gradient is that of log π.
+        per_token = (advantage - coefficient * (own - told)) * (now - own).exp()
+        loss = loss - (per_token * torch.tensor(sample.loss_mask)).sum() / trained
+    optimizer = torch.optim.AdamW(reference.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.0)
+    loss.backward()
+    optimizer.step()
+    for one, other in zip(model.parameters(), reference.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=2e-5)
