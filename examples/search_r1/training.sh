@@ -2,6 +2,8 @@
 # What both runs of Search-R1 have in common: slime's arguments, and how training starts. Sourced, not run.
 #
 # A script that sources it sets RUN_NAME, RECIPE (the module with the hooks) and DATA_ARGS, and ends with: launch "$@"
+# Before that it may change any of the arrays, TRAIN (what takes slime's arguments) and PREPARE (what makes the data), and
+# define also_check, for what else has to be there.
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 package=$(cd "$here/../.." && pwd)
@@ -16,6 +18,8 @@ NUM_GPUS=${NUM_GPUS:-4}
 TP=${TP:-2}
 DATA=${DATA:-data}
 PROMPT_DATA=$DATA/train.parquet
+TRAIN=(python3 "$SLIME_HOME/train.py")
+PREPARE="slime-search prepare-data"
 
 stop() {
     echo "$1" >&2
@@ -124,8 +128,13 @@ check() {
     [[ -d $MEGATRON_HOME ]] || stop "MEGATRON_HOME: $MEGATRON_HOME does not exist; name a checkout of Megatron-LM"
     [[ -f $HF_CHECKPOINT/config.json ]] || stop "HF_CHECKPOINT: $HF_CHECKPOINT has no config.json; hf download the model there"
     [[ -e $REF_LOAD ]] || stop "REF_LOAD: $REF_LOAD does not exist; make it with $here/convert_model.sh"
-    [[ -f $PROMPT_DATA ]] || stop "DATA: $PROMPT_DATA does not exist; make it with: slime-search prepare-data --output $DATA"
+    [[ -f $PROMPT_DATA ]] || stop "DATA: $PROMPT_DATA does not exist; make it with: $PREPARE --output $DATA"
     command -v nvidia-smi >/dev/null || stop "no GPU: training can't start (nvidia-smi is not here)"
+    also_check
+}
+
+also_check() {
+    :
 }
 
 # Runs on the Ray cluster at RAY_ADDRESS, or on one of its own, which ends with the training.
@@ -150,7 +159,7 @@ launch() {
         wandb=(--use-wandb --wandb-project "$WANDB_PROJECT" --wandb-group "${WANDB_GROUP:-$RUN_NAME}")
     fi
     local command=(
-        python3 "$SLIME_HOME/train.py" "${CLUSTER_ARGS[@]}" "${MODEL_ARGS[@]}" "${CKPT_ARGS[@]}" "${DATA_ARGS[@]}"
+        "${TRAIN[@]}" "${CLUSTER_ARGS[@]}" "${MODEL_ARGS[@]}" "${CKPT_ARGS[@]}" "${DATA_ARGS[@]}"
         "${ROLLOUT_ARGS[@]}" "${EVAL_ARGS[@]}" "${OPTIMIZER_ARGS[@]}" "${GRPO_ARGS[@]}" "${PERF_ARGS[@]}"
         "${SGLANG_ARGS[@]}" "${hooks[@]}" "${wandb[@]}" "$@"
     )

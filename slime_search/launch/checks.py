@@ -10,8 +10,6 @@ from typing import NamedTuple
 from slime_search.launch import tmux
 from slime_search.launch.settings import LaunchSettings, port_of
 
-_DOWNLOAD = "fetch it with examples/search_r1/local_dense_retriever/download.py, or name another one"
-
 
 class Problem(NamedTuple):
     """Something that is missing. The message names it and the fix."""
@@ -47,9 +45,11 @@ def problems_of_retriever(settings: LaunchSettings) -> Iterator[Problem]:
     else:
         yield from missing_modules("bm25", "fastapi", "bm25s")
     if settings.corpus_path is None or not settings.corpus_path.exists():
-        yield Problem(f"CORPUS_PATH: {settings.corpus_path} does not exist; {_DOWNLOAD}")
+        yield Problem(f"CORPUS_PATH: {settings.corpus_path} does not exist; {settings.how_to_get_it}")
     if settings.needs_index and (settings.index_path is None or not settings.index_path.exists()):
-        yield Problem(f"INDEX_PATH: {settings.index_path} does not exist; {_DOWNLOAD}, or set RETRIEVER_NAME=bm25")
+        yield Problem(
+            f"INDEX_PATH: {settings.index_path} does not exist; {settings.how_to_get_it}, or set RETRIEVER_NAME=bm25"
+        )
     yield from taken_port(settings.retrieval_server_url, "RETRIEVAL_SERVER_URL")
 
 
@@ -63,11 +63,12 @@ def missing_modules(extra: str, *names: str) -> Iterator[Problem]:
 def taken_port(url: str, variable: str) -> Iterator[Problem]:
     """Whether something listens already where a server is to be started; ``variable`` names the server's URL."""
     port = port_of(url)
-    if not _is_free(port):
+    if not is_free(port):
         yield Problem(f"port {port} is taken: set {variable}=http://127.0.0.1:{port + 1}, or end what listens there")
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Whether nobody listens there."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -5,6 +5,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
@@ -22,6 +23,10 @@ class LaunchSettings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(use_attribute_docstrings=True)
+    how_to_get_it: ClassVar[str] = (
+        "fetch it with examples/search_r1/local_dense_retriever/download.py, or name another one"
+    )
+    """What to do where corpus or index are missing."""
 
     session_name: str = Field("slime-search-r1", pattern=r"^[^.:=\s]+$")
     """The tmux session; another name for a second run beside the first."""

@@ -1,0 +1,39 @@
+"""An inference server in SGLang's place, which gives one answer to everything. Takes SGLang's options."""
+
+import json
+import sys
+from argparse import ArgumentParser
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+ANSWER = "<think> hm </think> <answer> it was found </answer>"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self._answer({"model_path": "stand-in"})
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        meta = {"finish_reason": {"type": "stop"}}
+        self._answer({"text": ANSWER, "output_ids": [1, 2, 3], "meta_info": meta})
+
+    def _answer(self, body: object) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+
+if __name__ == "__main__":
+    parser = ArgumentParser()
+    parser.add_argument("--model-path", required=True)
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--mem-fraction-static", type=float)
+    parser.add_argument("--cuda-graph-max-bs", type=int)
+    options = parser.parse_args()
+    sys.stderr.write(f"loading {options}\n")
+    sys.stderr.flush()
+    ThreadingHTTPServer((options.host, options.port), Handler).serve_forever()
