@@ -53,11 +53,12 @@ def front_door(kind: type[S], problems: Check[S], summary: str) -> typer.Typer:
         if stop:
             windows = len(settings.services()) + 1
             raise typer.Exit(_stop(settings.session_name, windows * settings.stop_timeout + 10))
-        if not _can_start(settings.session_name, list(problems(settings, own_script=own_script))):
-            raise typer.Exit(2)
+        can_start = _can_start(settings.session_name, list(problems(settings, own_script=own_script)))
         if dry_run:
             _print_commands(settings, options or ())
-        else:
+        if not can_start:
+            raise typer.Exit(2)
+        if not dry_run:
             raise typer.Exit(_run(settings, options or (), attach=attach))
 
     return app

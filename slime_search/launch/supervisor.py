@@ -112,7 +112,8 @@ class Supervisor:
         else:
             pane = tmux.start_session(self._session, self._owner, name, command, log)
         self._windows.append(_Window(name, pane, log))
-        self._console.print(f"{name}: window {len(self._windows) - 1} of tmux session {self._session}, log {log}")
+        number = len(self._windows) - 1
+        self._console.print(f"{name}: window {number} of tmux session {self._session}, log {log}", soft_wrap=True)
         return self._windows[-1]
 
     def _wait_until_ready(self) -> None:

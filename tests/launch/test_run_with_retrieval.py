@@ -175,6 +175,14 @@ def test_a_dry_run_prints_the_commands_and_starts_nothing(site: Site) -> None:
     assert site.sessions() == []
 
 
+def test_a_dry_run_prints_the_commands_beside_what_is_missing(site: Site) -> None:
+    process = site.start("--dry-run", TRAIN_SCRIPT=site.script("train.sh", "true"), CORPUS_PATH="/no/corpus")
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "CORPUS_PATH: /no/corpus does not exist" in stderr
+    assert "--corpus_path /no/corpus" in stdout
+
+
 def test_a_setting_that_does_not_fit_is_named(site: Site) -> None:
     process = site.start(RETRIEVAL_TIMEOUT="soon", RETRIEVAL_SERVER_URL="8000", SESSION_NAME="a.b")
     _, stderr = process.communicate(timeout=60)
