@@ -60,7 +60,7 @@ also_check() {
         [[ -f $SGLANG_CONFIG ]] || stop "SGLANG_CONFIG: $SGLANG_CONFIG does not exist; $own/two_models.yaml is one to begin with"
         [[ ,$TRAIN_GPUS, != *,$SEARCHER_GPU,* ]] || stop "SEARCHER_GPU: slime's second model has a GPU of its own; TRAIN_GPUS is $TRAIN_GPUS, so set SEARCHER_GPU to another one"
     else
-        python3 -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=10)' "$SEARCHER_SERVER_URL/ready" 2>/dev/null ||
+        python3 -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=10)' "$SEARCHER_SERVER_URL/ready" >/dev/null 2>&1 ||
             stop "SEARCHER_SERVER_URL: $SEARCHER_SERVER_URL/ready is not answered; start it with $own/launch_searcher.sh"
     fi
 }
