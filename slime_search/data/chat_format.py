@@ -1,7 +1,7 @@
 """Questions and gold answers as chat-format training rows: messages, tools, label."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,9 @@ def read_rows(path: Path) -> Iterator[Mapping[str, Any]]:
         raise DataError(f"{path}: give a .parquet or .jsonl file")
 
 
-def chat_row(row: Mapping[str, Any], *, system_prompt: str = SYSTEM_PROMPT) -> dict[str, Any]:
+def chat_row(
+    row: Mapping[str, Any], *, system_prompt: str = SYSTEM_PROMPT, tools: Sequence[Mapping[str, Any]] = TOOL_SCHEMAS
+) -> dict[str, Any]:
     """The training row of one question, in the columns that slime's flags name.
 
     ``messages`` (``--input-key``) are a system and a user message, ``tools`` (``--tool-key``) the search function's
@@ -70,7 +72,7 @@ def chat_row(row: Mapping[str, Any], *, system_prompt: str = SYSTEM_PROMPT) -> d
             {"role": "system", "content": system_prompt},
             {"role": "user", "content": _as_question(question)},
         ],
-        "tools": json.dumps(TOOL_SCHEMAS),
+        "tools": json.dumps(list(tools)),
         "label": json.dumps(gold_answers(answers), ensure_ascii=False),
         "metadata": {"question": question, "data_source": str(row.get("data_source") or "")},
     }

@@ -41,7 +41,7 @@ def file_of(name: str, split: str, folder: Path | None) -> Path:
     """
     inside = f"{name}/{split}.jsonl"
     if folder is None:
-        return _downloaded(inside)
+        return downloaded(inside)
     path = folder / inside
     if not path.is_file():
         raise DataError(
@@ -51,19 +51,24 @@ def file_of(name: str, split: str, folder: Path | None) -> Path:
     return path
 
 
-def _downloaded(inside: str) -> Path:
+def downloaded(inside: str, repo: str = REPO, instead: str = "--data-dir with the files") -> Path:
+    """A data set's file from the Hub; ``instead`` is what else could be given.
+
+    Raises:
+        DataError: it can't be had.
+    """
     try:
         from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
     except ImportError:
-        raise DataError("huggingface_hub not installed; run pip install huggingface_hub, or give --data-dir") from None
+        raise DataError(f"huggingface_hub not installed; run pip install huggingface_hub, or give {instead}") from None
     # The Hub's errors inherit from those of the HTTP library below it, which is another one in each major version.
     errors = cast("tuple[type[Exception], ...]", (*HfHubHTTPError.__bases__, OSError, EntryNotFoundError))
     try:
-        return Path(hf_hub_download(REPO, inside, repo_type="dataset"))
+        return Path(hf_hub_download(repo, inside, repo_type="dataset"))
     except errors as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(
-            f"{REPO}/{inside}: {reason} Check the network, export HF_ENDPOINT with the address of a mirror, or give "
-            "--data-dir with the files"
+            f"{repo}/{inside}: {reason} Check the network, export HF_ENDPOINT with the address of a mirror, or give "
+            f"{instead}"
         ) from error

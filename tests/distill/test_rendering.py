@@ -1,6 +1,5 @@
 """What a teacher of another family reads, and which of its tokens are which of the student's."""
 
-import json
 import math
 from typing import Any
 
@@ -9,59 +8,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.chat_templates import FAMILIES
 from support.scripted_teacher import opinions
+from support.students import ASKED, TOOLS, Student, call
 from support.teacher_tokenizers import KINDS, save_kind
 
-from slime_search.dialects.chat_frame import ChatTemplate
-from slime_search.dialects.tool_calls import MARKUP, SEARCH_MANY_TOOL, ToolCallDialect
 from slime_search.distill.alignment import transfer
 from slime_search.distill.rendering import Rendered, TeacherView
-from slime_search.engines.base import Finish
-from slime_search.tokens import TokenCodec
-from slime_search.trajectory import Owner, Segment
-
-TOOLS = (SEARCH_MANY_TOOL,)
-ASKED = [{"role": "user", "content": "Who made thing-7?"}]
-
-
-def call(query: Any) -> str:
-    function = {"name": "search", "arguments": {"query": query}}
-    return f"<tool_call>\n{json.dumps(function, ensure_ascii=False)}\n</tool_call>"
-
-
-class Student:
-    """A policy's tokenizer and what it says."""
-
-    def __init__(self, tokenizer: Any, **template_kwargs: Any) -> None:
-        self.tokenizer = tokenizer
-        self.template = ChatTemplate(tokenizer, [tool.schema for tool in TOOLS], template_kwargs)
-        self.codec = TokenCodec(tokenizer, MARKUP)
-        self.dialect = ToolCallDialect(TOOLS, self.template)
-
-    @property
-    def end(self) -> str:
-        return self.template.frame.turn_end
-
-    def encode(self, text: str) -> list[int]:
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
-
-    def says(self, ids: list[int]) -> Segment:
-        return Segment(Owner.MODEL, ids, self.tokenizer.decode(ids), [-1.0] * len(ids), Finish.STOP)
-
-    def reads(self, *texts: str, after: Segment) -> Segment:
-        seen = self.dialect.tool_messages(self.codec, texts, turn_ids=after.token_ids)
-        return Segment(Owner.WORLD, seen.token_ids, seen.text, [0.0] * len(seen.token_ids), results=seen.results)
-
-    def talk(self, *turns: str) -> list[Segment]:
-        """The turns, each followed by a passage, but for the last."""
-        segments: list[Segment] = []
-        for number, turn in enumerate(turns):
-            segments.append(self.says(self.encode(turn)))
-            if number + 1 < len(turns):
-                segments.append(self.reads(f"Doc 1 says {number}", after=segments[-1]))
-        return segments
-
-    def prompt_ids(self) -> list[int]:
-        return self.codec.trusted(self.template.prompt(ASKED))
+from slime_search.trajectory import Owner
 
 
 def view_of(student: Student, teacher: Any, **template_kwargs: Any) -> TeacherView:
