@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from rich.progress import Progress
 
 from slime_search.data.chat_format import chat_row
+from slime_search.data.coda_format import coda_row
 from slime_search.data.overlap import key_of, sift
 from slime_search.data.parquet_file import write_parquet
 from slime_search.data.questions import Question, read_questions
@@ -30,6 +31,10 @@ def _chat_row(question: Question, split: str, index: int) -> dict[str, Any]:
 FORMATS = {
     "search-r1": Format(
         lambda question, split, index: search_r1_row(question, split=split, index=index),
+        "--input-key prompt --label-key reward_model --apply-chat-template",
+    ),
+    "coda": Format(
+        lambda question, split, index: coda_row(question, split=split, index=index),
         "--input-key prompt --label-key reward_model --apply-chat-template",
     ),
     "chat": Format(_chat_row, "--input-key messages --tool-key tools --label-key label"),

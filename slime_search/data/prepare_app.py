@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
+from slime_search.data.asearcher_app import asearcher
 from slime_search.data.flashrag import DATA_SETS, file_of
 from slime_search.data.hotpotqa_app import hotpotqa_only
 from slime_search.errors import DataError
@@ -27,6 +28,7 @@ _TEST = ",".join(DATA_SETS)
 
 class FormatName(StrEnum):
     SEARCH_R1 = "search-r1"
+    CODA = "coda"
     CHAT = "chat"
 
 
@@ -44,7 +46,10 @@ def prepare_data(
     test: Annotated[str, typer.Option(help="Data sets to test on.")] = _TEST,
     form: Annotated[
         FormatName,
-        typer.Option("--format", help="Search-R1's prompt with tags, or messages and a tool for the chat recipe."),
+        typer.Option(
+            "--format",
+            help="Search-R1's prompt with tags, that of CoDA's planner, or messages and a tool for the chat recipe.",
+        ),
     ] = FormatName.SEARCH_R1,
     keep_leaks: Annotated[
         bool, typer.Option("--keep-leaks", help="Train on questions that are in a test set, as published runs do.")
@@ -85,6 +90,7 @@ def prepare_data(
 
 
 app.command("hotpotqa-only")(hotpotqa_only)
+app.command("asearcher")(asearcher)
 
 
 def _files(names: str, use: str, folder: Path | None) -> dict[str, Path]:

@@ -93,6 +93,16 @@ def test_the_chat_format(flashrag: Path, tmp_path: Path) -> None:
     assert "--input-key messages --tool-key tools --label-key label" in told
 
 
+def test_the_coda_format(flashrag: Path, tmp_path: Path) -> None:
+    told = prepare(flashrag, tmp_path, "--format", "coda")
+    (first, _) = rows_of(tmp_path / "train.parquet")
+    (message,) = first["prompt"]
+    assert message["content"].startswith("You are the planner.")
+    assert message["content"].endswith("\nQuestion: nq train question?\n")
+    assert gold_answers(first["reward_model"]) == ["A", "B"]
+    assert "--input-key prompt --label-key reward_model --apply-chat-template" in told
+
+
 def test_duplicates_and_leaks_are_left_out_and_counted(flashrag: Path, tmp_path: Path) -> None:
     write(
         flashrag,
