@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from slime_search.agent import Agent
+from slime_search.calling_off import unless_called_off
 from slime_search.config import SearchConfig
 from slime_search.dialects.tags import SEARCH_R1_TAGS
 from slime_search.hooks.runtime import load_tokenizer, runtime
@@ -91,13 +92,10 @@ class _ThinkerParts(TagParts):
         )
 
     def asked(self, cancelled: Callable[[], bool]) -> Tool:
-        """The Searcher as a tool. One in this process stops between its turns when the rollout is called off."""
-        searcher = self.searcher
-        if isinstance(searcher, SearcherService):
-            return searcher
+        """The Searcher as a tool. A session lasts long, and is left when the rollout is called off."""
 
         async def ask(query: str) -> ToolResult:
-            return (await searcher.find(query, cancelled=cancelled)).result()
+            return (await unless_called_off(cancelled, self.searcher.find(query))).result()
 
         return ask
 

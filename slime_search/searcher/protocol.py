@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, Field
 
-from slime_search.errors import ServiceError
+from slime_search.errors import Interrupted, ServiceError, SlimeSearchError
 from slime_search.tools.searcher import Finding
 
 MAX_QUESTIONS = 1_024
@@ -65,7 +65,7 @@ class Found(BaseModel):
 class Failure(BaseModel):
     """Why there is no answer, and whose fault it is."""
 
-    type: Literal["service_failed", "interrupted"]
+    type: Literal["service_failed", "interrupted", "failed"]
     service: str
     message: str
 
@@ -102,8 +102,13 @@ def found(question: str, finding: Finding) -> dict[str, Any]:
     }
 
 
-def failed(question: str, error: Exception) -> dict[str, Any]:
+def failed(question: str, error: SlimeSearchError) -> dict[str, Any]:
     """The row of one that did, in ``Failed``'s shape."""
-    service = error.service if isinstance(error, ServiceError) else "searcher's engine"
-    kind = "service_failed" if isinstance(error, ServiceError) else "interrupted"
+    match error:
+        case ServiceError():
+            kind, service = "service_failed", error.service
+        case Interrupted():
+            kind, service = "interrupted", "searcher's engine"
+        case _:
+            kind, service = "failed", "searcher"
     return {"question": question, "error": {"type": kind, "service": service, "message": str(error)}}

@@ -53,28 +53,22 @@ class Searcher:
         """Answers one question as a tool. Raises ServiceError, as ``find`` does."""
         return (await self.find(query)).result()
 
-    async def find(
-        self, question: str, *, max_turns: int | None = None, cancelled: Callable[[], bool] = lambda: False
-    ) -> Finding:
-        """What it finds out about ``question``.
-
-        Args:
-            max_turns: searches that it may take; None for the budget's.
-            cancelled: asked before each engine request.
+    async def find(self, question: str, *, max_turns: int | None = None) -> Finding:
+        """What it finds out about ``question``, in ``max_turns`` searches at most; None for the budget's.
 
         Raises:
             DelegateFailed: its engine or its search failed after the retries; names that service.
-            Interrupted: it was cancelled, or its engine aborted.
+            Interrupted: its engine aborted.
         """
         budget = self._budget if max_turns is None else replace(self._budget, tool_turns=max_turns)
         trajectory = Trajectory(self._prompt(question, budget.tool_turns))
         start = time.perf_counter()
-        await self._agent.run(trajectory, self._sampling_params, budget, cancelled=cancelled)
+        await self._agent.run(trajectory, self._sampling_params, budget)
         total_s = time.perf_counter() - start
         if trajectory.failed_service is not None:
             raise DelegateFailed(trajectory.failed_service, str(trajectory.error))
         if trajectory.ending is Ending.ABORTED:
-            raise Interrupted("the searcher was stopped before it had an answer")
+            raise Interrupted("the searcher's engine aborted before there was an answer")
         return _finding(trajectory, total_s)
 
 

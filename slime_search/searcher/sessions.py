@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from slime_search.errors import Interrupted, ServiceError
+from slime_search.errors import SlimeSearchError
 from slime_search.retrieval.unavailable import QueueFull
 from slime_search.searcher.metrics import Metrics
 from slime_search.searcher.protocol import failed, found
@@ -54,7 +54,7 @@ class Sessions:
         try:
             with self._metrics.running.track_inprogress():
                 finding = await self._searcher.find(question, max_turns=max_turns)
-        except (ServiceError, Interrupted) as error:
+        except SlimeSearchError as error:
             row = failed(question, error)
             self._metrics.count_failure(row["error"]["service"])
             return row

@@ -86,14 +86,6 @@ def test_neither_question_nor_passage_can_forge(tag_token: Any) -> None:
     assert special == ["<information>", "</information>"]
 
 
-def test_it_stops_where_the_rollout_is_called_off(qwen: Any) -> None:
-    one, engine = in_memory(qwen, think_search("thing-7"))
-    calls = iter([False, True])
-    with pytest.raises(Interrupted):
-        finding(one.find("Who made thing-7?", cancelled=lambda: next(calls)))
-    assert len(engine.exchanges) == 1
-
-
 def test_what_its_engine_aborts_is_not_an_answer(qwen: Any) -> None:
     one, engine = in_memory(qwen, think_answer("name-7"))
     engine.script = lambda exchange: Abort(12)

@@ -1,12 +1,13 @@
 """The Thinker–Searcher recipe from prompt to reward, over real HTTP."""
 
+import asyncio
 import json
 import math
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.loopback import Fault, cut, disconnect, edited, hang, in_order, not_http, raw, status, truncated
+from support.loopback import Fault, cut, disconnect, edited, hang, in_order, not_http, raw, status, truncated, until
 from support.policies import think_answer, think_search, turns_of
 from support.rollouts import arguments, generate, new_sample, passage
 from support.scripted_engine import Abort, ScriptedEngine
@@ -17,6 +18,7 @@ from support.training_view import training_view
 
 from slime_search.errors import ConfigError, TooManyFailures
 from slime_search.hooks.metrics import rollout_metrics
+from slime_search.hooks.runtime import Runtime
 from slime_search.hooks.samples import RECORD_KEY
 from slime_search.hooks.searcher_metrics import SECONDS_KEY
 from slime_search.local.sample import LocalSample
@@ -282,6 +284,35 @@ def test_an_aborted_thinker_goes_on_where_it_stopped(
     )
     assert len(searcher.asked) == 1
     assert resumed.metadata[RECORD_KEY][SECONDS_KEY] > first_s > 0
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["service", "second model"])
+def test_a_rollout_that_is_called_off_does_not_wait_for_the_searcher(
+    beside: bool,
+    searcher: ScriptedSearcher,
+    engine: ScriptedEngine,
+    frozen: ScriptedEngine,
+    retriever: ScriptedRetriever,
+    qwen: Any,
+    qwen_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    searcher.script = lambda question: hang
+    frozen.script = lambda exchange: hang
+    at_work = frozen if beside else searcher
+    here = Runtime(qwen, lambda: at_work.in_flight > 0)
+    monkeypatch.setattr("slime_search.recipes.thinker_searcher.runtime", lambda args: here)
+    args = arguments(engine, qwen_folder, sglang_model_routers={"searcher": ("127.0.0.1", frozen.port)})
+    one = in_process(retriever, qwen_folder) if beside else thinker(searcher)
+    (sample,) = generate(one, args, [new_sample()])
+    assert (sample.status, sample.remove_sample) == (Status.ABORTED, True)
+    assert sample.response.endswith("</search>")
+    assert sample.tokens == training_view(engine.exchanges).tokens
+    asyncio.run(until(lambda: at_work.in_flight == 0))
+    searcher.script = frozen.script = lambda request: None
+    here = Runtime(qwen, lambda: False)
+    (resumed,) = generate(one, args, [sample])
+    assert (resumed.reward, resumed.tokens) == (1.0, training_view(engine.exchanges).tokens)
 
 
 def test_a_failed_delegation_is_repeated_when_the_sample_is_taken_up_again(
