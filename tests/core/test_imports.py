@@ -62,6 +62,7 @@ def test_the_plugin_imports_without_the_heavy_packages() -> None:
         f"class Absent:\n    def find_spec(self, name, path=None, target=None):\n"
         f"        if name.split('.')[0] in {HEAVY!r}: raise ModuleNotFoundError(name)\n"
         "sys.meta_path.insert(0, Absent())\n"
-        "import slime_search.recipes.search_r1, slime_search.hooks.groups, slime_search.cli\n"
+        "import slime_search.recipes.search_r1, slime_search.recipes.thinker_searcher\n"
+        "import slime_search.hooks.groups, slime_search.cli\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)
