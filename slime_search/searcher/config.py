@@ -17,7 +17,7 @@ class ThinkerConfig(SearchConfig):
 
     thinker_max_turns: int = Field(2, ge=0)
     """Questions that the Thinker may delegate; a turn to answer always follows the last one."""
-    searcher_max_turns: int = Field(3, ge=0)
+    searcher_max_turns: int = Field(3, ge=0, le=32)
     """Searches that the Searcher may make for one question; a turn to answer always follows the last one."""
     searcher_url: str | tuple[str, ...] = "http://127.0.0.1:8001/search"
     """The whole URL of a Searcher service's ``/search``, or several: as a list, or with commas between them."""
