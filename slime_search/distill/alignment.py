@@ -10,6 +10,7 @@ hands: that of each of its teacher's tokens is divided equally among the student
 which leaves the block's sum as it was. docs/distillation.md has the whole definition, and a picture.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import NamedTuple
@@ -21,19 +22,6 @@ class Run(NamedTuple):
     student: int
     teacher: int
     length: int
-
-
-class Block(NamedTuple):
-    """Tokens that stand for the same bytes: the ``student_tokens`` and ``teacher_tokens`` by their places.
-
-    All of them stand for at least one byte. ``student_ends`` and ``teacher_ends`` say where each of them ends, in bytes
-    from the beginning of the run.
-    """
-
-    student_tokens: Sequence[int]
-    teacher_tokens: Sequence[int]
-    student_ends: Sequence[int]
-    teacher_ends: Sequence[int]
 
 
 def transfer(
@@ -50,74 +38,61 @@ def transfer(
         log_probs: one for each of the teacher's tokens.
     """
     given: list[float | None] = [None] * len(student_sizes)
-    for block in blocks(student_sizes, teacher_sizes, runs):
-        if len(block.student_tokens) == len(block.teacher_tokens) == 1:
-            given[block.student_tokens[0]] = log_probs[block.teacher_tokens[0]]
-            continue
-        shares = [0.0] * len(block.student_tokens)
-        for (first, last), teacher_token in zip(_overlaps(block), block.teacher_tokens, strict=True):
-            share = log_probs[teacher_token] / (last - first + 1)
-            for place in range(first, last + 1):
-                shares[place] += share
-        for student_token, log_prob in zip(block.student_tokens, shares, strict=True):
-            given[student_token] = log_prob
+    students, teachers = _Tokens(student_sizes), _Tokens(teacher_sizes)
+    for run in _joined(runs):
+        student, teacher = _between_common_cuts(
+            students.inside(run.student, run.length), teachers.inside(run.teacher, run.length)
+        )
+        shares = _shares(student.ends, teacher.ends, [log_probs[place] for place in teacher.places])
+        for place, share in zip(student.places, shares, strict=True):
+            given[place] = share
     return given
 
 
-def blocks(student_sizes: Sequence[int], teacher_sizes: Sequence[int], runs: Sequence[Run]) -> Iterator[Block]:
-    """The blocks of all runs, in order."""
-    students, teachers = _Tokens(student_sizes), _Tokens(teacher_sizes)
-    for run in _joined(runs):
-        yield from _blocks_of_run(
-            students.inside(run.student, run.length),
-            teachers.inside(run.teacher, run.length),
-        )
+class _Stretch(NamedTuple):
+    """Tokens that follow each other: their places, and where the first begins and each ends, in bytes of the run.
 
-
-class _Inside(NamedTuple):
-    """Tokens that lie wholly in a run: their places, and where the first begins and each ends, from the run's start.
-
-    Where there is no such token, there is one cut at most.
+    Where there are none, there is one cut at most.
     """
 
     places: Sequence[int]
     cuts: Sequence[int]
 
+    @property
+    def ends(self) -> Sequence[int]:
+        return self.cuts[1:]
 
-def _blocks_of_run(student: _Inside, teacher: _Inside) -> Iterator[Block]:
-    i = j = 0
-    begun: tuple[int, int] | None = None
-    while i < len(student.cuts) and j < len(teacher.cuts):
-        if student.cuts[i] < teacher.cuts[j]:
-            i += 1
-        elif student.cuts[i] > teacher.cuts[j]:
-            j += 1
-        else:
-            if begun is not None:
-                from_i, from_j = begun
-                yield Block(
-                    student.places[from_i:i],
-                    teacher.places[from_j:j],
-                    student.cuts[from_i + 1 : i + 1],
-                    teacher.cuts[from_j + 1 : j + 1],
-                )
-            begun = i, j
-            i += 1
-            j += 1
+    def between(self, first: int, last: int) -> "_Stretch":
+        """From one of the cuts to another."""
+        begin, end = bisect_left(self.cuts, first), bisect_left(self.cuts, last)
+        return _Stretch(self.places[begin:end], self.cuts[begin : end + 1])
 
 
-def _overlaps(block: Block) -> Iterator[tuple[int, int]]:
-    """For each of the teacher's tokens the first and last of the student's that share a byte with it, by place.
+def _between_common_cuts(student: _Stretch, teacher: _Stretch) -> tuple[_Stretch, _Stretch]:
+    """What lies between the first and the last place where both cut: all the blocks of the run."""
+    common = set(student.cuts).intersection(teacher.cuts)
+    if not common:
+        return _Stretch((), ()), _Stretch((), ())
+    first, last = min(common), max(common)
+    return student.between(first, last), teacher.between(first, last)
 
-    Both cut at the block's end, so there always is a last one.
-    """
+
+def _shares(student_ends: Sequence[int], teacher_ends: Sequence[int], log_probs: Sequence[float]) -> list[float]:
+    """What each of the student's tokens gets, where both begin and end at the same bytes."""
+    shares = [0.0] * len(student_ends)
     first = 0
-    for end in block.teacher_ends:
+    for end, log_prob in zip(teacher_ends, log_probs, strict=True):
         last = first
-        while block.student_ends[last] < end:
+        while student_ends[last] < end:
             last += 1
-        yield first, last
-        first = last + 1 if block.student_ends[last] == end else last
+        if last == first:
+            shares[first] += log_prob
+        else:
+            share = log_prob / (last - first + 1)
+            for place in range(first, last + 1):
+                shares[place] += share
+        first = last + 1 if student_ends[last] == end else last
+    return shares
 
 
 class _Tokens:
@@ -127,18 +102,12 @@ class _Tokens:
         # A token without bytes shares none.
         self._places = [place for place, size in enumerate(sizes) if size]
         self._cuts = [0, *accumulate(sizes[place] for place in self._places)]
-        self._next = 0
 
-    def inside(self, start: int, length: int) -> _Inside:
-        cuts, first = self._cuts, self._next
-        while first < len(cuts) and cuts[first] < start:
-            first += 1
-        last = first
-        while last < len(cuts) and cuts[last] <= start + length:
-            last += 1
-        # The last cut may be where the next stretch begins.
-        self._next = max(last - 1, first)
-        return _Inside(self._places[first : max(last - 1, 0)], [cut - start for cut in cuts[first:last]])
+    def inside(self, start: int, length: int) -> _Stretch:
+        """Those that lie wholly in this stretch of bytes."""
+        first = bisect_left(self._cuts, start)
+        past = bisect_left(self._cuts, start + length + 1, lo=first)
+        return _Stretch(self._places[first : max(past - 1, 0)], [cut - start for cut in self._cuts[first:past]])
 
 
 def _joined(runs: Sequence[Run]) -> Iterator[Run]:
