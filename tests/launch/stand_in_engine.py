@@ -1,4 +1,4 @@
-"""An inference server in SGLang's place, which gives one answer to everything. Takes SGLang's options."""
+"""An inference server in SGLang's place, which gives one answer to everything."""
 
 import json
 import sys
@@ -28,12 +28,9 @@ class Handler(BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     parser = ArgumentParser()
-    parser.add_argument("--model-path", required=True)
-    parser.add_argument("--host", required=True)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--mem-fraction-static", type=float)
-    parser.add_argument("--cuda-graph-max-bs", type=int)
-    options = parser.parse_args()
-    sys.stderr.write(f"loading {options}\n")
+    options, others = parser.parse_known_args()
+    sys.stderr.write(f"loading {others}\n")
     sys.stderr.flush()
     ThreadingHTTPServer((options.host, options.port), Handler).serve_forever()

@@ -69,7 +69,7 @@ class Service:
     def wait_until_ready(self) -> None:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        assert line == f"searcher ready at {self.url}\n", line or self.process.communicate(timeout=60)
+        assert line == f"searcher ready at {self.url}\n", line or self.process.communicate(timeout=150)
 
     def request(self, path: str, body: Any = None) -> tuple[int, Any]:
         """Status and parsed answer; a body that is not bytes is sent as JSON."""
@@ -80,7 +80,7 @@ class Service:
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=60) as response:
+            with urllib.request.urlopen(request, timeout=150) as response:
                 return response.status, response.read()
         except urllib.error.HTTPError as error:
             with error:
@@ -97,7 +97,7 @@ class Service:
 
     def end(self) -> tuple[int, str, str]:
         """Closes its stdin; returns its exit code, stdout and stderr."""
-        stdout, stderr = self.process.communicate(timeout=60)
+        stdout, stderr = self.process.communicate(timeout=150)
         return self.process.returncode, stdout, stderr
 
 
@@ -106,7 +106,7 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def wait_for(condition: Callable[[], object], limit_s: float = 60) -> None:
+def wait_for(condition: Callable[[], object], limit_s: float = 150) -> None:
     deadline = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"

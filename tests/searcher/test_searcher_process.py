@@ -1,14 +1,19 @@
 """The Searcher service as a process: how it starts, what it refuses, and how it ends."""
 
 import signal
+import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from searcher_process import Backends, Service, wait_for
 from support.loopback import status
 from support.scripted_engine import Abort
+from typer.testing import CliRunner
+
+from slime_search.searcher.__main__ import app
 
 Keep = Callable[[Service], Service]
 
@@ -46,7 +51,7 @@ def test_it_waits_for_what_it_needs_and_ends_in_order(backends: Backends, qwen_f
     backends.engine.script = lambda exchange: None
     release(backends)
     for thread in asking:
-        thread.join(60)
+        thread.join(150)
     assert sorted(code for code, _ in answered) == [200, 503]
     code, stdout, stderr = service.end()
     assert (code, stdout, stderr) == (0, "", "")
@@ -75,10 +80,25 @@ def test_an_engine_that_speaks_another_protocol_is_named(backends: Backends, qwe
     assert stderr.startswith(f"error: searcher's engine at {backends.engine.url}/v1/completions: HTTP 404")
 
 
-def test_what_does_not_fit_is_named(backends: Backends, qwen_folder: Path, tmp_path: Path, keep: Keep) -> None:
-    unknown = keep(Service(qwen_folder, backends, SLIME_SEARCH_SEARCHER_MAX_TURN="3"))
-    nothing = keep(Service(tmp_path, backends))
-    code, _, stderr = unknown.end()
-    assert code == 1 and "did you mean SLIME_SEARCH_SEARCHER_MAX_TURNS" in stderr
-    code, _, stderr = nothing.end()
-    assert code == 1 and stderr.startswith(f"error: --model {tmp_path}: no tokenizer can be read from it")
+@pytest.fixture
+def same_signals() -> Iterator[None]:
+    """The command changes what signals do to this process."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("same_signals")
+def test_what_does_not_fit_is_named(tmp_path: Path, qwen_folder: Path) -> None:
+    nothing = CliRunner().invoke(app, ["--model", str(tmp_path)])
+    assert nothing.exit_code == 1
+    assert f"error: --model {tmp_path}: no tokenizer can be read from it" in nothing.output
+    unknown = CliRunner(env={"SLIME_SEARCH_SEARCHER_MAX_TURN": "3"}).invoke(app, ["--model", str(qwen_folder)])
+    assert unknown.exit_code == 1
+    assert "did you mean SLIME_SEARCH_SEARCHER_MAX_TURNS" in unknown.output
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        busy = CliRunner().invoke(app, ["--model", str(qwen_folder), "--port", port])
+    assert busy.exit_code == 1
+    assert "can't listen" in busy.output and "--port" in busy.output
