@@ -37,6 +37,7 @@ class Shown(StrEnum):
     SEARCH_R1 = "search-r1"
     THINKER_SEARCHER = "thinker-searcher"
     CODA = "coda"
+    DISTILL = "distill"
 
 
 class Speech(StrEnum):
@@ -59,12 +60,14 @@ def quickstart(
         "runs/quickstart"
     ),
     seed: Annotated[int, typer.Option(help="Seeds the encyclopedia, the start and the sampling.")] = 0,
-    steps: Annotated[int, typer.Option(min=1, help="GRPO steps of 128 rollouts each.")] = 50,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="GRPO steps of 128 rollouts each; 50, and 30 with a teacher.")
+    ] = None,
     cold_start_steps: Annotated[
         int | None,
         typer.Option(min=1, help="Supervised steps before that, of each model; 500 to 800 by recipe and dialect."),
     ] = None,
-    recipe: Annotated[Shown, typer.Option(help="One agent that searches, or one of the recipes of two agents.")] = (
+    recipe: Annotated[Shown, typer.Option(help="One agent that searches, two agents, or one that has a teacher.")] = (
         Shown.SEARCH_R1
     ),
     dialect: Annotated[Speech, typer.Option(help="Of search-r1: tags, or OpenAI tool calls over the chat API.")] = (

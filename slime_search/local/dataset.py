@@ -86,7 +86,9 @@ def write_dataset(
     lessons = (school.lessons(name, role, rng, each) for name, role in play.roles.items())
     write_demonstrations(paths.demonstrations, chain.from_iterable(lessons))
     if play.frozen is not None:
-        write_demonstrations(paths.frozen_demonstrations, school.lessons(ONLY_ROLE, play.frozen, rng, demonstrations))
+        write_demonstrations(
+            paths.frozen_demonstrations, school.lessons(ONLY_ROLE, play.frozen.role, rng, demonstrations)
+        )
     return paths
 
 

@@ -13,6 +13,7 @@ from slime_search.local.styles import STYLES, TAGS, Style, by_tag
 from slime_search.prompting import FilledPrompt
 from slime_search.recipes.coda import EXECUTOR_TAGS, PLANNER, Coda, planner_tags
 from slime_search.recipes.coda_prompts import TASK
+from slime_search.recipes.distillation import SearchDistillation, SearchTool
 from slime_search.recipes.thinker_searcher import ThinkerSearcher
 from slime_search.searcher.prompt import QUESTION, searcher_prompt
 from slime_search.tokens import TokenCodec
@@ -33,11 +34,22 @@ class Role:
 
 
 @dataclass(frozen=True)
+class Frozen:
+    """A second model. ``vocabulary`` is the size of a tokenizer of its own; None for the policy's."""
+
+    role: Role
+    serves: Literal["searcher", "teacher"]
+    steps: int
+    vocabulary: int | None = None
+
+
+@dataclass(frozen=True)
 class Play:
     """One recipe on a tiny model.
 
-    ``roles`` are the policy's, by the names in its demonstrations. ``frozen`` is the role of a second model, which is
-    trained by imitation alone and then serves. ``config`` goes to the recipe, beside the addresses.
+    ``roles`` are the policy's, by the names in its demonstrations. ``frozen`` is a second model, which is trained by
+    imitation alone and then serves. ``config`` goes to the recipe, beside the addresses. ``alone`` is the recipe
+    without the second model, from the same start, to compare with.
     """
 
     name: str
@@ -47,8 +59,12 @@ class Play:
     roles: Mapping[str, Role]
     config: Mapping[str, Any]
     cold_start_steps: int
-    frozen: Role | None = None
-    frozen_steps: int = 0
+    frozen: Frozen | None = None
+    alone: Callable[[Mapping[str, Any]], Recipe] | None = None
+    opd_kl_coef: float = 0.0
+    steps: int = 50
+    eval_every: int = 10
+    keeps_messages: bool = False
     searches: str = "searches"
 
 
@@ -99,8 +115,11 @@ _THINKER_SEARCHER = Play(
     roles={ONLY_ROLE: Role(_THINKER, source="colleague")},
     config={"thinker_max_turns": 3},
     cold_start_steps=600,
-    frozen=Role(replace(TAGS, answers_in_sentences=True, prompt_ids=_searcher_ids), SKILLED, hops=(1,)),
-    frozen_steps=500,
+    frozen=Frozen(
+        Role(replace(TAGS, answers_in_sentences=True, prompt_ids=_searcher_ids), SKILLED, hops=(1,)),
+        serves="searcher",
+        steps=500,
+    ),
     searches="questions to the Searcher",
 )
 _CODA = Play(
@@ -130,7 +149,23 @@ _CODA = Play(
     cold_start_steps=800,
     searches="tasks",
 )
-PLAYS: Mapping[str, Play] = {play.name: play for play in (_search_r1(TAGS), _THINKER_SEARCHER, _CODA)}
+_TOOLS = STYLES["tools"]
+_DISTILL = Play(
+    name="distill",
+    title="A search agent learns, with a teacher and without",
+    recipe=SearchDistillation,
+    style=_TOOLS,
+    roles={ONLY_ROLE: Role(_TOOLS)},
+    config={"max_turns": 3, "topk": 3},
+    cold_start_steps=_TOOLS.cold_start_steps,
+    frozen=Frozen(Role(_TOOLS, SKILLED), serves="teacher", steps=500, vocabulary=900),
+    alone=SearchTool,
+    opd_kl_coef=0.3,
+    steps=30,
+    eval_every=5,
+    keeps_messages=True,
+)
+PLAYS: Mapping[str, Play] = {play.name: play for play in (_search_r1(TAGS), _THINKER_SEARCHER, _CODA, _DISTILL)}
 """By the names that ``quickstart --recipe`` takes."""
 SEARCH_R1 = PLAYS["search-r1"]
 

@@ -14,20 +14,25 @@ from slime_search.local.world import Encyclopedia
 
 MAX_CONTEXT = 1024
 """Tokens a context may hold; a question with three searches takes about 500."""
+OUT_OF_REACH = 8192
+"""A vocabulary so large that training ends when no word is left to merge."""
 PROBE = "\n\n<information>Doc 1(Title: Anna Bell) born in 1859. It's her 2nd  home.</information>\n\n"
 """Text on which tokenizers differ: digits, blanks, line ends, an apostrophe, tags."""
 
 
-def build_tokenizer(encyclopedia: Encyclopedia, style: Style = TAGS) -> PreTrainedTokenizerFast:
+def build_tokenizer(
+    encyclopedia: Encyclopedia, style: Style = TAGS, *, vocabulary: int | None = None
+) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer in which every word of the encyclopedia, with the blank before it, is one token.
 
     It has about 1,600 tokens and encodes any other text too, down to single bytes. The style's markup are added tokens.
+    With a smaller ``vocabulary``, in tokens, rarer words fall into pieces.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=8192,  # out of reach: training ends when no word is left to merge
+        vocab_size=vocabulary or OUT_OF_REACH,
         special_tokens=[PAD, EOS, *style.markup],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,

@@ -1,9 +1,9 @@
 """The whole product on one CPU: a search agent that learns in minutes, on the code paths of a cluster run."""
 
-import random
+import copy
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,40 +13,36 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from slime_search.hooks.groups import normalize_rewards
-from slime_search.hooks.samples import rollouts_of
 from slime_search.local.artifacts import Artifacts
 from slime_search.local.cold_start import cold_start
 from slime_search.local.dataset import DatasetPaths, write_dataset
 from slime_search.local.demonstrations import ONLY_ROLE, read_demonstrations
-from slime_search.local.evaluation import rollout_stats, trajectory_record
-from slime_search.local.grpo import GrpoConfig, GrpoTrainer
+from slime_search.local.grpo import GrpoConfig
+from slime_search.local.learning import Learning, LearningConfig
 from slime_search.local.plays import SEARCH_R1, Play
 from slime_search.local.policy import build_model, build_tokenizer, save_policy
-from slime_search.local.rollouts import load_prompts
 from slime_search.local.stage import RetrieverProcess, Stage
 from slime_search.local.styles import Style
-from slime_search.report.curve import draw_curve
+from slime_search.report.curve import ALONE, draw_curve
 from slime_search.report.page import write_report
-from slime_search.tokens import TokenCodec
 
 
 @dataclass(frozen=True, slots=True)
 class QuickstartConfig:
     """What a run does. ``steps`` are GRPO steps of ``prompts`` questions with ``samples_per_prompt`` rollouts each.
 
-    ``cold_start_steps`` None takes the play's.
+    Where a number of steps is None it is the play's.
     """
 
     output: Path
     seed: int = 0
     play: Play = SEARCH_R1
     cold_start_steps: int | None = None
-    steps: int = 50
+    steps: int | None = None
     prompts: int = 16
     samples_per_prompt: int = 8
     temperature: float = 1.0
-    eval_every: int = 10
+    eval_every: int | None = None
     shown_questions: int = 32
     grpo: GrpoConfig = field(default_factory=GrpoConfig)
 
@@ -95,19 +91,28 @@ class Quickstart:
             self._cold_start(progress, model, tokenizer, data)
             save_policy(artifacts.cold_start_model, model, tokenizer)
             retriever.wait_ready()
-            with Stage(
-                model,
-                tokenizer,
-                model_path=artifacts.cold_start_model,
-                weights_path=artifacts.model,
-                logs=artifacts.logs,
-                retriever=retriever,
-                seed=config.seed,
-                rollout_size=config.prompts * config.samples_per_prompt,
-                play=config.play,
-                frozen=frozen,
-            ) as stage:
-                self._learn(progress, model, stage, data)
+
+            def stage(frozen: Path | None) -> Stage:
+                return Stage(
+                    model,
+                    tokenizer,
+                    model_path=artifacts.cold_start_model,
+                    weights_path=artifacts.model,
+                    logs=artifacts.logs,
+                    retriever=retriever,
+                    seed=config.seed,
+                    rollout_size=config.prompts * config.samples_per_prompt,
+                    play=config.play,
+                    frozen=frozen,
+                )
+
+            if config.play.alone is not None:
+                start = copy.deepcopy(model.state_dict())
+                with stage(None) as without:
+                    self._learn(progress, model, without, data, alone=True)
+                model.load_state_dict(start)
+            with stage(frozen) as whole:
+                self._learn(progress, model, whole, data)
 
     def _cold_start(
         self, progress: Progress, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: DatasetPaths
@@ -123,9 +128,11 @@ class Quickstart:
         play = self._config.play
         if play.frozen is None:
             return None
+        if play.frozen.vocabulary is not None:
+            tokenizer = build_tokenizer(data.encyclopedia, play.style, vocabulary=play.frozen.vocabulary)
         model = build_model(tokenizer, self._config.seed + 1)
-        steps = self._config.cold_start_steps or play.frozen_steps
-        styles = {ONLY_ROLE: play.frozen.style}
+        steps = self._config.cold_start_steps or play.frozen.steps
+        styles = {ONLY_ROLE: play.frozen.role.style}
         note = "a second model imitates a skilled one, and is frozen"
         self._imitate(progress, "frozen", model, tokenizer, data.frozen_demonstrations, styles, steps, note)
         save_policy(self._artifacts.frozen_model, model, tokenizer)
@@ -154,49 +161,36 @@ class Quickstart:
         cold_start(model, tokenizer, shown, steps=steps, seed=self._config.seed, styles=styles, on_step=on_step)
         self._summary[f"{phase}_s"] = round(time.monotonic() - began, 1)
 
-    def _learn(self, progress: Progress, model: PreTrainedModel, stage: Stage, data: DatasetPaths) -> None:
+    def _learn(
+        self, progress: Progress, model: PreTrainedModel, stage: Stage, data: DatasetPaths, *, alone: bool = False
+    ) -> None:
+        """Reinforcement learning; ``alone`` without the play's second model, to compare with."""
         config = self._config
-        render = config.play.style.renderer(stage.tokenizer)
-        train, test = load_prompts(data.train, render), load_prompts(data.test, render)
-        trainer = GrpoTrainer(model, config.grpo, pad_id=stage.tokenizer.pad_token_id, temperature=config.temperature)
-        rng = random.Random(config.seed)
-        self._summary["questions"] = len(test)
-        self._evaluate(progress, stage, test, step=0)
-        task = progress.add_task("GRPO", total=config.steps, note="")
-        began = time.monotonic()
-        for step in range(1, config.steps + 1):
-            prompts = rng.sample(train, config.prompts)
-            samples = stage.rollouts.collect(prompts, n=config.samples_per_prompt, temperature=config.temperature)
-            _, advantages = normalize_rewards(stage.args, samples)
-            update = trainer.step(samples, advantages)
-            stage.publish()
-            stats = rollout_stats(samples)
-            self._log("train", step, **asdict(stats), **asdict(update))
-            self._summary.update(steps=step, grpo_s=round(time.monotonic() - began, 1))
-            progress.update(
-                task, completed=step, note=f"reward {stats.reward:.2f}, {stats.searches:.1f} {config.play.searches}"
-            )
-            if step % config.eval_every == 0 or step == config.steps:
-                self._evaluate(progress, stage, test, step=step)
-
-    def _evaluate(self, progress: Progress, stage: Stage, test: Sequence[Any], *, step: int) -> None:
-        """Scores the held-out questions; at both ends greedily too, and with the trajectories kept for the report."""
-        samples = stage.rollouts.collect(test, n=1, temperature=self._config.temperature)
-        stats = rollout_stats(samples)
-        self._log("eval", step, **asdict(stats))
-        self._summary["em_after" if step else "em_before"] = stats.em
-        progress.console.print(
-            f"  step {step:>3}: held-out exact match [bold]{stats.em:.1%}[/bold], of two hops {stats.em_two_hops:.1%}, "
-            f"{stats.searches:.1f} {self._config.play.searches}"
+        settings = LearningConfig(
+            steps=config.steps or config.play.steps,
+            eval_every=config.eval_every or config.play.eval_every,
+            seed=config.seed,
+            prompts=config.prompts,
+            samples_per_prompt=config.samples_per_prompt,
+            temperature=config.temperature,
+            shown_questions=config.shown_questions,
+            grpo=config.grpo,
         )
-        if step not in (0, self._config.steps):
-            return
-        stage_name = "after" if step else "before"
-        greedy = rollout_stats(stage.rollouts.collect(test, n=1, temperature=0.0))
-        self._summary[f"em_{stage_name}_greedy"] = greedy.em
-        codec = TokenCodec(stage.tokenizer)
-        shown = [rollout[-1] for rollout in rollouts_of(samples)[: self._config.shown_questions]]
-        self._artifacts.add_trajectories([trajectory_record(sample, codec, stage=stage_name) for sample in shown])
+        learning = Learning(
+            settings,
+            config.play,
+            stage,
+            data,
+            progress,
+            self._log,
+            title="GRPO alone" if alone else "GRPO",
+            phases=("train_alone", ALONE) if alone else ("train", "eval"),
+            artifacts=None if alone else self._artifacts,
+        )
+        try:
+            learning.run(model)
+        finally:
+            self._summary.update(summary_of(learning, alone=alone))
 
     def _log(self, phase: str, step: int, **values: float) -> None:
         wall_s = round(time.monotonic() - self._began, 2)
@@ -218,6 +212,19 @@ class Quickstart:
                 trajectories=trajectories,
                 title=self._config.play.title,
             )
+
+
+def summary_of(learning: Learning, *, alone: bool) -> dict[str, Any]:
+    """What the summary says of a learning, as far as it came."""
+    if alone:
+        return {"em_alone": {step: stats.em for step, stats in learning.scores.items()}}
+    summary: dict[str, Any] = {"steps": learning.steps, "grpo_s": learning.seconds, "questions": learning.questions}
+    for which, scores in (("", learning.scores), ("_greedy", learning.greedy_scores)):
+        for step, stats in scores.items():
+            stage_name = "after" if step else "before"
+            summary[f"em_{stage_name}{which}"] = stats.em
+            summary[f"em_two_hops_{stage_name}{which}"] = stats.em_two_hops
+    return summary
 
 
 def _progress(console: Console) -> Progress:

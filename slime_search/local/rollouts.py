@@ -1,10 +1,11 @@
 """Drives a recipe's hooks the way slime's rollout does: generate, then reward, many samples at once."""
 
 import asyncio
+import inspect
 import json
 import uuid
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,12 +18,16 @@ from slime_search.service import close_sessions
 class Recipe(Protocol):
     """The two hooks that every recipe has."""
 
-    async def generate(self, args: Any, sample: Any, sampling_params: Mapping[str, Any]) -> Any: ...
-    async def reward_func(self, args: Any, sample: Any, **kwargs: Any) -> Any: ...
+    @property
+    def generate(self) -> Callable[..., Awaitable[Any]]: ...
+    @property
+    def reward_func(self) -> Callable[..., Awaitable[Any]]: ...
 
 
-def load_prompts(path: Path, render: Callable[[Sequence[Mapping[str, Any]]], str]) -> list[Any]:
+def load_prompts(path: Path, render: Callable[[Sequence[Mapping[str, Any]]], str] | None) -> list[Any]:
     """Samples of a Search-R1 style parquet file, their prompts rendered as slime's ``--apply-chat-template`` does.
+
+    Without ``render`` they stay messages.
 
     The row's question and hops stay in ``metadata``.
     """
@@ -30,7 +35,8 @@ def load_prompts(path: Path, render: Callable[[Sequence[Mapping[str, Any]]], str
     samples = []
     for row in pq.read_table(path).to_pylist():
         metadata = {"question": row["question"], "hops": row["extra_info"]["hops"]}
-        samples.append(sample_type(prompt=render(row["prompt"]), label=row["reward_model"], metadata=metadata))
+        prompt = render(row["prompt"]) if render else row["prompt"]
+        samples.append(sample_type(prompt=prompt, label=row["reward_model"], metadata=metadata))
     return samples
 
 
@@ -50,7 +56,13 @@ class Rollouts:
         self._runner = asyncio.Runner()
 
     def collect(
-        self, prompts: Sequence[Any], *, n: int, temperature: float, on_done: Callable[[], None] = lambda: None
+        self,
+        prompts: Sequence[Any],
+        *,
+        n: int,
+        temperature: float,
+        evaluation: bool = False,
+        on_done: Callable[[], None] = lambda: None,
     ) -> list[Any]:
         """The samples of ``n`` finished and rewarded rollouts a prompt, in the order of the prompts.
 
@@ -69,16 +81,23 @@ class Rollouts:
             "no_stop_trim": True,
             "spaces_between_special_tokens": False,
         }
-        return self._runner.run(self._gather(samples, sampling_params, on_done))
+        # As slime does it, for recipes that tell an evaluation from a rollout.
+        takes = "evaluation" in inspect.signature(self._recipe.generate).parameters
+        options = {"evaluation": evaluation} if takes else {}
+        return self._runner.run(self._gather(samples, sampling_params, options, on_done))
 
     async def _gather(
-        self, samples: Sequence[Any], sampling_params: Mapping[str, Any], on_done: Callable[[], None]
+        self,
+        samples: Sequence[Any],
+        sampling_params: Mapping[str, Any],
+        options: Mapping[str, bool],
+        on_done: Callable[[], None],
     ) -> list[Any]:
         in_flight = asyncio.Semaphore(self._args.sglang_server_concurrency)
 
         async def finish(sample: Any) -> list[Any]:
             async with in_flight:
-                made = await self._recipe.generate(self._args, sample, sampling_params)
+                made = await self._recipe.generate(self._args, sample, sampling_params, **options)
             rollout = made if isinstance(made, list) else [made]
             if any(one.reward is None for one in rollout):
                 rewards = await self._recipe.reward_func(self._args, rollout)

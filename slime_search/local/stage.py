@@ -112,7 +112,7 @@ class Stage:
         retriever: a retrieval server that is ready.
         rollout_size: samples a rollout, for the failure monitor.
         play: the recipe and its configuration.
-        frozen: the folder of the second model, where the play has one.
+        frozen: the folder of the second model, where the play has one. Without it such a play is put on alone.
     """
 
     def __init__(
@@ -137,14 +137,20 @@ class Stage:
         self.args = slime_args(model_path, self._engine.port, rollout_size=rollout_size)
         self._others: list[LocalService] = []
         addresses: dict[str, Any] = {"local": {"search_url": retriever.url}}
-        if frozen is not None:
+        if frozen is not None and play.frozen is not None:
             engine = EngineProcess(frozen, logs / "frozen_engine.log", seed=seed)
-            searcher = SearcherProcess(frozen, engine, retriever, logs / "searcher.log")
-            self._others = [engine, searcher]
-            addresses["searcher_url"] = searcher.url
+            self._others = [engine]
+            if play.frozen.serves == "teacher":
+                addresses["teacher"] = {"url": engine.url, "tokenizer": str(frozen)}
+            else:
+                searcher = SearcherProcess(frozen, engine, retriever, logs / "searcher.log")
+                self._others.append(searcher)
+                addresses["searcher_url"] = searcher.url
         # The answer's reward is exact match and nothing else, so that what is learned is what is measured.
         common = {"max_corrections": 0, "format_score": 0.0, "max_context_tokens": MAX_CONTEXT_TOKENS}
-        recipe = play.recipe({**common, **addresses, **play.config})
+        self.has_teacher = "teacher" in addresses
+        build = play.recipe if frozen is not None or play.alone is None else play.alone
+        recipe = build({**common, **addresses, **play.config})
         self._stack = ExitStack()
         self.rollouts = Rollouts(recipe, self.args, max_new_tokens=TURN_TOKENS)
 

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import matplotlib
 import numpy as np
@@ -21,6 +21,8 @@ from slime_search.errors import DataError
 Metric: TypeAlias = Mapping[str, float | int | str]
 Series: TypeAlias = npt.NDArray[np.float64]
 
+ALONE = "eval_alone"
+"""The phase of evaluations without the second model, drawn to compare with."""
 WIDE = (8.0, 4.9)
 NARROW = (4.2, 4.9)
 """Sizes in inches, for a README column and for a phone."""
@@ -38,18 +40,20 @@ class Palette:
     exact_match: str
     reward: str
     searches: str
+    alone: str
 
 
-LIGHT = Palette("#ffffff", "#ffffff", "#1c2430", "#667080", "#e7eaee", "#0072b2", "#7d8794", "#00805f")
-DARK = Palette("none", "#191f27", "#e8ecf1", "#9ba6b4", "#2c343f", "#56b4e9", "#98a3b0", "#35c79b")
+LIGHT = Palette("#ffffff", "#ffffff", "#1c2430", "#667080", "#e7eaee", "#0072b2", "#7d8794", "#00805f", "#b5540a")
+DARK = Palette("none", "#191f27", "#e8ecf1", "#9ba6b4", "#2c343f", "#56b4e9", "#98a3b0", "#35c79b", "#e69f00")
 
 
 def draw_curve(metrics: Sequence[Metric], path: Path, *, title: str) -> None:
     """Draws the curve into ``path``, 1600 pixels wide; the suffix names the format (``.png``, ``.svg``, ``.pdf``).
 
     ``metrics`` are the rows of ``metrics.jsonl``. Rows of phase ``eval`` need ``step`` and ``em`` and may hold
-    ``searches`` and ``n`` (the number of questions, for the interval); ``train`` rows need ``step`` and ``reward`` and
-    may hold ``searches``. Rows of other phases are not drawn, nor are values that are not finite.
+    ``searches`` and ``n`` (the number of questions, for the interval); those of ``eval_alone`` are drawn as a second
+    line. ``train`` rows need ``step`` and ``reward`` and may hold ``searches``. Rows of other phases are not drawn, nor
+    are values that are not finite.
 
     Raises:
         DataError: no row can be drawn, or a row lacks one of its keys.
@@ -99,6 +103,7 @@ def _figure(metrics: Sequence[Metric], title: str, size: tuple[float, float], pa
     heading.set_parse_math(False)
 
     _draw_reward(score, training, palette)
+    _draw_alone(score, [row for row in metrics if row.get("phase") == ALONE], palette)
     _draw_exact_match(score, evaluations, palette)
     _draw_searches(searches, training, evaluations, palette)
     for axes in (score, searches):
@@ -117,6 +122,15 @@ def _draw_reward(axes: Axes, training: Sequence[Metric], palette: Palette) -> No
     axes.plot(steps, rewards, color=palette.reward, linewidth=0.8, alpha=0.4)
     label = "training reward" if window == 1 else f"training reward, mean of {window} steps"
     axes.plot(steps, _smooth(rewards, window), color=palette.reward, linewidth=1.8, label=label)
+
+
+def _draw_alone(axes: Axes, evaluations: Sequence[Metric], palette: Palette) -> None:
+    steps, rates = _points(evaluations, "em")
+    if len(steps):
+        style: dict[str, Any] = {"linewidth": 1.6, "linestyle": (0, (4, 2)), "marker": "o", "markersize": 4}
+        axes.plot(
+            steps, rates, color=palette.alone, zorder=3.5, label="held-out exact match without a teacher", **style
+        )
 
 
 def _draw_exact_match(axes: Axes, evaluations: Sequence[Metric], palette: Palette) -> None:

@@ -24,13 +24,13 @@ from slime_search.tokens import TokenCodec
 from slime_search.tools.base import Passage, ToolResult, passages_result
 from slime_search.trajectory import Owner
 
-ROLES = [(play, name) for play in PLAYS.values() for name in play.roles] + [(PLAYS["thinker-searcher"], "frozen")]
+ROLES = [(play, name) for play in PLAYS.values() for name in (*play.roles, *(["frozen"] if play.frozen else []))]
 
 
 def role_of(play: Play, name: str) -> Role:
     if name == "frozen":
         assert play.frozen is not None
-        return play.frozen
+        return play.frozen.role
     return play.roles[name]
 
 
@@ -47,7 +47,8 @@ def teacher(encyclopedia: Encyclopedia, tokenizer: PreTrainedTokenizerFast, role
 @pytest.mark.parametrize(("play", "name"), ROLES, ids=[f"{play.name} {name}" for play, name in ROLES])
 def test_a_demonstration_is_what_a_rollout_would_hold(dataset: DatasetPaths, play: Play, name: str) -> None:
     role = role_of(play, name)
-    tokenizer = build_tokenizer(dataset.encyclopedia, play.style)
+    vocabulary = play.frozen.vocabulary if play.frozen and name == "frozen" else None
+    tokenizer = build_tokenizer(dataset.encyclopedia, play.style, vocabulary=vocabulary)
     dialect, codec = role.style.dialect(tokenizer), TokenCodec(tokenizer, play.style.markup)
     master = teacher(dataset.encyclopedia, tokenizer, role)
     for question in islice(dataset.encyclopedia.held_out.questions(random.Random(1), role.hops), 30):
@@ -87,7 +88,7 @@ def test_prompts_are_those_of_the_recipes(dataset: DatasetPaths) -> None:
     planner_ids = coda.roles[PLANNER].style.prompt_encoder(codec, tokenizer)(task)
     assert planner_ids == codec.prompt([{"role": "user", "content": task}])
     assert thinker.frozen is not None
-    searcher_ids = thinker.frozen.style.prompt_encoder(codec, tokenizer)(task)
+    searcher_ids = thinker.frozen.role.style.prompt_encoder(codec, tokenizer)(task)
     assert searcher_ids == searcher_prompt(codec, "{question}")(task, 9)
 
 

@@ -1,0 +1,123 @@
+"""Reinforcement learning of one policy on a stage, with held-out scores along the way."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from rich.progress import Progress
+from transformers import PreTrainedModel
+
+from slime_search.hooks.groups import normalize_rewards
+from slime_search.hooks.samples import rollouts_of
+from slime_search.local.artifacts import Artifacts
+from slime_search.local.dataset import DatasetPaths
+from slime_search.local.evaluation import RolloutStats, rollout_stats, trajectory_record
+from slime_search.local.grpo import GrpoConfig, GrpoTrainer
+from slime_search.local.plays import Play
+from slime_search.local.rollouts import load_prompts
+from slime_search.local.stage import Stage
+from slime_search.tokens import TokenCodec
+
+Log = Callable[..., None]
+"""Takes a phase, a step and numbers by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class LearningConfig:
+    """``steps`` are GRPO steps of ``prompts`` questions with ``samples_per_prompt`` rollouts each."""
+
+    steps: int
+    eval_every: int
+    seed: int
+    prompts: int
+    samples_per_prompt: int
+    temperature: float
+    shown_questions: int
+    grpo: GrpoConfig
+
+
+class Learning:
+    """GRPO of one model.
+
+    Args:
+        title: how the progress bar calls it.
+        phases: under which training and evaluations are logged.
+        artifacts: take trajectories of both ends, if given.
+    """
+
+    def __init__(
+        self,
+        config: LearningConfig,
+        play: Play,
+        stage: Stage,
+        data: DatasetPaths,
+        progress: Progress,
+        log: Log,
+        *,
+        title: str = "GRPO",
+        phases: tuple[str, str] = ("train", "eval"),
+        artifacts: Artifacts | None = None,
+    ) -> None:
+        self._config = config
+        self._play = play
+        self._stage = stage
+        self._progress = progress
+        self._log = log
+        self._title = title
+        self._artifacts = artifacts
+        self._train_phase, self._eval_phase = phases
+        render = None if play.keeps_messages else play.style.renderer(stage.tokenizer)
+        self._train, self._test = load_prompts(data.train, render), load_prompts(data.test, render)
+        self.questions = len(self._test)
+        self.scores: dict[int, RolloutStats] = {}
+        """Held-out scores at the policy's temperature, by step."""
+        self.greedy_scores: dict[int, RolloutStats] = {}
+        """Those of the likeliest tokens, at both ends."""
+        self.seconds = 0.0
+        self.steps = 0
+
+    def run(self, model: PreTrainedModel) -> None:
+        """Trains ``model`` in place, and the engine with it."""
+        config, stage = self._config, self._stage
+        grpo = replace(config.grpo, opd_kl_coef=self._play.opd_kl_coef if stage.has_teacher else 0.0)
+        trainer = GrpoTrainer(model, grpo, pad_id=stage.tokenizer.pad_token_id, temperature=config.temperature)
+        rng = random.Random(config.seed)
+        self._evaluate(0)
+        task = self._progress.add_task(self._title, total=config.steps, note="")
+        began = time.monotonic()
+        for step in range(1, config.steps + 1):
+            prompts = rng.sample(self._train, config.prompts)
+            samples = stage.rollouts.collect(prompts, n=config.samples_per_prompt, temperature=config.temperature)
+            _, advantages = normalize_rewards(stage.args, samples)
+            update = trainer.step(samples, advantages)
+            stage.publish()
+            stats = rollout_stats(samples)
+            self._log(self._train_phase, step, **asdict(stats), **asdict(update))
+            self.steps, self.seconds = step, round(time.monotonic() - began, 1)
+            note = f"reward {stats.reward:.2f}, {stats.searches:.1f} {self._play.searches}"
+            self._progress.update(task, completed=step, note=note)
+            if step % config.eval_every == 0 or step == config.steps:
+                self._evaluate(step)
+
+    def _evaluate(self, step: int) -> None:
+        """Scores the held-out questions; at both ends greedily too, and with trajectories kept for the report."""
+        samples = self._held_out(self._config.temperature)
+        stats = rollout_stats(samples)
+        self.scores[step] = stats
+        self._log(self._eval_phase, step, **asdict(stats))
+        self._progress.console.print(
+            f"  step {step:>3}: held-out exact match [bold]{stats.em:.1%}[/bold], of two hops {stats.em_two_hops:.1%}, "
+            f"{stats.searches:.1f} {self._play.searches}"
+        )
+        if self._artifacts is None or step not in (0, self._config.steps):
+            return
+        self.greedy_scores[step] = rollout_stats(self._held_out(0.0))
+        codec = TokenCodec(self._stage.tokenizer)
+        shown = [rollout[-1] for rollout in rollouts_of(samples)[: self._config.shown_questions]]
+        stage_name = "after" if step else "before"
+        self._artifacts.add_trajectories([trajectory_record(sample, codec, stage=stage_name) for sample in shown])
+
+    def _held_out(self, temperature: float) -> list[Any]:
+        return self._stage.rollouts.collect(self._test, n=1, temperature=temperature, evaluation=True)
