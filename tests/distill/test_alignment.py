@@ -91,6 +91,8 @@ def test_a_run_may_be_told_in_parts(case: tuple[list[int], list[int], list[Run],
         ([6], [2, 4], [-1.0, -2.0], [-3.0]),
         ([2, 1], [1, 2], [-1.0, -4.0], [-3.0, -2.0]),
         ([1, 2, 3], [2, 4], [-2.0, -4.0], [-1.0, -3.0, -2.0]),
+        # The picture in docs/distillation.md.
+        ([3, 1, 1, 1], [2, 3, 1], [-1.0, -3.0, -0.5], [-2.0, -1.0, -1.0, -0.5]),
         # A character of four bytes, in halves for the student and in quarters for the teacher.
         ([2, 2], [1, 1, 1, 1], [-1.0, -2.0, -3.0, -4.0], [-3.0, -7.0]),
         ([0, 2, 0], [2], [-1.5], [None, -1.5, None]),
