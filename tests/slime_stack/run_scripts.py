@@ -31,6 +31,17 @@ QWEN_05B = _QWEN | {
     "num_attention_heads": 14,
     "num_hidden_layers": 24,
 }
+QWEN3_4B = _QWEN | {
+    "architectures": ["Qwen3ForCausalLM"],
+    "model_type": "qwen3",
+    "head_dim": 128,
+    "hidden_size": 2560,
+    "intermediate_size": 9728,
+    "num_attention_heads": 32,
+    "num_hidden_layers": 36,
+    "num_key_value_heads": 8,
+    "rope_theta": 5000000.0,
+}
 
 _EVERY = {
     "advantage_estimator": "grpo",
@@ -66,6 +77,20 @@ _WITH_TAGS = {
 }
 _WITH_TOOLS = {"apply_chat_template": False, "input_key": "messages", "label_key": "label", "tool_key": "tools"}
 
+_DISTILLATION = (
+    _EVERY
+    | _WITH_TOOLS
+    | {
+        "num_layers": 36,
+        "world_size": 4,
+        "tensor_model_parallel_size": 2,
+        "rollout_temperature": 1.0,
+        "rollout_max_response_len": 1024,
+        "eval_max_response_len": 1024,
+        "rollout_max_context_len": 16384,
+    }
+)
+
 
 class Script(NamedTuple):
     model: dict[str, Any]
@@ -97,6 +122,21 @@ SCRIPTS = {
             "rollout_max_response_len": 300,
             "rollout_max_context_len": 2048,
             "sglang_mem_fraction_static": 0.5,
+        },
+    ),
+    "distillation/train_search_grpo.sh": Script(
+        QWEN3_4B, _DISTILLATION | {"custom_generate_function_path": "search_agent.generate", "use_opd": False}
+    ),
+    "distillation/train_search_distill.sh": Script(
+        QWEN3_4B,
+        _DISTILLATION
+        | {
+            "custom_generate_function_path": "search_agent_with_teacher.generate",
+            "custom_reward_post_process_path": "slime_search.hooks.distillation.normalize_rewards",
+            "rollout_data_postprocess_path": "slime_search.hooks.distillation.forget_unscored",
+            "use_opd": True,
+            "opd_type": "sglang",
+            "opd_kl_coef": 0.05,
         },
     ),
 }
