@@ -57,8 +57,9 @@ def watch(
 ) -> None:
     """Look after a training's checkpoints beside it: seal each that is whole, push it, delete old ones.
 
-    Ends with the training or on Ctrl-C, after a last push; a second Ctrl-C ends it at once. The exit code is 1 if the
-    newest checkpoint could not be pushed. Neither the Hub nor the network can do the training any harm.
+    Ends with the training or on Ctrl-C, after a last push; a second Ctrl-C ends it at once. With --until-pid Ctrl-C is
+    the training's, which may save before it ends. The exit code is 1 if the newest checkpoint could not be pushed.
+    Neither the Hub nor the network can do the training any harm.
     """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # it runs beside what has a screen of its own
     place = CheckpointFolder(folder)
@@ -69,8 +70,10 @@ def watch(
             os._exit(130)
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal if until_pid is None else signal.SIG_IGN)
+    if until_pid is not None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     training = None if until_pid is None else _alive(until_pid)
     with _messages():
         pusher = None if hub is None else Pusher(HubRepo(hub), place, keep=keep, retry_s=retry_s)

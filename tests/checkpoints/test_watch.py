@@ -66,7 +66,8 @@ def test_it_keeps_and_pushes_the_newest_two_until_the_training_ends(hub: ModelHu
             save(folder.root, iteration)
             wait_for(lambda: manifest_name(iteration) in hub.repos.get(REPO, {}))  # noqa: B023
         wait_for(lambda: folder.iterations() == {20, 30})
-        # The last save comes just before the end.
+        # Ctrl-C reaches the whole terminal, and the training saves once more before it ends.
+        watcher.send_signal(signal.SIGINT)
         save(folder.root, 40)
         trainer.kill()
         output = ended(watcher, code=0)

@@ -1,0 +1,1 @@
+"""Demonstrations for CoDA: runs of planner and executors over real passages, written down as data."""
