@@ -65,6 +65,14 @@ class Segment(_Record):
         return "".join(self.tokens)
 
 
+class Disagreement(_Record):
+    """A token of the model's, and its log-probability to the model and to its teacher, in nats."""
+
+    text: Text
+    student: float
+    teacher: float
+
+
 class Trajectory(_Record):
     stage: Literal["before", "after"]
     question: Text
@@ -75,6 +83,8 @@ class Trajectory(_Record):
     ending: Ending
     searches: tuple[Search, ...]
     segments: tuple[Segment, ...]
+    disagreements: tuple[Disagreement, ...] = ()
+    """Where model and teacher differ most, if there is a teacher."""
 
 
 class Summary(_Record):

@@ -46,6 +46,15 @@ def test_filters_count_the_questions(page: Path) -> None:
     assert "same" in changes and "improved" in changes
 
 
+def test_where_a_model_differs_from_its_teacher(tmp_path: Path) -> None:
+    run = sample_run()
+    differs = [{"place": 3, "text": "<b>Kirsa", "student": -0.125, "teacher": -7.5}]
+    run.trajectories[0]["disagreements"] = differs
+    page = read_page(write(tmp_path / "report.html", run))
+    (told,) = [one for one in page.all("li") if "the teacher's" in one.text]
+    assert told.text == "<b>Kirsa log p -0.12, the teacher's -7.50"
+
+
 def test_gold_answers_are_marked_in_passages(page: Path) -> None:
     marks = {mark.text for mark in read_page(page).all("mark")}
     assert marks == {answer for trajectory in sample_run().trajectories for answer in trajectory["gold_answers"]}
