@@ -13,5 +13,5 @@ look_after_checkpoints() {
         found=$(python3 -m slime_search.checkpoints resume "$SAVE" "${hub[@]}") || exit 2
         echo "resuming from checkpoint: $found" >&2
     fi
-    python3 -m slime_search.checkpoints watch "$SAVE" "${hub[@]}" --keep "${KEEP_CHECKPOINTS:-2}" --until-pid $$ &
+    python3 -m slime_search.checkpoints watch "$SAVE" "${hub[@]}" --keep "${KEEP_CHECKPOINTS:-2}" --until-pid $$ >&2 &
 }

@@ -12,8 +12,8 @@ from slime_stack.world import World
 
 FLAGS = (
     "--rollout-function-path slime_search.hooks.sft_rollout.generate_rollout --input-key prompt "
-    "--label-key prompt --metadata-key metadata --rollout-shuffle --rollout-batch-size 4 --global-batch-size 4 --loss-type sft_loss "
-    "--disable-compute-advantages-and-returns --use-dynamic-batch-size --max-tokens-per-gpu 1024"
+    "--label-key prompt --metadata-key metadata --rollout-shuffle --rollout-batch-size 4 --global-batch-size 4 "
+    "--loss-type sft_loss --disable-compute-advantages-and-returns --use-dynamic-batch-size --max-tokens-per-gpu 1024"
 )
 
 
