@@ -63,7 +63,7 @@ class LocalService:
         assert self._process is not None
         return self._process.pid
 
-    def wait_ready(self, timeout_s: float = 120.0) -> None:
+    def wait_ready(self, timeout_s: float = 600.0) -> None:
         """Blocks until the server is ready.
 
         Raises:
