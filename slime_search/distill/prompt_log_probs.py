@@ -85,7 +85,8 @@ class SGLangGenerate:
         if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) >= 2 for row in rows):
             raise TransientFault(f"not an answer of SGLang's /generate: input_token_logprobs = {str(rows)[:300]}")
         rows = rows[-len(span.scored) :]
-        if [row[1] for row in rows] != list(span.scored):
+        # SGLang shows the last ids of a vocabulary as 0, for the sake of images.
+        if len(rows) != len(span.scored) or any(row[1] not in (i, 0) for row, i in zip(rows, span.scored, strict=True)):
             raise ProtocolError("input_token_logprobs speaks of other tokens than were sent")
         return Scores([_finite(row[0]) for row in rows], [row[2] if len(row) > 2 else None for row in rows])
 

@@ -207,6 +207,18 @@ def test_an_answer_about_other_tokens_is_refused(tokenizer: Any) -> None:
             run(lambda: teacher.log_probs(Span(IDS, 5)))
 
 
+def test_an_id_that_sglang_shows_as_0_is_taken_for_the_one_that_was_sent(tokenizer: Any) -> None:
+    def spoil(answer: Any) -> Any:
+        answer["meta_info"]["input_token_logprobs"][3][1] = 0
+        return answer
+
+    with ScriptedTeacher(tokenizer) as server:
+        teacher = teacher_of(tokenizer, server)
+        run(teacher.ready)
+        server.script = lambda prompts: edited(spoil)
+        assert run(lambda: teacher.log_probs(Span(IDS, 5))).log_probs == opinions(IDS, 5)
+
+
 def test_a_server_that_tells_none_is_refused_at_the_start(tokenizer: Any) -> None:
     with ScriptedTeacher(tokenizer, style="text") as server, pytest.raises(ProtocolError) as refusal:
         run(teacher_of(tokenizer, server).ready)
