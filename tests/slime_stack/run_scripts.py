@@ -124,6 +124,9 @@ SCRIPTS = {
             "sglang_mem_fraction_static": 0.5,
         },
     ),
+    "coda/train.sh": Script(
+        QWEN_3B, _SEARCH_R1 | _WITH_TAGS | {"custom_generate_function_path": "generate_with_coda.generate"}
+    ),
     "distillation/train_search_grpo.sh": Script(
         QWEN3_4B, _DISTILLATION | {"custom_generate_function_path": "search_agent.generate", "use_opd": False}
     ),
