@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from fcntl import ioctl
 
 import pytest
-from conftest import WRAPPER, Site, wait_for
+from launched import WRAPPER, Site, wait_for
 
 
 class Terminal:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import free_port, wait_for
+from launched import free_port, wait_for
 
 EXAMPLE = Path(__file__).parents[2] / "examples/distillation"
 GRPO, DISTILL, TEACHER = "train_search_grpo.sh", "train_search_distill.sh", "start_teacher_server.sh"

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import Site, free_port, wait_for
+from launched import Site, free_port, wait_for
 
 from slime_search.launch.readiness import ask
 

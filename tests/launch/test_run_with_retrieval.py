@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Site, free_port, wait_for
+from launched import Site, free_port, wait_for
 
 SEARCH = """
 curl -fsS -H 'Content-Type: application/json' -d '{"queries": ["title"], "topk": 1}' "$SLIME_SEARCH_LOCAL__SEARCH_URL"

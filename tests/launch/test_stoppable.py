@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import wait_for
+from launched import wait_for
 
 LOOP = Path(__file__).with_name("training_loop.py")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Site, free_port, wait_for
+from launched import Site, free_port, wait_for
 
 EXAMPLE = Path(__file__).parents[2] / "examples/thinker_searcher"
 RUN_ALL = (str(EXAMPLE / "run_all.sh"),)
