@@ -1,6 +1,8 @@
+import time
 from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from model_hub import ModelHub
@@ -17,7 +19,9 @@ def processes() -> ForkServerContext:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModelHub]:
     """A Hub without models; huggingface_hub retries, and does not wait before."""
-    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+    # Its own clock, since time.sleep itself is everybody's.
+    impatient = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: None})
+    monkeypatch.setattr("huggingface_hub.utils._http.time", impatient)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     with ModelHub() as server:
         for name, value in hub_settings(server.url).items():
