@@ -74,13 +74,11 @@ class LocalConfig(Section):
 
 
 def listed(urls: str | tuple[str, ...]) -> tuple[str, ...]:
-    """The URLs of a setting that holds several, or one text with commas between them."""
     """One URL or more, which may stand in one text with commas between them."""
     return tuple(url.strip() for url in urls.split(",")) if isinstance(urls, str) else urls
 
 
 def check_http_url(url: str) -> None:
-    """Raises ValueError where it is not a whole one."""
     """Raises ValueError where it is not a whole one."""
     if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
         raise ValueError(f"{url!r} is not a whole URL; write one such as http://127.0.0.1:8000/retrieve")

@@ -26,6 +26,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
     names = {"SLIME_HOME": "slime", "MEGATRON_HOME": "megatron", "HF_CHECKPOINT": "hf", "DATA": "data"}
     unset = ("USE_", "WANDB", "HUB_", "SFT_", "SAVE", "LOAD", "KEEP_", "RAY_ADDRESS")
     plain = {name: value for name, value in os.environ.items() if not name.startswith(unset)}
+    # The scripts call python3, which in slime's image has the package; here it is the one that runs the tests.
+    plain["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{plain['PATH']}"
     return plain | {name: str(tmp_path / folder) for name, folder in names.items()}
 
 
