@@ -35,16 +35,22 @@ class PooledSender:
         concurrency: requests in flight at most, per event loop; more wait for a connection.
         timeout_s: seconds to wait for a connection, and for each next byte of the answer.
         proxy: an HTTP proxy's URL.
+        token: a bearer token of every request.
     """
 
-    def __init__(self, *, concurrency: int, timeout_s: float, proxy: str | None = None) -> None:
+    def __init__(
+        self, *, concurrency: int, timeout_s: float, proxy: str | None = None, token: str | None = None
+    ) -> None:
         self._concurrency = concurrency
         self._timeout_s = timeout_s
         self._proxy = proxy
+        self._headers = {"Content-Type": "application/json"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
 
     async def __call__(self, url: str, payload: Mapping[str, Any], headers: Mapping[str, str]) -> Any:
         body = orjson.dumps(payload)
-        headers = {"Content-Type": "application/json", **headers}
+        headers = {**self._headers, **headers}
         try:
             async with session_of(self, self._new_session).post(
                 url, data=body, headers=headers, proxy=self._proxy

@@ -70,7 +70,7 @@ def chat_row(
     return {
         "messages": [
             {"role": "system", "content": system_prompt},
-            {"role": "user", "content": _as_question(question)},
+            {"role": "user", "content": as_question(question)},
         ],
         "tools": json.dumps(list(tools)),
         "label": json.dumps(gold_answers(answers), ensure_ascii=False),
@@ -78,7 +78,7 @@ def chat_row(
     }
 
 
-def _as_question(text: str) -> str:
+def as_question(text: str) -> str:
     """Without blanks around it and with a question mark, which NQ leaves out."""
     text = text.strip()
     return text if text.endswith("?") else f"{text}?"

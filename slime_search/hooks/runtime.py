@@ -7,7 +7,10 @@ from functools import cache
 from typing import Any
 
 from slime_search.config import SearchConfig
+from slime_search.engines.base import Engine
 from slime_search.engines.chat import ChatEngine, TokenIn
+from slime_search.engines.completions import CompletionsEngine
+from slime_search.engines.endpoint import Endpoint
 from slime_search.engines.sglang import SGLangEngine
 from slime_search.errors import RefusedRequest, TransientFault
 from slime_search.service import PooledSender, Send, ServiceClient
@@ -41,8 +44,9 @@ def load_tokenizer(checkpoint: str) -> Tokenizer:
 
 
 def policy_url(args: Any) -> str:
-    """Base URL of slime's router."""
-    return router_url(args.sglang_router_ip, args.sglang_router_port)
+    """Base URL of slime's router, or of the endpoint that takes its place."""
+    endpoint = _endpoint(args)
+    return endpoint.url.rstrip("/") if endpoint else router_url(args.sglang_router_ip, args.sglang_router_port)
 
 
 def router_url(ip: Any, port: Any) -> str:
@@ -51,10 +55,14 @@ def router_url(ip: Any, port: Any) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def policy_engine(args: Any, config: SearchConfig) -> SGLangEngine:
-    """The engine behind slime's router, with the options that slime's arguments ask for."""
+def policy_engine(args: Any, config: SearchConfig) -> Engine:
+    """The engine behind slime's router, with the options that slime's arguments ask for, or that of an endpoint."""
+    client = ServiceClient("engine", _engine_sender(args, config), attempts=config.engine_attempts)
+    endpoint = _endpoint(args)
+    if endpoint and endpoint.protocol == "completions":
+        return CompletionsEngine(client, endpoint.url, load_tokenizer(args.hf_checkpoint), model=endpoint.model)
     return SGLangEngine(
-        ServiceClient("engine", _engine_sender(args, config), attempts=config.engine_attempts),
+        client,
         policy_url(args),
         return_logprob=config.return_logprob,
         sticky=_is_sticky(args),
@@ -66,18 +74,23 @@ def policy_chat(
     args: Any, config: SearchConfig, decode: Callable[[Sequence[int]], str], tools: Sequence[Mapping[str, Any]]
 ) -> ChatEngine:
     """The chat route behind slime's router."""
+    endpoint = _endpoint(args)
     return ChatEngine(
         ServiceClient("engine", _engine_sender(args, config), attempts=config.engine_attempts),
         policy_url(args),
         decode=decode,
         tools=tools,
-        model=config.chat.model,
+        model=endpoint.model if endpoint else config.chat.model,
         template_kwargs=config.chat.template_kwargs,
         token_in=None if config.chat.token_in == "auto" else TokenIn(config.chat.token_in),
         return_logprob=config.return_logprob,
         sticky=_is_sticky(args),
         extra=_extra_fields(args),
     )
+
+
+def _endpoint(args: Any) -> Endpoint | None:
+    return getattr(args, "endpoint", None)
 
 
 def _is_sticky(args: Any) -> bool:
@@ -92,9 +105,12 @@ def _extra_fields(args: Any) -> dict[str, Any]:
 def _engine_sender(args: Any, config: SearchConfig) -> Send:
     if getattr(args, "use_distributed_post", False):
         return _distributed_post
+    endpoint = _endpoint(args)
     # slime bounds the samples in flight itself; the pool must not be the narrower limit.
     return PooledSender(
-        concurrency=args.sglang_server_concurrency * _num_engines(args), timeout_s=config.engine_timeout_s
+        concurrency=args.sglang_server_concurrency * _num_engines(args),
+        timeout_s=config.engine_timeout_s,
+        token=endpoint.token if endpoint else None,
     )
 
 

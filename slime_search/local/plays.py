@@ -7,7 +7,6 @@ from typing import Any, Literal
 from slime_search.dialects.tags import SEARCH_R1_TAGS, TagDialect
 from slime_search.hooks.coda_metrics import EXECUTOR
 from slime_search.local.demonstrations import ONLY_ROLE
-from slime_search.local.rollouts import Recipe
 from slime_search.local.sources import QUESTION_ABOUT, SKILLED, UNSKILLED, Habits
 from slime_search.local.styles import STYLES, TAGS, Style, by_tag
 from slime_search.prompting import FilledPrompt
@@ -15,6 +14,7 @@ from slime_search.recipes.coda import EXECUTOR_TAGS, PLANNER, Coda, planner_tags
 from slime_search.recipes.coda_prompts import TASK
 from slime_search.recipes.distillation import SearchDistillation, SearchTool
 from slime_search.recipes.thinker_searcher import ThinkerSearcher
+from slime_search.rollouts.driving import Recipe
 from slime_search.searcher.prompt import QUESTION, searcher_prompt
 from slime_search.tokens import TokenCodec
 

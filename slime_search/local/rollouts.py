@@ -1,27 +1,18 @@
-"""Drives a recipe's hooks the way slime's rollout does: generate, then reward, many samples at once."""
+"""The quickstart's rollouts: its prompts, and a loop that lives as long as the run."""
 
 import asyncio
-import inspect
 import json
 import uuid
 from argparse import Namespace
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow.parquet as pq
 
 from slime_search.local.sample import sample_class
+from slime_search.rollouts.driving import Recipe, drive_all, sampling_params
 from slime_search.service import close_sessions
-
-
-class Recipe(Protocol):
-    """The two hooks that every recipe has."""
-
-    @property
-    def generate(self) -> Callable[..., Awaitable[Any]]: ...
-    @property
-    def reward_func(self) -> Callable[..., Awaitable[Any]]: ...
 
 
 def load_prompts(path: Path, render: Callable[[Sequence[Mapping[str, Any]]], str] | None) -> list[Any]:
@@ -73,40 +64,19 @@ class Rollouts:
             for group, prompt in enumerate(prompts)
             for member in range(n)
         ]
-        sampling_params = {
-            "temperature": temperature,
-            "top_p": 1.0,
-            "max_new_tokens": self._max_new_tokens,
-            "skip_special_tokens": False,
-            "no_stop_trim": True,
-            "spaces_between_special_tokens": False,
-        }
-        # As slime does it, for recipes that tell an evaluation from a rollout.
-        takes = "evaluation" in inspect.signature(self._recipe.generate).parameters
-        options = {"evaluation": evaluation} if takes else {}
-        return self._runner.run(self._gather(samples, sampling_params, options, on_done))
+        params = sampling_params(temperature=temperature, max_new_tokens=self._max_new_tokens)
+        return self._runner.run(self._gather(samples, params, evaluation, on_done))
 
     async def _gather(
-        self,
-        samples: Sequence[Any],
-        sampling_params: Mapping[str, Any],
-        options: Mapping[str, bool],
-        on_done: Callable[[], None],
+        self, samples: Sequence[Any], params: Mapping[str, Any], evaluation: bool, on_done: Callable[[], None]
     ) -> list[Any]:
-        in_flight = asyncio.Semaphore(self._args.sglang_server_concurrency)
-
-        async def finish(sample: Any) -> list[Any]:
-            async with in_flight:
-                made = await self._recipe.generate(self._args, sample, sampling_params, **options)
-            rollout = made if isinstance(made, list) else [made]
-            if any(one.reward is None for one in rollout):
-                rewards = await self._recipe.reward_func(self._args, rollout)
-                for one, reward in zip(rollout, rewards, strict=True):
-                    one.reward = reward
+        rollouts: dict[int, list[Any]] = {}
+        concurrency = self._args.sglang_server_concurrency
+        driven = drive_all(self._recipe, self._args, samples, params, concurrency=concurrency, evaluation=evaluation)
+        async for place, finished in driven:
+            rollouts[place] = finished.samples
             on_done()
-            return rollout
-
-        return [sample for rollout in await asyncio.gather(*map(finish, samples)) for sample in rollout]
+        return [sample for place in range(len(samples)) for sample in rollouts[place]]
 
     def close(self) -> None:
         self._runner.run(close_sessions())

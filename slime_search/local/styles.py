@@ -12,9 +12,9 @@ from slime_search.dialects.chat_frame import ChatTemplate
 from slime_search.dialects.tags import CORRECTION, SEARCH_R1_TAGS
 from slime_search.dialects.tool_calls import MARKUP, SEARCH_TOOL, ToolCallDialect
 from slime_search.hermes import CALL_CLOSE, CALL_OPEN, RESULT_CLOSE, RESULT_OPEN
-from slime_search.local.rollouts import Recipe
 from slime_search.recipes.search_r1 import SearchR1
 from slime_search.recipes.search_r1_tools import TOOL_SCHEMAS, TOOLS, SearchR1Tools
+from slime_search.rollouts.driving import Recipe
 from slime_search.tokens import TokenCodec
 
 PAD, EOS = "<pad>", "<eos>"

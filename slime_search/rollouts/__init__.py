@@ -1,0 +1,1 @@
+"""Rollouts outside training: driven against any engine, and kept as JSON Lines."""

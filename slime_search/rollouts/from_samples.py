@@ -1,0 +1,122 @@
+"""From the samples that slime trains on to a record that people read."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+from slime_search.errors import DataError
+from slime_search.hooks.samples import RECORD_KEY, read_trajectory, role_of
+from slime_search.rewards.labels import gold_answers
+from slime_search.rollouts.record import Call, Passage, Rollout, Run, Segment
+from slime_search.tokens import TokenCodec
+from slime_search.trajectory import CallRecord, Owner, Trajectory
+
+
+def rollout_record(
+    samples: Sequence[Any],
+    codec: TokenCodec,
+    *,
+    id: str,
+    group: str,
+    recipe: str = "",
+    stage: str = "",
+    advantages: Sequence[float] | None = None,
+    wall_s: float | None = None,
+) -> Rollout:
+    """One rollout's samples, in the order in which the recipe returned them.
+
+    Args:
+        codec: decodes the tokens.
+        id: unique among the rollouts of a file.
+        group: the same for all attempts at one question.
+        advantages: one a sample.
+
+    Raises:
+        DataError: another generate function wrote the samples.
+    """
+    last = samples[-1]
+    runs = tuple(
+        _run(sample, codec, None if advantages is None else advantages[position])
+        for position, sample in enumerate(samples)
+    )
+    record, metadata = last.metadata[RECORD_KEY], last.metadata
+    return Rollout(
+        id=id,
+        group=group,
+        recipe=recipe,
+        source=metadata.get("data_source") or "",
+        stage=stage,
+        question=metadata.get("question") or _prompt_text(last.prompt),
+        gold_answers=_gold(last.label),
+        answer=record["answer"],
+        ending=record["ending"],
+        error=record["error"],
+        reward=None if last.reward is None else float(last.reward),
+        score={name: float(value) for name, value in record.get("score", {}).items()},
+        wall_s=wall_s,
+        runs=runs,
+    )
+
+
+def _run(sample: Any, codec: TokenCodec, advantage: float | None) -> Run:
+    trajectory = read_trajectory(sample)
+    prompt = trajectory.prompt_ids
+    segments = [Segment(owner="prompt", trained=False, tokens=tuple(codec.pieces(prompt)), token_ids=tuple(prompt))]
+    segments += _segments(sample, trajectory, codec)
+    return Run(
+        role=role_of(sample),
+        ending=trajectory.ending.value if trajectory.ending else None,
+        answer=trajectory.answer,
+        segments=tuple(segments),
+        calls=tuple(map(_call, trajectory.calls)),
+        advantage=advantage,
+    )
+
+
+def _segments(sample: Any, trajectory: Trajectory, codec: TokenCodec) -> list[Segment]:
+    """The response's, cut wherever the sample's loss mask changes."""
+    masked = sample.remove_sample or sample.loss_mask is None
+    mask = [0] * len(trajectory.response_ids) if masked else sample.loss_mask[: len(trajectory.response_ids)]
+    segments, start = [], 0
+    for segment in trajectory.segments:
+        length = len(segment.token_ids)
+        places = itertools.groupby(range(length), key=lambda i, start=start: bool(mask[start + i]))  # type: ignore[misc]
+        for trained, group in places:
+            part = list(group)
+            piece = slice(part[0], part[-1] + 1)
+            ids = segment.token_ids[piece]
+            scored = segment.owner is Owner.MODEL and segment.log_probs is not None
+            segments.append(
+                Segment(
+                    owner=segment.owner.value,
+                    trained=trained,
+                    tokens=tuple(codec.pieces(ids)),
+                    token_ids=tuple(ids),
+                    log_probs=tuple(round(x, 5) for x in (segment.log_probs or ())[piece]) if scored else None,
+                    is_correction=segment.is_correction,
+                )
+            )
+        start += length
+    return segments
+
+
+def _call(call: CallRecord) -> Call:
+    return Call(
+        turn=call.turn,
+        tool=call.tool,
+        query=call.query,
+        passages=tuple(Passage(title=p.title, text=p.text) for p in call.passages),
+        latency_s=round(call.latency_s, 4),
+        details=dict(call.details),
+    )
+
+
+def _gold(label: Any) -> tuple[str, ...]:
+    try:
+        return tuple(gold_answers(label))
+    except DataError:
+        return ()
+
+
+def _prompt_text(prompt: Any) -> str:
+    return prompt if isinstance(prompt, str) else str(prompt[-1]["content"])
