@@ -8,12 +8,9 @@ serves the checkpoint, which is for tiny models on a CPU. Searches go to a runni
 """
 
 import asyncio
-import sys
-import tempfile
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import typer
@@ -35,6 +32,7 @@ from slime_search.recipes.base import search_tool
 from slime_search.recipes.coda import EXECUTOR_TAGS, CodaConfig, executor_budget, planner_tags
 from slime_search.recipes.coda_executors import Executors
 from slime_search.recipes.coda_prompts import TASK
+from slime_search.rollouts.opening import embedded_engine
 from slime_search.service import PooledSender, ServiceClient, close_sessions
 from slime_search.tokens import TokenCodec
 from slime_search.tools.base import Tool, ToolResult
@@ -89,7 +87,7 @@ def main(
             raise SlimeSearchError("--checkpoint: name the folder of the model, or that of its tokenizer")
         overlay = {"local": {"search_url": search_url}} if search_url else {}
         config = load_config(CODA_CONFIGS, overlay, CodaConfig)
-        with _served(checkpoint) if engine_url is None else _running(engine_url) as url:
+        with embedded_engine(checkpoint) if engine_url is None else nullcontext(engine_url) as url:
             asyncio.run(_converse(question or [], checkpoint, url, config, temperature, turn_tokens))
     except (SlimeSearchError, OSError) as error:
         console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
@@ -134,26 +132,6 @@ async def _answer(
     searches = sum(len(executor.calls) for executor in executors.trajectories)
     told = f"{len(executors.trajectories)} tasks, {searches} searches, ended {planner.ending}"
     console.print(f"[bold]answer:[/bold] {escape(planner.answer or 'none')}  [dim]({told})[/dim]")
-
-
-@contextmanager
-def _running(url: str) -> Iterator[str]:
-    yield url
-
-
-@contextmanager
-def _served(checkpoint: str) -> Iterator[str]:
-    """The embedded engine with the checkpoint, which lives as long as the questions last."""
-    from slime_search.local.services import LocalService, free_port
-
-    port = free_port()
-    command = [sys.executable, "-m", "slime_search.local.engine", "--model-path", checkpoint, "--port", str(port)]
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "engine.log"
-        with LocalService("engine", command, ready_url=f"http://127.0.0.1:{port}/health", log_path=log) as service:
-            with console.status("starting the embedded engine"):
-                service.wait_ready()
-            yield f"http://127.0.0.1:{port}"
 
 
 if __name__ == "__main__":

@@ -106,7 +106,8 @@ class Stage:
     """Everything a rollout needs, for use in a ``with`` block.
 
     Args:
-        model: the policy as the trainer holds it; ``publish`` brings the engine up to date with it.
+        model: the policy as the trainer holds it; ``publish`` brings the engine up to date with it. None where nothing
+            is trained.
         model_path: a folder with the tokenizer and the weights to begin with.
         weights_path: where each ``publish`` leaves the weights, so in the end the trained model.
         retriever: a retrieval server that is ready.
@@ -117,7 +118,7 @@ class Stage:
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: PreTrainedModel | None,
         tokenizer: PreTrainedTokenizerBase,
         *,
         model_path: Path,
@@ -150,9 +151,9 @@ class Stage:
         common = {"max_corrections": 0, "format_score": 0.0, "max_context_tokens": MAX_CONTEXT_TOKENS}
         self.has_teacher = "teacher" in addresses
         build = play.recipe if frozen is not None or play.alone is None else play.alone
-        recipe = build({**common, **addresses, **play.config})
+        self.recipe = build({**common, **addresses, **play.config})
         self._stack = ExitStack()
-        self.rollouts = Rollouts(recipe, self.args, max_new_tokens=TURN_TOKENS)
+        self.rollouts = Rollouts(self.recipe, self.args, max_new_tokens=TURN_TOKENS)
 
     def __enter__(self) -> "Stage":
         with ExitStack() as stack:
@@ -166,6 +167,7 @@ class Stage:
 
     def publish(self) -> None:
         """Sends the model's present weights to the engine, through the disk."""
+        assert self._model is not None
         fresh = self._weights_path.with_name(self._weights_path.name + ".tmp")
         self._model.save_pretrained(fresh)
         self.tokenizer.save_pretrained(fresh)

@@ -8,7 +8,7 @@ from typing import Any
 from slime_search.engines.endpoint import Endpoint
 from slime_search.errors import ConfigError
 from slime_search.hooks.runtime import load_tokenizer
-from slime_search.recipes.base import SearchRecipe
+from slime_search.rollouts.driving import Recipe
 from slime_search.rollouts.questions import Question, sample_of
 from slime_search.rollouts.recipes import RECIPES
 from slime_search.tokens import TokenCodec
@@ -19,7 +19,7 @@ class Target:
     """A recipe and the ``args`` that slime would pass to its hooks. ``name`` is the recipe's."""
 
     name: str
-    recipe: SearchRecipe[Any]
+    recipe: Recipe
     args: Namespace
 
     @property

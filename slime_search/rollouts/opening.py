@@ -1,0 +1,148 @@
+"""From what the command line was told to a recipe on a running engine."""
+
+import json
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from slime_search.engines.endpoint import Endpoint, Protocol
+from slime_search.errors import ConfigError, DataError
+from slime_search.rollouts.target import Target, open_target
+
+TURN_TOKENS = 512
+
+
+class Opened(NamedTuple):
+    """A target, and what its source knows to ask of it."""
+
+    target: Target
+    turn_tokens: int
+    """Tokens that a turn may have, unless the user says otherwise."""
+    test_set: Path | None = None
+    """Questions that were held out of its training, where they are known."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A recipe, and where its model is.
+
+    ``engine_url`` is a running server. Without it the embedded engine serves ``checkpoint``, which is for tiny models
+    on a CPU; with it ``checkpoint`` gives the tokenizer, and without that the server is asked for its model's folder.
+    """
+
+    recipe: str = "search-r1"
+    engine_url: str | None = None
+    checkpoint: str | None = None
+    protocol: Protocol = "generate"
+    model: str = "default"
+    token: str | None = field(default=None, repr=False)
+    config: Mapping[str, Any] = field(default_factory=dict)
+    apply_chat_template: bool = True
+    concurrency: int = 64
+
+
+@contextmanager
+def opened(policy: Policy) -> Iterator[Opened]:
+    """The policy's target, with an engine that runs as long as the block does.
+
+    Raises:
+        ConfigError: neither a server nor a checkpoint is named, or the server tells no tokenizer.
+        ServiceDied: the embedded engine did not start.
+    """
+    with ExitStack() as stack:
+        if policy.engine_url is not None:
+            url, checkpoint = policy.engine_url, policy.checkpoint or _model_path(policy.engine_url)
+        elif policy.checkpoint is not None:
+            checkpoint = policy.checkpoint
+            url = stack.enter_context(embedded_engine(checkpoint))
+        else:
+            raise ConfigError("engine: name a running server with --engine-url, or a tiny model with --checkpoint")
+        endpoint = Endpoint(url, policy.protocol, policy.model, policy.token)
+        target = open_target(
+            policy.recipe,
+            endpoint,
+            tokenizer=checkpoint,
+            config=policy.config,
+            concurrency=policy.concurrency,
+            apply_chat_template=policy.apply_chat_template,
+        )
+        yield Opened(target, TURN_TOKENS)
+
+
+@contextmanager
+def opened_quickstart(folder: Path, *, before: bool = False) -> Iterator[Opened]:
+    """The policy that a quickstart left in ``folder``, with its retriever, engine and second model running.
+
+    Args:
+        before: the policy as it was before reinforcement learning.
+
+    Raises:
+        DataError: no quickstart was finished there.
+    """
+    from transformers import AutoTokenizer
+
+    from slime_search.local.artifacts import Artifacts
+    from slime_search.local.plays import play_of
+    from slime_search.local.stage import TURN_TOKENS, RetrieverProcess, Stage
+
+    artifacts = Artifacts(folder)
+    model = artifacts.cold_start_model if before else artifacts.model
+    if not artifacts.summary.exists() or not model.exists():
+        raise DataError(f"{folder}: no quickstart was finished there; run make quickstart OUTPUT={folder}")
+    summary = json.loads(artifacts.summary.read_text())
+    play = play_of(summary["recipe"], summary["dialect"])
+    with tempfile.TemporaryDirectory() as logs, ExitStack() as stack:
+        retriever = RetrieverProcess(artifacts.data / "corpus.jsonl", Path(logs) / "retriever.log")
+        stack.enter_context(retriever).wait_ready()
+        stage = Stage(
+            None,
+            AutoTokenizer.from_pretrained(model),
+            model_path=model,
+            weights_path=model,
+            logs=Path(logs),
+            retriever=retriever,
+            seed=summary["seed"],
+            rollout_size=64,
+            play=play,
+            # A teacher is for training only.
+            frozen=artifacts.frozen_model if play.frozen is not None and play.alone is None else None,
+        )
+        stack.enter_context(stage)
+        name = "search-r1-tools" if (summary["recipe"], summary["dialect"]) == ("search-r1", "tools") else play.name
+        yield Opened(Target(name, stage.recipe, stage.args), TURN_TOKENS, artifacts.data / "test.parquet")
+
+
+def _model_path(url: str) -> str:
+    """What a server says its model is: SGLang's, or the embedded engine's."""
+    told: Any = None
+    try:
+        with urllib.request.urlopen(f"{url.rstrip('/')}/model_info", timeout=10) as response:
+            told = json.load(response)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise ConfigError(f"--engine-url {url}: does not tell its model ({error}); name it with --checkpoint") from None
+    path = told.get("tokenizer_path") or told.get("model_path") if isinstance(told, dict) else None
+    if not isinstance(path, str):
+        raise ConfigError(f"--engine-url {url}: does not tell its model's folder; name it with --checkpoint")
+    return path
+
+
+@contextmanager
+def embedded_engine(checkpoint: str) -> Iterator[str]:
+    """The URL of an embedded engine that serves ``checkpoint`` as long as the block lasts.
+
+    Raises:
+        ServiceDied: it did not start.
+    """
+    from slime_search.local.stage import EngineProcess
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        EngineProcess(Path(checkpoint), Path(folder) / "engine.log", seed=0) as engine,
+    ):
+        engine.wait_ready()
+        yield engine.url
