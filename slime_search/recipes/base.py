@@ -22,7 +22,9 @@ from slime_search.tools.retriever import Retriever
 
 
 class Parts:
-    """What all trajectories of a run share."""
+    """What all trajectories of a run share. ``toolbox`` is the recipe's, made once."""
+
+    toolbox: Mapping[str, Tool]
 
     def __init__(self, args: Any, config: SearchConfig) -> None:
         self.config = config
@@ -49,6 +51,13 @@ class SearchRecipe(ABC, Generic[P]):
         self._configs = configs
         self.config()
         self._built: tuple[Any, P] | None = None
+
+    def toolbox(self, search: Tool, config: SearchConfig) -> Mapping[str, Tool]:
+        """What the agent can call, by the dialect's tags or functions; ``search`` is the backend that the config names.
+
+        A recipe of one agent overrides it to add tools. All trajectories share them, so a tool keeps nothing of one.
+        """
+        return {"search": search}
 
     @abstractmethod
     async def generate(self, args: Any, sample: Any, sampling_params: Mapping[str, Any]) -> Any:
@@ -92,7 +101,10 @@ class SearchRecipe(ABC, Generic[P]):
         overlay = getattr(args, "slime_search", None)
         key = (self._configs, overlay, policy_url(args))
         if self._built is None or self._built[0] != key:
-            self._built = copy.deepcopy(key), self._build(args, self.config(overlay))
+            config = self.config(overlay)
+            parts = self._build(args, config)
+            parts.toolbox = self.toolbox(parts.search, config)
+            self._built = copy.deepcopy(key), parts
         return self._built[1]
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from slime_search.agent import Agent
 from slime_search.config import SearchConfig
-from slime_search.dialects.tags import SEARCH_R1_TAGS
+from slime_search.dialects.tags import SEARCH_R1_TAGS, TagDialect
 from slime_search.hooks.runtime import policy_engine, runtime
 from slime_search.hooks.samples import open_trajectory, write_back
 from slime_search.recipes.base import Parts, SearchRecipe, budget_of
@@ -13,9 +13,12 @@ from slime_search.tokens import TokenCodec
 
 
 class SearchR1(SearchRecipe["TagParts"]):
-    """The hooks of Search-R1 with ``<search>`` and ``<answer>`` tags."""
+    """The hooks of Search-R1 with ``<search>`` and ``<answer>`` tags.
 
-    format = SEARCH_R1_TAGS
+    A recipe with other tools names their tags in ``format``, and in ``toolbox`` what each calls.
+    """
+
+    format: TagDialect = SEARCH_R1_TAGS
 
     async def generate(self, args: Any, sample: Any, sampling_params: Mapping[str, Any]) -> Any:
         """slime's ``--custom-generate-function-path``: runs or resumes one trajectory and returns ``sample``.
@@ -29,7 +32,7 @@ class SearchR1(SearchRecipe["TagParts"]):
         codec = parts.codec(here.tokenizer)
         trajectory = open_trajectory(sample, codec.prompt)
         known_segments = len(trajectory.segments)
-        agent = Agent(parts.engine, SEARCH_R1_TAGS, {"search": parts.search}, codec)
+        agent = Agent(parts.engine, self.format, parts.toolbox, codec)
         await agent.run(
             trajectory,
             sampling_params,
@@ -42,18 +45,19 @@ class SearchR1(SearchRecipe["TagParts"]):
         return sample
 
     def _build(self, args: Any, config: SearchConfig) -> "TagParts":
-        return TagParts(args, config)
+        return TagParts(args, config, self.format)
 
 
 class TagParts(Parts):
     """With the policy's engine and codec."""
 
-    def __init__(self, args: Any, config: SearchConfig) -> None:
+    def __init__(self, args: Any, config: SearchConfig, dialect: TagDialect = SEARCH_R1_TAGS) -> None:
         super().__init__(args, config)
+        self._dialect = dialect
         self.engine = policy_engine(args, config)
         self._codec: TokenCodec | None = None
 
     def codec(self, tokenizer: Any) -> TokenCodec:
         if self._codec is None or self._codec.tokenizer is not tokenizer:
-            self._codec = TokenCodec(tokenizer, SEARCH_R1_TAGS.tags)
+            self._codec = TokenCodec(tokenizer, self._dialect.tags)
         return self._codec

@@ -26,7 +26,8 @@ class SearchR1Tools(SearchRecipe["ChatParts"]):
     """The hooks of Search-R1 with tool calling.
 
     A sample's prompt is a list of chat messages, or text that slime rendered from them with the tools in it
-    (``--apply-chat-template --tool-key tools``). A recipe with other tools names them, and the format that reads them.
+    (``--apply-chat-template --tool-key tools``). A recipe with other tools names them, the format that reads them,
+    and in ``toolbox`` what each calls.
     """
 
     tools: tuple[FunctionTool, ...] = TOOLS
@@ -55,7 +56,7 @@ class SearchR1Tools(SearchRecipe["ChatParts"]):
             return parts.dialect.messages(_messages(args, sample), trajectory.segments)
 
         engine = parts.engine.conversation(messages)
-        await Agent(engine, parts.dialect, {SEARCH_TOOL.name: parts.search}, parts.codec).run(
+        await Agent(engine, parts.dialect, parts.toolbox, parts.codec).run(
             trajectory,
             sampling_params,
             budget_of(args, parts.config, sampling_params),
