@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 DRAWS = 10_000
 LEVEL = 0.95
+_DRAWN_AT_ONCE = 2**20
 
 Array = NDArray[np.float64]
 
@@ -37,11 +38,14 @@ def drawn_means(values: Array, *, seed: int, name: str) -> Array:
     """
     questions = len(values)
     random = np.random.default_rng([seed, zlib.crc32(name.encode())])
-    means = np.empty((DRAWS, values.shape[1]))
-    for draw in range(DRAWS):
-        counts = np.bincount(random.integers(questions, size=questions), minlength=questions)
-        means[draw] = counts @ values
-    return means / questions
+    sums = []
+    at_once = max(_DRAWN_AT_ONCE // questions, 1)
+    for start in range(0, DRAWS, at_once):
+        rows = min(at_once, DRAWS - start)
+        drawn = random.integers(questions, size=(rows, questions)) + questions * np.arange(rows)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=rows * questions).reshape(rows, questions)
+        sums.append(counts @ values)
+    return np.concatenate(sums) / questions
 
 
 def intervals(values: Array, draws: Array) -> list[Interval]:
