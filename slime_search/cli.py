@@ -150,6 +150,24 @@ def prepare_data(context: typer.Context) -> None:
     preparer(context.args, prog_name="slime-search prepare-data")
 
 
+@app.command("evaluate", context_settings=_FORWARD, add_help_option=False)
+def evaluate(context: typer.Context) -> None:
+    """Score an agent on test sets, with 95 % intervals (--help for its options)."""
+    _need("evaluation", "numpy", "pyarrow", "transformers", "yaml")
+    from slime_search.evaluation.evaluate_app import app as evaluator
+
+    evaluator(context.args, prog_name="slime-search evaluate")
+
+
+@app.command("compare", context_settings=_FORWARD, add_help_option=False)
+def compare(context: typer.Context) -> None:
+    """Compare two evaluations question by question (--help for its options)."""
+    _need("evaluation", "numpy")
+    from slime_search.evaluation.compare_app import app as comparer
+
+    comparer(context.args, prog_name="slime-search compare")
+
+
 @app.command("serve-searcher", context_settings=_FORWARD, add_help_option=False)
 def serve_searcher(context: typer.Context) -> None:
     """Serve the Searcher that a Thinker delegates its questions to (--help for its options)."""

@@ -112,7 +112,8 @@ class TagDialect:
 
     @cached_property
     def _results(self) -> re.Pattern[str]:
-        return re.compile(rf"</?(?:{'|'.join(self.tools.values())})>")
+        # Without tools there is no tag that only a tool may write.
+        return re.compile(rf"</?(?:{'|'.join(self.tools.values()) or '(?!)'})>")
 
     @cached_property
     def _actions(self) -> re.Pattern[str]:

@@ -15,7 +15,7 @@ from slime_search.service import ServiceClient
 from slime_search.tokens import Tokenizer
 
 _FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH, "abort": Finish.ABORT}
-_PASSED_ON = ("temperature", "top_p", "stop")
+_PASSED_ON = {"temperature": "temperature", "top_p": "top_p", "stop": "stop", "sampling_seed": "seed"}
 """What the route has of SGLang's sampling parameters; stricter servers refuse a field that they do not know."""
 _CLOSING = re.compile(r"</(\w+)>")
 
@@ -53,7 +53,7 @@ class CompletionsEngine:
             "model": self._model,
             "prompt": list(input_ids),
             "max_tokens": sampling_params["max_new_tokens"],
-            **{name: sampling_params[name] for name in _PASSED_ON if sampling_params.get(name) not in (None, [])},
+            **_passed_on(sampling_params),
         }
         return await self._client.post(self._url, payload, lambda body: self._read(body, stop), self._headers)
 
@@ -66,6 +66,11 @@ class CompletionsEngine:
         if finish is Finish.STOP:
             text += _stop_left_out(text, stop, choice)
         return Completion(self._tokenizer.encode(text, add_special_tokens=False), None, text, finish)
+
+
+def _passed_on(sampling_params: Mapping[str, Any]) -> dict[str, Any]:
+    values = {there: sampling_params.get(name) for name, there in _PASSED_ON.items()}
+    return {name: value for name, value in values.items() if value not in (None, [])}
 
 
 def _stop_left_out(text: str, stop: Sequence[str], choice: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from slime_search.data.coda_format import planner_prompt
 from slime_search.data.search_r1_format import PROMPT
 from slime_search.recipes.base import SearchRecipe
 from slime_search.recipes.coda import Coda
+from slime_search.recipes.direct_answer import DIRECT_PROMPT, RAG_PROMPT, DirectAnswer, RetrieveThenAnswer
 from slime_search.recipes.distillation import SearchTool
 from slime_search.recipes.search_r1 import SearchR1
 from slime_search.recipes.search_r1_tools import SearchR1Tools
@@ -24,16 +25,20 @@ class Entry:
 
     ``prompt`` writes the messages that a question is asked with, where its row brings none. With ``calls_tools`` the
     recipe renders them itself, tools included; for the others they are rendered as slime's ``--apply-chat-template``
-    does.
+    does. A recipe that ``brings_prompt`` is asked with its own even where a row has one, which is another recipe's.
     """
 
     build: Callable[[Mapping[str, Any]], SearchRecipe[Any]]
     prompt: Callable[[str], list[Message]]
     calls_tools: bool = False
+    brings_prompt: bool = False
 
 
-def _tags(question: str) -> list[Message]:
-    return [{"role": "user", "content": PROMPT.format(question=as_question(question))}]
+def _user(template: str) -> Callable[[str], list[Message]]:
+    def prompt(question: str) -> list[Message]:
+        return [{"role": "user", "content": template.format(question=as_question(question))}]
+
+    return prompt
 
 
 def _coda(question: str) -> list[Message]:
@@ -49,10 +54,13 @@ def _chat(system: str) -> Callable[[str], list[Message]]:
 
 
 RECIPES: Mapping[str, Entry] = {
-    "search-r1": Entry(SearchR1, _tags),
+    "search-r1": Entry(SearchR1, _user(PROMPT)),
     "search-r1-tools": Entry(SearchR1Tools, _chat(SYSTEM_PROMPT), calls_tools=True),
-    "thinker-searcher": Entry(ThinkerSearcher, _tags),
+    "thinker-searcher": Entry(ThinkerSearcher, _user(PROMPT)),
     "coda": Entry(Coda, _coda),
     # Its teacher is for training only.
     "distill": Entry(SearchTool, _chat(SEARCH_TOOL_PROMPT), calls_tools=True),
+    # Baselines, which no training file is made for.
+    "no-search": Entry(DirectAnswer, _user(DIRECT_PROMPT), brings_prompt=True),
+    "rag": Entry(RetrieveThenAnswer, _user(RAG_PROMPT), brings_prompt=True),
 }

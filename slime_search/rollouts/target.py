@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from slime_search.engines.endpoint import Endpoint
@@ -36,6 +36,8 @@ class Target:
             text = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
             return str(text)
 
+        if entry.brings_prompt:
+            question = replace(question, messages=None)
         return sample_of(question, entry.prompt, None if entry.calls_tools else render)
 
 

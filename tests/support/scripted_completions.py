@@ -13,7 +13,7 @@ from aiohttp import web
 from support.loopback import Fault, LoopbackServer, json_response
 from support.scripted_engine import Policy
 
-_KNOWN = {"model", "prompt", "max_tokens", "temperature", "top_p", "stop"}
+_KNOWN = {"model", "prompt", "max_tokens", "temperature", "top_p", "stop", "seed"}
 
 
 class ScriptedCompletions(LoopbackServer):

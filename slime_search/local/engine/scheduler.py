@@ -86,7 +86,8 @@ class Scheduler:
             params,
             limit=token_limit(prompt_ids, params, self._model.context_length, self._model.vocab_size),
             forbidden=list(self._stops.eos_ids.union(params.stop_token_ids)),
-            random=Random(self._random.getrandbits(64) if seed is None else seed),
+            # As in SGLang a token's place counts too, so that the turns of one seeded trajectory draw other numbers.
+            random=Random(self._random.getrandbits(64) if seed is None else f"{seed}/{len(prompt_ids)}"),
             score_from=score_from,
         )
         sequence.done.set_running_or_notify_cancel()

@@ -1,0 +1,1 @@
+"""Scores on test sets with their uncertainty, and paired comparisons of two evaluations."""

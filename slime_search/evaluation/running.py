@@ -1,0 +1,88 @@
+"""Rolls questions out, each attempt with a seed of its own."""
+
+import hashlib
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from slime_search.evaluation.question_sets import Sets
+from slime_search.rollouts.driving import Recipe, drive_all
+from slime_search.rollouts.from_samples import rollout_record
+from slime_search.rollouts.questions import Question
+from slime_search.rollouts.record import Rollout
+from slime_search.rollouts.target import Target
+from slime_search.service import close_sessions
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at a question; ``number`` counts the question's from 0."""
+
+    question: Question
+    number: int
+
+    @property
+    def id(self) -> str:
+        return f"{self.question.id}/{self.number}"
+
+
+def attempts_at(sets: Sets, samples: int) -> list[Attempt]:
+    """``samples`` attempts at each question."""
+    return [
+        Attempt(question, number) for questions in sets.values() for question in questions for number in range(samples)
+    ]
+
+
+async def roll_out(
+    target: Target, attempts: Sequence[Attempt], params: Mapping[str, Any], *, concurrency: int, seed: int | None
+) -> AsyncGenerator[Rollout]:
+    """The attempts' rollouts as they finish, all agents' contexts included.
+
+    Args:
+        params: sampling parameters, as slime's rollout sends them.
+        seed: makes the engine's draws repeatable where the engine honours seeds. None sends none.
+
+    Raises:
+        SlimeSearchError: what ends all of it: too many failures, or an engine that speaks another protocol.
+    """
+    recipe = target.recipe if seed is None else _Seeded(target.recipe, seed)
+    codec = target.codec
+    driven = drive_all(recipe, target.args, _samples(target, attempts), params, concurrency=concurrency)
+    try:
+        async with aclosing(driven) as rollouts:  # type: ignore[type-var]
+            async for place, finished in rollouts:
+                attempt = attempts[place]
+                yield rollout_record(
+                    finished.samples,
+                    codec,
+                    id=attempt.id,
+                    group=attempt.question.id,
+                    recipe=target.name,
+                    wall_s=finished.wall_s,
+                )
+    finally:
+        await close_sessions()
+
+
+def _samples(target: Target, attempts: Sequence[Attempt]) -> Iterator[Any]:
+    for place, attempt in enumerate(attempts):
+        sample = target.sample(attempt.question)
+        sample.index = place
+        sample.session_id = attempt.id
+        yield sample
+
+
+class _Seeded:
+    """A recipe whose every rollout is sampled with a seed that depends on nothing but its question and number."""
+
+    def __init__(self, recipe: Recipe, seed: int) -> None:
+        self._recipe = recipe
+        self._seed = seed
+        self.reward_func = recipe.reward_func
+
+    async def generate(self, args: Any, sample: Any, sampling_params: Mapping[str, Any]) -> Any:
+        digest = hashlib.sha256(f"{self._seed}/{sample.session_id}".encode()).digest()
+        # Positive in the 32 bits that some engines keep it in.
+        seed = int.from_bytes(digest[:4], "big") >> 1
+        return await self._recipe.generate(args, sample, {**sampling_params, "sampling_seed": seed})

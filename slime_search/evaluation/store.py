@@ -1,0 +1,132 @@
+"""The folder of one evaluation, from which it goes on after a kill at any moment."""
+
+import fcntl
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from slime_search.errors import ConfigError, DataError
+from slime_search.evaluation.outcome import Outcome, outcome_of
+from slime_search.rollouts.record import Rollout, read_rollout
+
+
+class Store:
+    """The files of one evaluation. ``rollouts.jsonl`` gets a line as each rollout finishes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rollouts = folder / "rollouts.jsonl"
+        self.settings = folder / "settings.json"
+        self.summary = folder / "summary.json"
+        self.table = folder / "table.md"
+
+    @contextmanager
+    def writing(self, settings: Mapping[str, Any], *, fresh: bool) -> Iterator["Writing"]:
+        """Begins, or goes on with an evaluation of the same settings, whose finished rollouts are kept.
+
+        Args:
+            fresh: remove what is there.
+
+        Raises:
+            ConfigError: another evaluation is there, or one is writing there now.
+            DataError: ``rollouts.jsonl`` holds something else than rollouts.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigError(
+                    f"{self.folder}: another evaluation is writing there; wait, or name another"
+                ) from None
+            for path in (self.summary, self.table, *((self.settings, self.rollouts) if fresh else ())):
+                path.unlink(missing_ok=True)
+            # As it will be read again.
+            self._agree_on(json.loads(json.dumps(settings)))
+            kept = self._kept()
+            with self.rollouts.open("ab") as file:
+                yield Writing(file, kept)
+
+    def outcomes(self) -> list[Outcome]:
+        """Every rollout that is there, a torn last line left out.
+
+        Raises:
+            DataError: there is none, or a line is no rollout.
+        """
+        if not self.rollouts.exists():
+            raise DataError(f"{self.folder}: no evaluation is there; make one with slime-search evaluate --output")
+        return [outcome for _, outcome in self._lines()]
+
+    def finish(self, summary: Mapping[str, Any], table: str) -> None:
+        """Leaves the results."""
+        self.summary.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+        self.table.write_text(table)
+
+    def _agree_on(self, settings: Mapping[str, Any]) -> None:
+        if self.settings.exists():
+            found = json.loads(self.settings.read_text())
+            if told := differences(found, settings):
+                raise ConfigError(
+                    f"{self.folder} holds an evaluation with other settings: {'; '.join(told)}. Name another --output, "
+                    "or start it again with --fresh. (Where only a server has moved, change its address in "
+                    "settings.json.)"
+                )
+        elif self.rollouts.exists():
+            raise ConfigError(f"{self.folder}: rollouts.jsonl without settings.json; start again with --fresh")
+        else:
+            self.settings.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+
+    def _kept(self) -> list[Outcome]:
+        """The finished rollouts. Failed ones, and a torn last line, leave the file, so that they are made again."""
+        if not self.rollouts.exists():
+            return []
+        kept, clean = [], self.rollouts.with_suffix(".tmp")
+        with clean.open("wb") as file:
+            for line, outcome in self._lines():
+                if not outcome.failed:
+                    file.write(line)
+                    kept.append(outcome)
+        clean.replace(self.rollouts)
+        return kept
+
+    def _lines(self) -> Iterator[tuple[bytes, Outcome]]:
+        with self.rollouts.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.endswith(b"\n"):
+                    return
+                try:
+                    yield line, outcome_of(read_rollout(orjson.loads(line)))
+                except (orjson.JSONDecodeError, DataError, KeyError) as error:
+                    raise DataError(f"{self.rollouts}, line {number}: not a rollout ({error})") from None
+
+
+class Writing:
+    """An evaluation under way. ``outcomes`` are those of the rollouts in its file."""
+
+    def __init__(self, file: BinaryIO, outcomes: list[Outcome]) -> None:
+        self._file = file
+        self.outcomes = outcomes
+
+    def add(self, rollout: Rollout) -> Outcome:
+        self._file.write(rollout.line())
+        # A killed process takes along what it holds itself, not what the system has.
+        self._file.flush()
+        outcome = outcome_of(rollout)
+        self.outcomes.append(outcome)
+        return outcome
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], above: str = "") -> list[str]:
+    """Which settings differ, with both values."""
+    told = []
+    for key in dict.fromkeys((*before, *now)):
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            told += differences(old, new, f"{above}{key}.")
+        elif old != new:
+            told.append(f"{above}{key} was {json.dumps(old)} and is {json.dumps(new)}")
+    return told

@@ -1,0 +1,82 @@
+"""An evaluation's numbers as tables, for a terminal and for a paper."""
+
+import statistics
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from slime_search.evaluation.formatting import NOTHING, TITLES, ends, markdown, seconds, shown, table
+from slime_search.evaluation.outcome import METRICS, SHARES
+from slime_search.evaluation.published import SETTING, Published
+from slime_search.evaluation.summary import AVERAGE, SetSummary, Summary
+
+
+def terminal_tables(summary: Summary) -> RenderableType:
+    """What was scored, and what a question cost."""
+    scores = table("data set", "questions", "EM", "95 %", "F1", "cover EM", "hit rate")
+    costs = table("a question", "searches", "tokens", "p50 s", "p95 s", "failed")
+    for name, one in _rows(summary):
+        style = "bold" if name == AVERAGE else ""
+        em, *others = (_mean(one, metric) for metric in SHARES)
+        interval = one.metrics.get("em")
+        scores.add_row(
+            name, f"{one.questions:,}", em, NOTHING if interval is None else ends(interval), *others, style=style
+        )
+        latencies = seconds(one.latency_p50_s), seconds(one.latency_p95_s)
+        failed = Text(f"{one.failed:,}", style="red" if one.failed else "")
+        costs.add_row(name, _mean(one, "searches"), _mean(one, "response_tokens"), *latencies, failed, style=style)
+    return Group(scores, "", costs)
+
+
+def markdown_table(summary: Summary, title: str) -> str:
+    """The same in one table. Percentages stand with their 95 % intervals."""
+    heads = ["data set", "questions", *TITLES.values(), "p50 s", "p95 s", "failed"]
+    rows = []
+    for name, one in _rows(summary):
+        cells = [_with_ends(one, metric) for metric in METRICS]
+        latencies = [seconds(one.latency_p50_s), seconds(one.latency_p95_s)]
+        rows.append([name, f"{one.questions:,}", *cells, *latencies, f"{one.failed:,}"])
+    return (
+        f"{title}\n\n{markdown(heads, rows)}\n"
+        "EM, F1, cover EM and hit rate in percent, in brackets 95 % intervals of a bootstrap over questions. "
+        "Searches, tokens and seconds are a question's. The average is over data sets.\n"
+    )
+
+
+def published_table(summary: Summary, systems: Sequence[Published]) -> RenderableType:
+    """Published exact match beside ours, on the data sets that have the same name."""
+    names = [name for name in summary.sets if name in systems[0].by_set]
+    if not names:
+        known = ", ".join(systems[0].by_set)
+        return Text(f"No published numbers: no data set here is called {known}.", style="dim")
+    numbers = [str(place) for place in range(1, len(systems) + 1)]
+    made = table("published EM", "here", *(f"[{number}]" for number in numbers))
+    for name in names:
+        made.add_row(name, _mean(summary.sets[name], "em"), *(shown(one.by_set[name]) for one in systems))
+    if len(names) > 1:
+        ours = [summary.sets[name].metrics for name in names]
+        mean = statistics.fmean(one["em"].mean for one in ours) if all(ours) else None
+        means = [statistics.fmean(one.by_set[name] for name in names) for one in systems]
+        made.add_row("their mean", shown(mean), *map(shown, means), style="bold")
+    legend = [f"[{number}] {one.size} {one.name}; {one.source}" for number, one in zip(numbers, systems, strict=True)]
+    return Group("", made, Text("\n".join([*legend, f"Measured with {SETTING}."]), style="dim"))
+
+
+def _mean(one: SetSummary, metric: str) -> str:
+    interval = one.metrics.get(metric)
+    return shown(None if interval is None else interval.mean, metric)
+
+
+def _with_ends(one: SetSummary, metric: str) -> str:
+    interval = one.metrics.get(metric)
+    mean = _mean(one, metric)
+    return f"{mean} {ends(interval)}" if metric in SHARES and interval is not None else mean
+
+
+def _rows(summary: Summary) -> list[tuple[str, SetSummary]]:
+    """One set's average is the set itself."""
+    rows = list(summary.sets.items())
+    if len(rows) > 1 and summary.average is not None:
+        rows.append((AVERAGE, summary.average))
+    return rows

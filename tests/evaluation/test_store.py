@@ -1,0 +1,78 @@
+"""The folder of an evaluation after every kind of end."""
+
+from pathlib import Path
+
+import pytest
+from scored_rollouts import failed, rollout
+
+from slime_search.errors import ConfigError, DataError
+from slime_search.evaluation.store import Store
+
+SETTINGS = {"temperature": 0.0, "config": {"topk": 3}, "data_sets": {"nq": "2 questions"}}
+
+
+def written(folder: Path, *lines: bytes) -> Store:
+    store = Store(folder)
+    with store.writing(SETTINGS, fresh=False):
+        pass
+    store.rollouts.write_bytes(b"".join(lines))
+    return store
+
+
+@pytest.mark.parametrize("cut", [1, 20, -2, -1])
+def test_a_torn_last_line_is_dropped(tmp_path: Path, cut: int) -> None:
+    last = rollout(1).line()
+    store = written(tmp_path, rollout(0).line(), last[:cut])
+    assert [one.id for one in store.outcomes()] == ["nq/0/0"]
+    with store.writing(SETTINGS, fresh=False) as writing:
+        assert [one.id for one in writing.outcomes] == ["nq/0/0"]
+        writing.add(rollout(1))
+    assert store.rollouts.read_bytes() == rollout(0).line() + last
+
+
+def test_failed_rollouts_leave_the_file_so_that_they_are_made_again(tmp_path: Path) -> None:
+    store = written(tmp_path, failed(0).line(), rollout(1).line(), failed(2).line())
+    assert len(store.outcomes()) == 3
+    with store.writing(SETTINGS, fresh=False) as writing:
+        assert [one.id for one in writing.outcomes] == ["nq/1/0"]
+    assert store.rollouts.read_bytes() == rollout(1).line()
+
+
+def test_a_changed_setting_is_refused_and_named(tmp_path: Path) -> None:
+    store = written(tmp_path, rollout(0).line())
+    changed = {**SETTINGS, "temperature": 0.7, "config": {"topk": 5}}
+    with (
+        pytest.raises(ConfigError, match=r"temperature was 0\.0 and is 0\.7; config\.topk was 3 and is 5.*--fresh"),
+        store.writing(changed, fresh=False),
+    ):
+        pass
+    assert store.rollouts.read_bytes() == rollout(0).line()
+    with store.writing(changed, fresh=True) as writing:
+        assert writing.outcomes == []
+
+
+def test_results_of_before_do_not_outlive_new_rollouts(tmp_path: Path) -> None:
+    store = written(tmp_path)
+    store.finish({"em": 1}, "table")
+    with store.writing(SETTINGS, fresh=False):
+        assert not store.summary.exists() and not store.table.exists()
+
+
+def test_two_evaluations_do_not_write_to_one_folder(tmp_path: Path) -> None:
+    with (
+        Store(tmp_path).writing(SETTINGS, fresh=False),
+        pytest.raises(ConfigError, match="another evaluation is writing"),
+        Store(tmp_path).writing(SETTINGS, fresh=False),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("line", [b"{}\n", b"not JSON\n", rollout(0, score={"em": 1.0}).line()])
+def test_a_line_that_is_no_rollout_is_named(tmp_path: Path, line: bytes) -> None:
+    with pytest.raises(DataError, match=r"rollouts\.jsonl, line 2: not a rollout"):
+        written(tmp_path, rollout(0).line(), line, rollout(1).line()).outcomes()
+
+
+def test_a_folder_without_an_evaluation_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no evaluation is there"):
+        Store(tmp_path).outcomes()
