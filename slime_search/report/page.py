@@ -5,15 +5,17 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from slime_search.report.curve import NARROW, WIDE, Metric, curve_svg, percent, wilson_interval
-from slime_search.report.records import displayable, read_summary, read_trajectories
+from slime_search.report.records import read_rollouts, read_summary
 from slime_search.report.views import SHADES, questions
+from slime_search.rollouts.record import displayable
 
 CHARACTERS_SHOWN = 1_500
 """A longer question, answer, query or passage is cut on the page, with a note."""
@@ -38,34 +40,40 @@ def write_report(
     """Writes the report of a run as one self-contained HTML file.
 
     ``summary`` needs the keys of `records.Summary` and may hold others, ``metrics`` are rows as in `curve.draw_curve`,
-    and ``trajectories`` are records as in `records.Trajectory`, each question once in stage ``before`` and once in
-    stage ``after``. Texts may hold anything: they are escaped, and the page's policy lets no script run but its own.
+    and ``trajectories`` are rows of `rollouts.record.Rollout`, each question once in stage ``before`` and once in stage
+    ``after``. Texts may hold anything: they are escaped, and the page's policy lets no script run but its own.
 
     Raises:
         DataError: an input does not have the documented shape; the message names the field.
     """
     headline = read_summary(summary)
-    style, script = _asset("report.css"), _asset("report.js")
+    style = asset("page.css") + asset("report.css")
+    script = asset("tokens.js") + asset("report.js")
     page = environment().get_template("report.html.j2")
     html = page.render(
         title=displayable(title),
         summary=headline,
         others={key: _value(value) for key, value in (headline.model_extra or {}).items()},
-        questions=questions(read_trajectories(trajectories)),
+        questions=questions(read_rollouts(trajectories)),
         curves=_curves(metrics),
         shades=SHADES,
         style=Markup(style),
         script=Markup(script),
-        style_hash=_csp_hash(style),
-        script_hash=_csp_hash(script),
+        style_hash=csp_hash(style),
+        script_hash=csp_hash(script),
     )
     path.write_text(html, encoding="utf-8", newline="\n")
 
 
-def environment() -> Environment:
-    """The page's templates, with escaping on. ``trajectory.html.j2`` holds the pieces that any page can use."""
+def environment(*packages: str, characters_shown: int = CHARACTERS_SHOWN) -> Environment:
+    """The templates of the report, with escaping on. ``trajectory.html.j2`` holds the pieces that any page can use.
+
+    Args:
+        packages: have templates of their own.
+        characters_shown: a longer text is cut, with a note.
+    """
     templates = Environment(
-        loader=PackageLoader("slime_search.report"),
+        loader=ChoiceLoader([PackageLoader(name) for name in (*packages, "slime_search.report")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -75,20 +83,24 @@ def environment() -> Environment:
     templates.globals["endings"] = ENDINGS
     templates.filters |= {
         "count": _count,
+        "counted": _counted,
         "duration": _duration,
-        "excerpt": _excerpt,
+        "excerpt": partial(_excerpt, limit=characters_shown),
         "interval": _interval,
+        "latency": _latency,
         "mark": _mark,
         "percent": percent,
+        "told": _value,
     }
     return templates
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A style sheet or a script of the report."""
     return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
 
 
-def _csp_hash(text: str) -> str:
+def csp_hash(text: str) -> str:
     """The source expression by which a content security policy allows exactly this inline text."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
@@ -103,10 +115,10 @@ def _curves(metrics: Sequence[Metric]) -> dict[str, str]:
     }
 
 
-def _excerpt(text: str) -> str:
-    if len(text) <= CHARACTERS_SHOWN:
+def _excerpt(text: str, limit: int) -> str:
+    if len(text) <= limit:
         return text
-    return f"{text[:CHARACTERS_SHOWN]}… [{CHARACTERS_SHOWN:,} of {len(text):,} characters shown]"
+    return f"{text[:limit]}… [{limit:,} of {len(text):,} characters shown]"
 
 
 def _mark(text: str, answers: Sequence[str]) -> Markup:
@@ -131,6 +143,14 @@ def _count(number: int) -> str:
     return f"{number:,}"
 
 
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _latency(seconds: float) -> str:
+    return f"{1000 * seconds:.0f} ms" if seconds < 10 else f"{seconds:.1f} s"
+
+
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -140,7 +160,7 @@ def _duration(seconds: float) -> str:
 
 
 def _value(value: Any) -> str:
-    """Any JSON value of the summary as a short text."""
+    """Any JSON value as a short text."""
     if isinstance(value, float):
         return f"{value:,.4g}"
     return str(displayable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)))
