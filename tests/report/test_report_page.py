@@ -11,8 +11,9 @@ from reading import parse, read_page
 from sample_run import Run, sample_run
 
 from slime_search.errors import DataError
-from slime_search.report.page import environment, write_report
+from slime_search.report.page import write_report
 from slime_search.report.records import read_rollouts
+from slime_search.report.rendering import environment
 from slime_search.report.views import view
 from slime_search.rollouts.record import displayable
 

@@ -52,7 +52,7 @@ function stepToken(run, by) {
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const run = document.activeElement.closest(".tokens[data-start]");
-  if (event.key === "Escape") show(null);
+  if (held && event.key === "Escape") show(null);
   else if (run && event.key === "ArrowRight") stepToken(run, 1);
   else if (run && event.key === "ArrowLeft") stepToken(run, -1);
   else return;
