@@ -86,8 +86,8 @@ def _mark(text: str, answers: Sequence[str]) -> Markup:
     return Markup("").join(marked)
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def _counted(number: int, noun: str, plural: str = "") -> str:
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
 def _latency(seconds: float) -> str:

@@ -54,7 +54,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class RunView:
-    """One agent's context. ``name`` tells it from the rollout's others, and is empty where there are none."""
+    """One agent's context. ``name`` tells it from the rollout's others; one that is alone without a role has none."""
 
     record: Run
     name: str

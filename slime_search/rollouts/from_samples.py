@@ -1,6 +1,7 @@
 """From the samples that slime trains on to a record that people read."""
 
 import itertools
+import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -52,8 +53,8 @@ def rollout_record(
         recipe=recipe,
         source=metadata.get("data_source") or "",
         stage=stage,
-        question=metadata.get("question") or _prompt_text(last.prompt),
-        gold_answers=_gold(last.label),
+        question=question_of(last),
+        gold_answers=gold_of(last),
         answer=record["answer"],
         ending=record["ending"],
         error=record["error"],
@@ -119,12 +120,19 @@ def _call(call: CallRecord) -> Call:
     )
 
 
-def _gold(label: Any) -> tuple[str, ...]:
+def gold_of(sample: Any) -> tuple[str, ...]:
+    """A sample's gold answers; none where its label has another shape."""
     try:
-        return tuple(gold_answers(label))
+        return tuple(gold_answers(sample.label))
     except DataError:
         return ()
 
 
-def _prompt_text(prompt: Any) -> str:
-    return prompt if isinstance(prompt, str) else str(prompt[-1]["content"])
+def question_of(sample: Any) -> str:
+    """What a sample asks: its metadata's ``question``, or what its prompt says after its last ``Question:``, or all."""
+    asked = sample.metadata.get("question")
+    if asked:
+        return str(asked)
+    prompt = sample.prompt if isinstance(sample.prompt, str) else str(sample.prompt[-1]["content"])
+    _, mark, rest = prompt.rpartition("Question:")
+    return re.split(r"\n|<\|", rest.strip(), maxsplit=1)[0] if mark else prompt
