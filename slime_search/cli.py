@@ -186,6 +186,15 @@ def serve_engine(context: typer.Context) -> None:
     server(context.args, prog_name="slime-search serve-engine")
 
 
+@app.command("view", context_settings=_FORWARD, add_help_option=False)
+def view(context: typer.Context) -> None:
+    """Look at rollouts in a browser, or export them as one page (--help for its options)."""
+    _need("view", "fastapi", "jinja2", "uvicorn")
+    from slime_search.viewer.__main__ import app as viewer
+
+    viewer(context.args, prog_name="slime-search view")
+
+
 def _need(extra: str, *modules: str) -> None:
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     if missing:

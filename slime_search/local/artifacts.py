@@ -1,10 +1,12 @@
 """What a quickstart run leaves in its folder, written so that an interruption at any moment leaves it usable."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from slime_search.rollouts.record import Rollout
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,12 @@ class Artifacts:
             path.unlink(missing_ok=True)
 
     def add_metrics(self, row: Mapping[str, Any]) -> None:
-        self._append(self.metrics, [row])
+        with self.metrics.open("a") as file:
+            file.write(json.dumps(row) + "\n")
 
-    def add_trajectories(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        self._append(self.trajectories, rows)
+    def add_rollouts(self, rollouts: Iterable[Rollout]) -> None:
+        with self.trajectories.open("ab") as file:
+            file.writelines(rollout.line() for rollout in rollouts)
 
     def read(self, path: Path) -> list[dict[str, Any]]:
         """The rows of a JSONL file of this run; none if nothing was written yet."""
@@ -75,8 +79,3 @@ class Artifacts:
         whole = self.summary.with_suffix(".tmp")
         whole.write_text(json.dumps(summary, indent=2) + "\n")
         whole.replace(self.summary)
-
-    @staticmethod
-    def _append(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-        with path.open("a") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slime_search.hooks.samples import RECORD_KEY, read_trajectory, rollouts_of
-from slime_search.tokens import TokenCodec
+from slime_search.hooks.samples import RECORD_KEY, rollouts_of
 from slime_search.trajectory import Ending
 
 
@@ -54,36 +53,3 @@ def rollout_stats(samples: Sequence[Any]) -> RolloutStats:
         searches=mean([len(r["calls"]) for r in records]),
         response_tokens=mean([sample.response_length for sample in live]),
     )
-
-
-def trajectory_record(sample: Any, codec: TokenCodec, *, stage: str) -> dict[str, Any]:
-    """One sample as the report page reads it: JSON with every token's text, owner and log-probability."""
-    trajectory = read_trajectory(sample)
-    record = sample.metadata[RECORD_KEY]
-    segments: list[dict[str, Any]] = [
-        {"owner": "prompt", "trained": False, "tokens": codec.pieces(trajectory.prompt_ids), "log_probs": None}
-    ]
-    for segment in trajectory.segments:
-        is_model = segment.owner == "model"
-        segments.append(
-            {
-                "owner": segment.owner.value,
-                "trained": is_model and not sample.remove_sample,
-                "tokens": codec.pieces(segment.token_ids),
-                "log_probs": [round(x, 4) for x in segment.log_probs] if is_model and segment.log_probs else None,
-            }
-        )
-    return {
-        "stage": stage,
-        "question": sample.metadata["question"],
-        "gold_answers": list(sample.label["ground_truth"]["target"]),
-        "answer": trajectory.answer,
-        "reward": sample.reward,
-        "em": record["score"]["em"] if "score" in record else 0.0,
-        "ending": record["ending"],
-        "searches": [
-            {"query": c["query"], "passages": c["passages"], "latency_s": round(c["latency_s"], 4)}
-            for c in record["calls"]
-        ],
-        "segments": segments,
-    }

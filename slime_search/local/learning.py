@@ -13,11 +13,12 @@ from slime_search.hooks.groups import normalize_rewards
 from slime_search.hooks.samples import rollouts_of
 from slime_search.local.artifacts import Artifacts
 from slime_search.local.dataset import DatasetPaths
-from slime_search.local.evaluation import RolloutStats, rollout_stats, trajectory_record
+from slime_search.local.evaluation import RolloutStats, rollout_stats
 from slime_search.local.grpo import GrpoConfig, GrpoTrainer
 from slime_search.local.plays import Play
 from slime_search.local.rollouts import load_prompts
 from slime_search.local.stage import Stage
+from slime_search.rollouts.from_samples import rollout_record
 from slime_search.tokens import TokenCodec
 
 Log = Callable[..., None]
@@ -115,9 +116,15 @@ class Learning:
             return
         self.greedy_scores[step] = rollout_stats(self._held_out(0.0))
         codec = TokenCodec(self._stage.tokenizer)
-        shown = [rollout[-1] for rollout in rollouts_of(samples)[: self._config.shown_questions]]
         stage_name = "after" if step else "before"
-        self._artifacts.add_trajectories([trajectory_record(sample, codec, stage=stage_name) for sample in shown])
+        self._artifacts.add_rollouts(
+            rollout_record(
+                rollout, codec, id=f"{stage_name}/{number}", group=str(number), recipe=self._play.name, stage=stage_name
+            )
+            for number, rollout in enumerate(rollouts_of(samples)[: self._config.shown_questions])
+        )
 
     def _held_out(self, temperature: float) -> list[Any]:
-        return self._stage.rollouts.collect(self._test, n=1, temperature=temperature, evaluation=True)
+        # An evaluation returns the answering agent alone; the report shows the others too.
+        evaluation = len(self._play.roles) == 1
+        return self._stage.rollouts.collect(self._test, n=1, temperature=temperature, evaluation=evaluation)

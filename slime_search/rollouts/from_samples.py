@@ -1,20 +1,27 @@
 """From the samples that slime trains on to a record that people read."""
 
 import itertools
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from slime_search.errors import DataError
+from slime_search.hooks.distillation import DISTILLATION_KEY
 from slime_search.hooks.samples import RECORD_KEY, read_trajectory, role_of
 from slime_search.rewards.labels import gold_answers
-from slime_search.rollouts.record import Call, Passage, Rollout, Run, Segment
-from slime_search.tokens import TokenCodec
+from slime_search.rollouts.record import Call, Disagreement, Passage, Rollout, Run, Segment
 from slime_search.trajectory import CallRecord, Owner, Trajectory
+
+
+class Decoder(Protocol):
+    """Gives the text of each token on its own, as ``TokenCodec`` does."""
+
+    def pieces(self, token_ids: Sequence[int]) -> list[str]: ...
 
 
 def rollout_record(
     samples: Sequence[Any],
-    codec: TokenCodec,
+    codec: Decoder,
     *,
     id: str,
     group: str,
@@ -46,8 +53,8 @@ def rollout_record(
         recipe=recipe,
         source=metadata.get("data_source") or "",
         stage=stage,
-        question=metadata.get("question") or _prompt_text(last.prompt),
-        gold_answers=_gold(last.label),
+        question=question_of(last),
+        gold_answers=gold_of(last),
         answer=record["answer"],
         ending=record["ending"],
         error=record["error"],
@@ -58,11 +65,12 @@ def rollout_record(
     )
 
 
-def _run(sample: Any, codec: TokenCodec, advantage: float | None) -> Run:
+def _run(sample: Any, codec: Decoder, advantage: float | None) -> Run:
     trajectory = read_trajectory(sample)
     prompt = trajectory.prompt_ids
     segments = [Segment(owner="prompt", trained=False, tokens=tuple(codec.pieces(prompt)), token_ids=tuple(prompt))]
     segments += _segments(sample, trajectory, codec)
+    noted = sample.metadata[RECORD_KEY].get(DISTILLATION_KEY, {})
     return Run(
         role=role_of(sample),
         ending=trajectory.ending.value if trajectory.ending else None,
@@ -70,10 +78,11 @@ def _run(sample: Any, codec: TokenCodec, advantage: float | None) -> Run:
         segments=tuple(segments),
         calls=tuple(map(_call, trajectory.calls)),
         advantage=advantage,
+        disagreements=tuple(map(Disagreement.model_validate, noted.get("disagreements", ()))),
     )
 
 
-def _segments(sample: Any, trajectory: Trajectory, codec: TokenCodec) -> list[Segment]:
+def _segments(sample: Any, trajectory: Trajectory, codec: Decoder) -> list[Segment]:
     """The response's, cut wherever the sample's loss mask changes."""
     masked = sample.remove_sample or sample.loss_mask is None
     mask = [0] * len(trajectory.response_ids) if masked else sample.loss_mask[: len(trajectory.response_ids)]
@@ -111,12 +120,19 @@ def _call(call: CallRecord) -> Call:
     )
 
 
-def _gold(label: Any) -> tuple[str, ...]:
+def gold_of(sample: Any) -> tuple[str, ...]:
+    """A sample's gold answers; none where its label has another shape."""
     try:
-        return tuple(gold_answers(label))
+        return tuple(gold_answers(sample.label))
     except DataError:
         return ()
 
 
-def _prompt_text(prompt: Any) -> str:
-    return prompt if isinstance(prompt, str) else str(prompt[-1]["content"])
+def question_of(sample: Any) -> str:
+    """What a sample asks: its metadata's ``question``, or what its prompt says after its last ``Question:``, or all."""
+    asked = sample.metadata.get("question")
+    if asked:
+        return str(asked)
+    prompt = sample.prompt if isinstance(sample.prompt, str) else str(sample.prompt[-1]["content"])
+    _, mark, rest = prompt.rpartition("Question:")
+    return re.split(r"\n|<\|", rest.strip(), maxsplit=1)[0] if mark else prompt

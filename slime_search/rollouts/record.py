@@ -29,6 +29,8 @@ def displayable(text: Any) -> Any:
 
 
 Text = Annotated[str, BeforeValidator(displayable)]
+LogProb = Annotated[float, BeforeValidator(lambda value: -math.inf if value is None else value)]
+"""JSON has no -inf, so a line holds null in its place."""
 
 
 class Record(BaseModel):
@@ -64,7 +66,7 @@ class Segment(Record):
     trained: bool
     tokens: tuple[Text, ...]
     token_ids: tuple[int, ...] | None = None
-    log_probs: tuple[float, ...] | None = None
+    log_probs: tuple[LogProb, ...] | None = None
     is_correction: bool = False
 
     @model_validator(mode="after")
@@ -82,6 +84,14 @@ class Segment(Record):
         return "".join(self.tokens)
 
 
+class Disagreement(Record):
+    """A token of the model's, and its log-probability to the model and to its teacher, in nats."""
+
+    text: Text
+    student: float
+    teacher: float
+
+
 class Run(Record):
     """One context of a rollout: its only agent's, or one of several. ``segments`` begin with the prompt."""
 
@@ -92,6 +102,8 @@ class Run(Record):
     calls: tuple[Call, ...] = ()
     advantage: float | None = None
     """What training multiplied this context's tokens by, before any clipping; None outside training."""
+    disagreements: tuple[Disagreement, ...] = ()
+    """Where model and teacher differ most, if there is a teacher."""
 
 
 class Rollout(Record):
@@ -122,6 +134,12 @@ class Rollout(Record):
     def calls(self) -> tuple[Call, ...]:
         """Every agent's."""
         return tuple(call for run in self.runs for call in run.calls)
+
+    @property
+    def right(self) -> bool | None:
+        """Whether the answer is an exact match or, where none was looked for, earned anything; None if unknown."""
+        value = self.score.get("em", self.reward)
+        return None if value is None else value > 0
 
     def tokens_of(self, owner: Owner) -> int:
         """How many tokens ``owner`` wrote, in all contexts."""

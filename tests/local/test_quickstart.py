@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from slime_search.rollouts.record import read_rollout
+
 COMMAND = [sys.executable, "-m", "slime_search.cli", "quickstart"]
 
 
@@ -64,11 +66,17 @@ def test_metrics_tell_each_step(finished: Path) -> None:
 
 
 def test_trajectories_come_from_both_ends_with_every_token(finished: Path) -> None:
-    rows = [json.loads(line) for line in (finished / "trajectories.jsonl").read_text().splitlines()]
-    assert {row["stage"] for row in rows} == {"before", "after"}
-    for segment in (s for row in rows for s in row["segments"]):
-        if segment["owner"] == "model":
-            assert len(segment["log_probs"]) == len(segment["tokens"])
+    lines = (finished / "trajectories.jsonl").read_bytes().splitlines()
+    rollouts = [read_rollout(json.loads(line)) for line in lines]
+    assert {rollout.stage for rollout in rollouts} == {"before", "after"}
+    for segment in (s for rollout in rollouts for run in rollout.runs for s in run.segments):
+        assert (segment.log_probs is not None) == (segment.owner == "model")
+
+
+def test_executors_are_shown_beside_their_planner(finished: Path) -> None:
+    summary = json.loads((finished / "summary.json").read_text())
+    page = (finished / "report.html").read_text()
+    assert (">planner</bdi>" in page) == (summary["recipe"] == "coda")
 
 
 def test_the_trained_model_is_a_hugging_face_folder(finished: Path) -> None:

@@ -27,10 +27,12 @@ def hostile_run(run: Run) -> Run:
         trajectory["question"] = f"{i // 2} {text}"
         trajectory["gold_answers"] = [text, "plain"]
         trajectory["answer"] = text
-        for search in trajectory["searches"]:
-            search["query"] = text
-            search["passages"] = [{"title": text, "text": f"{text} and plain"}]
-        for segment in trajectory["segments"]:
+        (only,) = trajectory["runs"]
+        for call in only["calls"]:
+            call["query"] = text
+            call["passages"] = [{"title": text, "text": f"{text} and plain"}]
+            call["details"] = {text: text}
+        for segment in only["segments"]:
             segment["tokens"] = [*segment["tokens"], *TEXTS]
             if segment["log_probs"] is not None:
                 segment["log_probs"] = [*segment["log_probs"], *[-0.5] * len(TEXTS)]
@@ -39,4 +41,6 @@ def hostile_run(run: Run) -> Run:
 
 
 def token_count(run: Run) -> int:
-    return sum(len(segment["tokens"]) for trajectory in run.trajectories for segment in trajectory["segments"])
+    return sum(
+        len(segment["tokens"]) for trajectory in run.trajectories for segment in trajectory["runs"][0]["segments"]
+    )

@@ -87,12 +87,13 @@ def _passages(rng: random.Random, first: tuple[str, str]) -> list[dict[str, str]
     return [{"title": title, "text": text} for title, text in (first, *others)]
 
 
-def _search(rng: random.Random, query: str, first: tuple[str, str]) -> dict[str, Any]:
-    return {"query": query, "passages": _passages(rng, first), "latency_s": rng.uniform(0.002, 0.02)}
+def _call(rng: random.Random, turn: int, query: str, first: tuple[str, str]) -> dict[str, Any]:
+    passages, latency_s = _passages(rng, first), rng.uniform(0.002, 0.02)
+    return {"turn": turn, "tool": "search", "query": query, "passages": passages, "latency_s": latency_s}
 
 
-def _information(search: dict[str, Any]) -> str:
-    docs = "".join(f"Doc {i}(Title: {p['title']}) {p['text']}\n" for i, p in enumerate(search["passages"], start=1))
+def _information(call: dict[str, Any]) -> str:
+    docs = "".join(f"Doc {i}(Title: {p['title']}) {p['text']}\n" for i, p in enumerate(call["passages"], start=1))
     return f"\n\n<information>{docs}</information>\n\n"
 
 
@@ -101,7 +102,7 @@ def _trajectory(rng: random.Random, stage: str, index: int, question: str, gold:
     person = (name, f"{name} was a {job} born in {town} in {year} .")
     place = (town, f"{town} is a town in {COUNTRIES[town]} . It was settled in 1790 .")
     segments = [segment(rng, "prompt", f"{SYSTEM}Question: {question}\n")]
-    searches: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
     sureness = 3.0 if stage == "after" else 0.8
 
     def say(text: str) -> None:
@@ -109,8 +110,8 @@ def _trajectory(rng: random.Random, stage: str, index: int, question: str, gold:
 
     def look(thought: str, query: str, first: tuple[str, str]) -> None:
         say(f"<think> {thought} </think>\n<search> {query} </search>")
-        searches.append(_search(rng, query, first))
-        segments.append(segment(rng, "world", _information(searches[-1])))
+        calls.append(_call(rng, len(calls), query, first))
+        segments.append(segment(rng, "world", _information(calls[-1])))
 
     answer: str | None = rng.choice(sorted(COUNTRIES.values()) if two_hops else sorted(COUNTRIES))
     ending = "answered"
@@ -119,7 +120,7 @@ def _trajectory(rng: random.Random, stage: str, index: int, question: str, gold:
         answer, ending = None, "truncated"
     elif stage == "after" and index == 7:
         say(f"<think> I search for {name} . </think>\n<search> {name} born </search>")
-        searches.append({"query": f"{name} born", "passages": [], "latency_s": 0.0})
+        calls.append({"turn": 0, "tool": "search", "query": f"{name} born", "passages": [], "latency_s": 0.0})
         answer, ending = None, "failed"
         segments[-1]["trained"] = False
     elif stage == "before" and index == 2:
@@ -139,9 +140,10 @@ def _trajectory(rng: random.Random, stage: str, index: int, question: str, gold:
         say(f"<think> {fact} </think>\n<answer> {answer} </answer>")
     em = float(answer == gold)
     reward = em if ending == "answered" else 0.0
-    outcome = {"answer": answer, "reward": reward, "em": em, "ending": ending}
+    outcome = {"answer": answer, "reward": reward, "score": {"em": em}, "ending": ending}
     record = {"stage": stage, "question": question, "gold_answers": [gold], **outcome}
-    return {**record, "searches": searches, "segments": segments}
+    run = {"ending": ending, "answer": answer, "segments": segments, "calls": calls}
+    return {"id": f"{stage}/{index}", "group": str(index), **record, "runs": [run]}
 
 
 def _metrics(rng: random.Random) -> list[dict[str, float | int | str]]:

@@ -55,7 +55,7 @@ async def test_a_person_can_read_walk_and_filter(browser: Page, page: Path) -> N
     await browser.open(page)
 
     await browser.point_at("#q1 .tokens.model[data-start] > i:nth-child(3)")
-    prompt, model = run.trajectories[0]["segments"][:2]
+    prompt, model = run.trajectories[0]["runs"][0]["segments"][:2]
     lines = "[...document.getElementById('tip').children].map(line => line.textContent)"
     piece, probability, place = await browser.evaluate(lines)
     assert piece == f'"{model["tokens"][2]}"'

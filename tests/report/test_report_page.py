@@ -11,9 +11,11 @@ from reading import parse, read_page
 from sample_run import Run, sample_run
 
 from slime_search.errors import DataError
-from slime_search.report.page import environment, write_report
-from slime_search.report.records import displayable, read_trajectories
+from slime_search.report.page import write_report
+from slime_search.report.records import read_rollouts
+from slime_search.report.rendering import environment
 from slime_search.report.views import view
+from slime_search.rollouts.record import displayable
 
 
 def write(path: Path, run: Run) -> Path:
@@ -25,7 +27,7 @@ def test_every_token_is_on_the_page_with_its_owner(page: Path) -> None:
     wanted = [
         (segment["owner"], token)
         for trajectory in sample_run().trajectories
-        for segment in trajectory["segments"]
+        for segment in trajectory["runs"][0]["segments"]
         for token in segment["tokens"]
     ]
     assert [(token.parents[-1].classes[1], token.text) for token in read_page(page).tokens()] == wanted
@@ -46,10 +48,24 @@ def test_filters_count_the_questions(page: Path) -> None:
     assert "same" in changes and "improved" in changes
 
 
+def test_executors_stand_beside_the_planner_that_called_them(tmp_path: Path) -> None:
+    run = sample_run()
+    rollout, worker = run.trajectories[0], run.trajectories[2]
+    executors = [{**worker["runs"][0], "role": "executor", "answer": name} for name in ("one", "two")]
+    rollout["runs"] = [*executors, {**rollout["runs"][0], "role": "planner", "advantage": 0.5}]
+    page = read_page(write(tmp_path / "report.html", run))
+    roles = [name for name in page.all("b") if "role" in name.parents[-1].classes]
+    assert [name.text for name in roles] == ["planner", "executor 1", "executor 2"]
+    assert [one.text for one in page.all("span") if "advantage" in one.classes] == ["advantage +0.500"]
+    segments = [segment for one in rollout["runs"] for segment in one["segments"]]
+    tokens = [token for token in page.tokens() if roles[0].parents[-3] in token.parents]
+    assert len(tokens) == sum(len(segment["tokens"]) for segment in segments)
+
+
 def test_where_a_model_differs_from_its_teacher(tmp_path: Path) -> None:
     run = sample_run()
     differs = [{"place": 3, "text": "<b>Kirsa", "student": -0.125, "teacher": -7.5}]
-    run.trajectories[0]["disagreements"] = differs
+    run.trajectories[0]["runs"][0]["disagreements"] = differs
     page = read_page(write(tmp_path / "report.html", run))
     (told,) = [one for one in page.all("li") if "the teacher's" in one.text]
     assert told.text == "<b>Kirsa log p -0.12, the teacher's -7.50"
@@ -91,21 +107,29 @@ def test_hostile_texts_stay_texts(hostile_page: Path) -> None:
 @settings(max_examples=60, deadline=None)
 @given(tokens=st.lists(st.text(st.characters(codec=None)), max_size=8), other=st.text(st.characters(codec=None)))
 def test_any_text_comes_back_from_the_page(tokens: list[str], other: str) -> None:
-    search = {"query": other, "passages": [{"title": other, "text": other}], "latency_s": 0.0}
+    call = {
+        "turn": 0,
+        "tool": "search",
+        "query": other,
+        "passages": [{"title": other, "text": other}],
+        "latency_s": 0.0,
+    }
     segment = {"owner": "model", "trained": True, "tokens": tokens, "log_probs": [-1.0] * len(tokens)}
-    record: dict[str, Any] = {"stage": "after", "question": other, "gold_answers": [other], "answer": other}
-    record |= {"reward": 0.0, "em": 0.0, "ending": "failed", "searches": [search], "segments": [segment]}
-    (trajectory,) = read_trajectories([record])
+    run = {"ending": "failed", "answer": None, "segments": [segment], "calls": [call]}
+    record: dict[str, Any] = {"id": "0", "group": "0", "stage": "after", "question": other, "answer": other}
+    record |= {"gold_answers": [other], "reward": 0.0, "ending": "failed", "runs": [run]}
+    (rollout,) = read_rollouts([record])
     parts: Any = environment().get_template("trajectory.html.j2").module
-    document = parse(str(parts.trajectory(view(trajectory))))
+    document = parse(str(parts.rollout(view(rollout), other)))
     assert [token.text for token in document.tokens()] == [displayable(token) for token in tokens]
-    assert [bdi.text for bdi in document.all("bdi")] == [displayable(other)] * 3
+    assert [bdi.text for bdi in document.all("bdi")] == [other, *[displayable(other)] * 3]
 
 
 def test_a_huge_passage_and_a_huge_segment_are_cut_with_a_note(tmp_path: Path) -> None:
     run = sample_run()
-    run.trajectories[0]["searches"][0]["passages"][0]["text"] = "x" * 1_000_000
-    run.trajectories[0]["segments"][0]["tokens"] = ["y"] * 100_000
+    (only,) = run.trajectories[0]["runs"]
+    only["calls"][0]["passages"][0]["text"] = "x" * 1_000_000
+    only["segments"][0]["tokens"] = ["y"] * 100_000
     path = write(tmp_path / "report.html", run)
     html = path.read_text()
     assert path.stat().st_size < 1_000_000

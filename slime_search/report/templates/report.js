@@ -1,52 +1,3 @@
-"use strict";
-
-// Token details: by pointer, or with the arrow keys inside a focused run of tokens.
-const tip = document.getElementById("tip");
-let held = null;
-
-function describe(token) {
-  const run = token.parentElement;
-  const index = Array.prototype.indexOf.call(run.children, token);
-  const logProb = run.dataset.logProbs && Number(run.dataset.logProbs.split(" ")[index]);
-  const lines = [`token ${Number(run.dataset.start) + index}, ${run.classList[1]}, ${run.dataset.trained}`];
-  if (logProb !== undefined) {
-    lines.unshift(`p ${(100 * Math.min(Math.exp(logProb), 1)).toPrecision(3)}%, log p ${logProb}`);
-  }
-  return [JSON.stringify(token.textContent.slice(0, 60)), ...lines];
-}
-
-function show(token) {
-  held?.classList.remove("held");
-  held = token;
-  tip.hidden = !token;
-  if (!token) return;
-  token.classList.add("held");
-  tip.replaceChildren(...describe(token).map((line) => Object.assign(document.createElement("span"), { textContent: line })));
-  const place = token.getClientRects()[0];
-  const above = place.top - tip.offsetHeight - 6;
-  tip.style.left = `${Math.max(8, Math.min(place.left, innerWidth - tip.offsetWidth - 8))}px`;
-  tip.style.top = `${above > 0 ? above : place.bottom + 6}px`;
-}
-
-const tokenAt = (target) => target.closest(".tokens[data-start] > i");
-
-function pointAt(event) {
-  const token = tokenAt(event.target);
-  if (token !== held) show(token);
-}
-
-// Not pointerover: it also fires when the page scrolls under a pointer at rest, and would disturb the arrow keys.
-document.addEventListener("pointermove", pointAt);
-document.addEventListener("click", pointAt);
-document.addEventListener("focusout", () => show(null));
-document.addEventListener("scroll", () => show(null), { passive: true });
-
-function stepToken(run, by) {
-  const tokens = run.children;
-  const at = held?.parentElement === run ? Array.prototype.indexOf.call(tokens, held) + by : by > 0 ? 0 : tokens.length - 1;
-  if (tokens[at]) show(tokens[at]);
-}
-
 // Questions: j and k walk through those that the filter shows.
 let current = null;
 
@@ -65,17 +16,13 @@ function visit(question) {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const run = document.activeElement.closest(".tokens[data-start]");
   if (event.key === "j") stepQuestion(1);
   else if (event.key === "k") stepQuestion(-1);
-  else if (event.key === "Escape") show(null);
-  else if (run && event.key === "ArrowRight") stepToken(run, 1);
-  else if (run && event.key === "ArrowLeft") stepToken(run, -1);
   else return;
   event.preventDefault();
 });
 
-document.querySelector(".scores").addEventListener("click", (event) => {
+document.querySelector(".scores")?.addEventListener("click", (event) => {
   const link = event.target.closest("a");
   if (!link) return;
   event.preventDefault();

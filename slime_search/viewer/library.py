@@ -1,0 +1,88 @@
+"""All the files that are shown, as one list of rollouts."""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from slime_search.rollouts.record import Rollout
+from slime_search.viewer.index import Entry, read_entry
+
+
+class Indexed(NamedTuple):
+    """A file of rollouts. ``lines`` is where they are read, ``path`` what the user named."""
+
+    path: Path
+    lines: Path
+    entries: list[Entry]
+
+
+class Library:
+    """Rollouts of several files, numbered from 0 through all of them.
+
+    A *checkpoint* is what one policy said: a stage of a file, or a file that has only one. Its name is the shortest
+    that tells it from the others.
+    """
+
+    def __init__(self, files: Sequence[Indexed], *, metrics: Path | None = None) -> None:
+        self._files = files
+        self.metrics = metrics
+        """A ``metrics.jsonl`` beside the rollouts."""
+        self.entries: list[Entry] = [entry for file in files for entry in file.entries]
+
+    def read(self, number: int) -> Rollout:
+        """Raises DataError: the file changed, or the rollout holds a bad value."""
+        entry = self.entries[number]
+        return read_entry(self._files[entry.file].lines, entry)
+
+    def checkpoint_of(self, entry: Entry) -> str:
+        return self._names[entry.file, entry.stage]
+
+    @cached_property
+    def checkpoints(self) -> list[str]:
+        return list(self._names.values())
+
+    @cached_property
+    def numbers_of(self) -> dict[str, list[int]]:
+        """The rollouts of each question."""
+        numbers: dict[str, list[int]] = defaultdict(list)
+        for number, entry in enumerate(self.entries):
+            numbers[entry.question].append(number)
+        return dict(numbers)
+
+    def values(self, field: str) -> list[str]:
+        """What occurs in a field of the entries, in the order in which it first does."""
+        return list(dict.fromkeys(value for entry in self.entries if (value := getattr(entry, field))))
+
+    @property
+    def title(self) -> str:
+        return ", ".join(file.path.name for file in self._files)
+
+    @cached_property
+    def _names(self) -> dict[tuple[int, str], str]:
+        labels = labels_of([file.path for file in self._files])
+        keys = list(dict.fromkeys((entry.file, entry.stage) for entry in self.entries))
+        stages = [stage for _, stage in keys]
+        names = {}
+        for file, stage in keys:
+            if stage and stages.count(stage) == 1:
+                names[file, stage] = stage
+            else:
+                names[file, stage] = f"{labels[file]}: {stage}" if stage else labels[file]
+        return names
+
+
+def labels_of(paths: Sequence[Path]) -> list[str]:
+    """Each path without the folders that all share."""
+    if len(paths) == 1:
+        return [paths[0].name]
+    common = os.path.commonpath([path.absolute() for path in paths])
+    return [str(path.absolute().relative_to(common)) for path in paths]
+
+
+def share_of(values: Iterable[float | None]) -> float | None:
+    """The mean of those that are known: of answers that are right or wrong, the share of the right ones."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

@@ -1,0 +1,140 @@
+"""The pages, rendered: what each shows of a library."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from slime_search.errors import DataError
+from slime_search.report.rendering import environment
+from slime_search.report.views import view
+from slime_search.viewer.comparing import compare
+from slime_search.viewer.curves import curves_uri
+from slime_search.viewer.index import Entry
+from slime_search.viewer.library import Library, share_of
+from slime_search.viewer.selection import Selection, select
+
+ROWS = 50
+"""Rows of one page of a list."""
+TOKENS_SHOWN = 50_000
+CHARACTERS_SHOWN = 20_000
+CHANGES = ("", "improved", "worse", "same")
+
+
+@dataclass(frozen=True)
+class Row:
+    number: int
+    entry: Entry
+    checkpoint: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """One page of a list: ``start`` counts from 1."""
+
+    page: int
+    pages: int
+    start: int
+    total: int
+
+
+class Pages:
+    """Each method is one page, as HTML."""
+
+    def __init__(self, library: Library) -> None:
+        self._library = library
+        self._templates = environment("slime_search.viewer", characters_shown=CHARACTERS_SHOWN)
+        self._templates.globals |= {
+            "library": library,
+            "several_checkpoints": len(library.checkpoints) > 1,
+            "facets": {name: library.values(name) for name in ("ending", "recipe", "source")},
+        }
+        # Walking through the rollouts of one selection asks for it at each step.
+        self._select = lru_cache(maxsize=32)(lambda selection: select(library, selection))
+
+    def listing(self, selection: Selection, page: int) -> str:
+        numbers = self._select(selection)
+        shown, part = _part(numbers, page)
+        share = share_of(self._library.entries[number].right for number in numbers)
+        return self._render(
+            "list.html.j2", selection=selection, rows=[self._row(n) for n in shown], part=part, share=share
+        )
+
+    def rollout(self, number: int, selection: Selection) -> str:
+        """Raises DataError: there is no such rollout, or its line is bad."""
+        rollout = self._library.read(self._known(number))
+        numbers = self._select(selection)
+        place = numbers.index(number) if number in numbers else None
+        others = [n for n in self._library.numbers_of[self._library.entries[number].question] if n != number]
+        return self._render(
+            "rollout.html.j2",
+            selection=selection,
+            number=number,
+            row=self._row(number),
+            view=view(rollout, tokens_shown=TOKENS_SHOWN),
+            place=place,
+            total=len(numbers),
+            before=numbers[place - 1] if place else None,
+            after=numbers[place + 1] if place is not None and place + 1 < len(numbers) else None,
+            others=[self._row(n) for n in others[:ROWS]],
+            hidden=max(0, len(others) - ROWS),
+        )
+
+    def comparison(self, left: str, right: str, change: str, page: int) -> str:
+        """Two checkpoints on all questions. Where they are not named, they are the first and the last.
+
+        Raises:
+            DataError: there is no such checkpoint or change.
+        """
+        known = self._library.checkpoints
+        left, right = left or known[0], right or known[-1]
+        for name, value, values in (("left", left, known), ("right", right, known), ("change", change, CHANGES)):
+            if value not in values:
+                raise DataError(f"{name}: {value!r} is not one of {', '.join(filter(None, values))}")
+        pairs = compare(self._library, left, right)
+        wanted = [pair for pair in pairs if not change or pair.change == change]
+        shown, part = _part(wanted, page)
+        return self._render(
+            "compare.html.j2",
+            left=left,
+            right=right,
+            change=change,
+            counts={name: sum(not name or pair.change == name for pair in pairs) for name in CHANGES},
+            shares=[share_of(pair.left.right for pair in pairs), share_of(pair.right.right for pair in pairs)],
+            pairs=shown,
+            part=part,
+        )
+
+    def pair(self, left: int, right: int) -> str:
+        """Two rollouts side by side. Raises DataError: one is not there, or its line is bad."""
+        rows = [self._row(self._known(number)) for number in (left, right)]
+        views = [view(self._library.read(number), tokens_shown=TOKENS_SHOWN) for number in (left, right)]
+        return self._render("pair.html.j2", rows=rows, views=views)
+
+    def curves(self) -> str:
+        """Raises DataError: the folder has no metrics, or none that can be drawn."""
+        if self._library.metrics is None:
+            raise DataError("metrics: there is no metrics.jsonl beside the rollouts")
+        return self._render("curves.html.j2", image=curves_uri(self._library.metrics))
+
+    def error(self, message: str) -> str:
+        return self._render("error.html.j2", message=message)
+
+    def _render(self, name: str, **context: Any) -> str:
+        return self._templates.get_template(name).render(**context)
+
+    def _row(self, number: int) -> Row:
+        entry = self._library.entries[number]
+        return Row(number, entry, self._library.checkpoint_of(entry))
+
+    def _known(self, number: int) -> int:
+        if not 0 <= number < len(self._library.entries):
+            raise DataError(f"rollout: there is no {number}; they go from 0 to {len(self._library.entries) - 1}")
+        return number
+
+
+def _part(items: Sequence[Any], page: int) -> tuple[Sequence[Any], Part]:
+    pages = max(1, -(-len(items) // ROWS))
+    page = min(max(page, 1), pages)
+    start = (page - 1) * ROWS
+    return items[start : start + ROWS], Part(page, pages, start + 1, len(items))
