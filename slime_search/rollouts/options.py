@@ -1,11 +1,11 @@
 """How the command line says which recipe is asked, and where its model is."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -114,8 +114,12 @@ def opened_as_told(
     quickstart: Path | None,
     before: bool,
     concurrency: int,
+    config: Mapping[str, Any] | None = None,
 ) -> Iterator[Opened]:
     """The target that the options name, with the servers that it needs running as long as the block does.
+
+    Args:
+        config: the recipe's dict. A quickstart has its own.
 
     Raises:
         ConfigError: options contradict each other, or name no engine or recipe that there is.
@@ -139,6 +143,7 @@ def opened_as_told(
         model=model,
         token=os.environ.get(API_KEY),
         concurrency=concurrency,
+        config=config or {},
     )
     with opened(policy) as found:
         yield found
