@@ -10,6 +10,7 @@ from slime_search.dialects.base import Answer, CallTools, Dialect, Invalid, Tool
 from slime_search.drift import reconcile
 from slime_search.engines.base import Engine, Finish
 from slime_search.errors import Interrupted, ServiceError
+from slime_search.observing import OBSERVER
 from slime_search.tokens import TokenCodec
 from slime_search.tools.base import Tool, ToolResult
 from slime_search.trajectory import Ending, Segment, Trajectory
@@ -35,12 +36,13 @@ class Budget:
 
 @dataclass(frozen=True)
 class Agent:
-    """Engine, dialect and tools, wired into a loop."""
+    """Engine, dialect and tools, wired into a loop. ``role`` is what an observer calls it."""
 
     engine: Engine
     dialect: Dialect
     tools: Mapping[str, Tool]
     codec: TokenCodec
+    role: str = "agent"
 
     async def run(
         self,
@@ -57,6 +59,9 @@ class Agent:
         """
         stop = tuple(dict.fromkeys((*_as_list(sampling_params.get("stop")), *self.dialect.stop)))
         sampling_params = {**sampling_params, "stop": list(stop), "no_stop_trim": True}
+        observer = OBSERVER.get()
+        if observer is not None:
+            observer.began(self.role, trajectory)
         try:
             while trajectory.ending is None:
                 if not trajectory.awaits_model:
@@ -69,6 +74,8 @@ class Agent:
             trajectory.fail(error)
         except Interrupted:
             trajectory.end(Ending.ABORTED)
+        if observer is not None:
+            observer.ended(trajectory)
 
     async def _speak(
         self, trajectory: Trajectory, sampling_params: Mapping[str, Any], budget: Budget, session_id: str | None
@@ -85,6 +92,7 @@ class Agent:
         if completion.prompt_ids is not None:
             reconcile(trajectory, completion.prompt_ids)
         trajectory.add_completion(completion)
+        _tell_of_last(trajectory)
         if completion.finish is Finish.ABORT:
             trajectory.end(Ending.ABORTED)
 
@@ -117,9 +125,10 @@ class Agent:
             trajectory.end(Ending.TRUNCATED)
         else:
             trajectory.add_observation(correction, is_correction=True)
+            _tell_of_last(trajectory)
 
     async def _observe(self, trajectory: Trajectory, action: CallTools, budget: Budget) -> None:
-        timed = await self._call_all(action.calls)
+        timed = await self._call_all(trajectory, action.calls)
         results = [result for result, _ in timed]
         room = budget.observation_tokens
         if budget.context_tokens is not None:
@@ -132,24 +141,33 @@ class Agent:
             trajectory.end(Ending.TRUNCATED)
         else:
             trajectory.add_observation(observation)
+            _tell_of_last(trajectory)
 
-    async def _call_all(self, calls: Sequence[ToolCall]) -> list[tuple[ToolResult, float]]:
+    async def _call_all(self, trajectory: Trajectory, calls: Sequence[ToolCall]) -> list[tuple[ToolResult, float]]:
         """At the same time; when one fails, the others are stopped."""
         if len(calls) == 1:
-            return [await self._call(calls[0])]
+            return [await self._call(trajectory, calls[0])]
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._call(call)) for call in calls]
+                tasks = [group.create_task(self._call(trajectory, call)) for call in calls]
         except* (ServiceError, Interrupted) as failed:
             raise failed.exceptions[0] from None
         return [task.result() for task in tasks]
 
-    async def _call(self, call: ToolCall) -> tuple[ToolResult, float]:
+    async def _call(self, trajectory: Trajectory, call: ToolCall) -> tuple[ToolResult, float]:
         if call.error is not None:
             return ToolResult((call.error,)), 0.0
         start = time.perf_counter()
         result = await self.tools[call.tool](call.query)
-        return result, time.perf_counter() - start
+        latency_s = time.perf_counter() - start
+        if (observer := OBSERVER.get()) is not None:
+            observer.called(trajectory, call, result, latency_s)
+        return result, latency_s
+
+
+def _tell_of_last(trajectory: Trajectory) -> None:
+    if (observer := OBSERVER.get()) is not None:
+        observer.added(trajectory, trajectory.segments[-1])
 
 
 def _ids_of(turn: Sequence[Segment]) -> list[int]:

@@ -114,6 +114,15 @@ def doctor(context: typer.Context) -> None:
     examiner(context.args, prog_name="slime-search doctor")
 
 
+@app.command("rollout", context_settings=_FORWARD, add_help_option=False)
+def rollout(context: typer.Context) -> None:
+    """Ask a live engine questions outside training, and watch every turn and search (--help for its options)."""
+    _need("local", "transformers")
+    from slime_search.rollouts.app import app as asker
+
+    asker(context.args, prog_name="slime-search rollout")
+
+
 @app.command("serve-retriever", context_settings=_FORWARD, add_help_option=False)
 def serve_retriever(context: typer.Context) -> None:
     """Serve a corpus over Search-R1's /retrieve protocol (--help for its options)."""

@@ -8,69 +8,26 @@ serves the checkpoint, which is for tiny models on a CPU. Searches go to a runni
 """
 
 import asyncio
-import uuid
+import logging
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from typing import Annotated, Any
 
 import typer
 from generate_with_coda import CODA_CONFIGS  # type: ignore[import-not-found]
 from rich.console import Console
 from rich.markup import escape
-from rich.panel import Panel
-from rich.text import Text
 
-from slime_search.agent import Agent, Budget
-from slime_search.config import load_config
-from slime_search.data.coda_format import planner_prompt
-from slime_search.engines.base import Completion, Engine
-from slime_search.engines.sglang import SGLangEngine
 from slime_search.errors import SlimeSearchError
-from slime_search.hooks.runtime import load_tokenizer
-from slime_search.prompting import FilledPrompt
-from slime_search.recipes.base import search_tool
-from slime_search.recipes.coda import EXECUTOR_TAGS, CodaConfig, executor_budget, planner_tags
-from slime_search.recipes.coda_executors import Executors
-from slime_search.recipes.coda_prompts import TASK
-from slime_search.rollouts.opening import embedded_engine
-from slime_search.service import PooledSender, ServiceClient, close_sessions
-from slime_search.tokens import TokenCodec
-from slime_search.tools.base import Tool, ToolResult
-from slime_search.trajectory import Trajectory
+from slime_search.hooks.samples import read_trajectory
+from slime_search.observing import observed_by
+from slime_search.rollouts.driving import drive, sampling_params
+from slime_search.rollouts.opening import Policy, opened
+from slime_search.rollouts.questions import Question
+from slime_search.rollouts.target import Target
+from slime_search.rollouts.transcript import Transcript
+from slime_search.service import close_sessions
 
 console = Console()
-_COLOURS = ("green", "magenta", "yellow", "blue")
-
-
-class WatchedEngine:
-    """Shows each turn as soon as it is there. The executors' sessions are known by the number at their end."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    async def generate(
-        self, input_ids: Sequence[int], sampling_params: Mapping[str, Any], *, session_id: str | None = None
-    ) -> Completion:
-        completion = await self._engine.generate(input_ids, sampling_params, session_id=session_id)
-        _, dash, number = (session_id or "").partition("-executor-")
-        who = f"executor {int(number) + 1}" if dash else "planner"
-        colour = _COLOURS[int(number) % len(_COLOURS)] if dash else "cyan"
-        console.print(Panel(Text(completion.text.strip()), title=who, border_style=colour, title_align="left"))
-        return completion
-
-
-class WatchedSearch:
-    """Shows what was found, a line a passage."""
-
-    def __init__(self, search: Tool) -> None:
-        self._search = search
-
-    async def __call__(self, query: str) -> ToolResult:
-        result = await self._search(query)
-        for passage in result.passages:
-            line = f"{passage.title.strip()}: {' '.join(passage.text.split())}"
-            console.print(Text(f"    {line[: console.width - 8]}", style="dim"), soft_wrap=True)
-        return result
 
 
 def main(
@@ -82,13 +39,17 @@ def main(
     turn_tokens: Annotated[int, typer.Option(min=1, help="Tokens that a turn may have.")] = 512,
 ) -> None:
     """Ask questions of a checkpoint and watch planner and executors turn by turn."""
+    # Nothing is trained on here, so no log-probabilities are needed, and a server that is down is told of at once.
+    config = {**CODA_CONFIGS, "return_logprob": False, "engine_attempts": 2}
+    if search_url:
+        config["local"] = {**CODA_CONFIGS["local"], "search_url": search_url}
+    logging.getLogger("slime_search.hooks.failures").setLevel(logging.ERROR)
+    params = sampling_params(temperature=temperature, max_new_tokens=turn_tokens)
     try:
         if not checkpoint:
             raise SlimeSearchError("--checkpoint: name the folder of the model, or that of its tokenizer")
-        overlay = {"local": {"search_url": search_url}} if search_url else {}
-        config = load_config(CODA_CONFIGS, overlay, CodaConfig)
-        with embedded_engine(checkpoint) if engine_url is None else nullcontext(engine_url) as url:
-            asyncio.run(_converse(question or [], checkpoint, url, config, temperature, turn_tokens))
+        with opened(Policy("coda", engine_url, checkpoint, config=config)) as (target, *_):
+            asyncio.run(_converse(question or [], target, params))
     except (SlimeSearchError, OSError) as error:
         console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(1) from None
@@ -96,41 +57,23 @@ def main(
         raise typer.Exit(130) from None
 
 
-async def _converse(
-    questions: Sequence[str], checkpoint: str, url: str, config: CodaConfig, temperature: float, turn_tokens: int
-) -> None:
+async def _converse(questions: Sequence[str], target: Target, params: Mapping[str, Any]) -> None:
     try:
-        for question in questions or iter(lambda: console.input("[bold]question:[/bold] "), ""):
-            await _answer(question, checkpoint, url, config, temperature, turn_tokens)
+        with observed_by(Transcript(console)):
+            for question in questions or iter(lambda: console.input("[bold]question:[/bold] "), ""):
+                await _answer(question, target, params)
     finally:
         await close_sessions()
 
 
-async def _answer(
-    question: str, checkpoint: str, url: str, config: CodaConfig, temperature: float, turn_tokens: int
-) -> None:
-    """One rollout, wired as the recipe wires it."""
-    dialect = planner_tags(config.tasks_per_turn)
-    codec = TokenCodec(load_tokenizer(checkpoint), {*dialect.tags, *EXECUTOR_TAGS.tags})
-    client = ServiceClient("engine", PooledSender(concurrency=64, timeout_s=config.engine_timeout_s), attempts=2)
-    engine = WatchedEngine(SGLangEngine(client, url, return_logprob=False))
-    sampling = {"temperature": temperature, "skip_special_tokens": False, "spaces_between_special_tokens": False}
-    budget = Budget(config.max_turns, config.max_corrections, turn_tokens, config.max_observation_tokens)
-    session = uuid.uuid4().hex
-    executors = Executors(
-        Agent(engine, EXECUTOR_TAGS, {"search": WatchedSearch(search_tool(config))}, codec),
-        FilledPrompt(codec, config.executor.prompt, TASK, {}),
-        sampling,
-        executor_budget(config.executor, budget),
-        session_id=f"{session}-executor",
-        cancelled=lambda: False,
-    )
-    planner = Trajectory(codec.prompt([{"role": "user", "content": planner_prompt(question)}]))
-    await Agent(engine, dialect, {"task": executors}, codec).run(planner, sampling, budget, session_id=session)
+async def _answer(question: str, target: Target, params: Mapping[str, Any]) -> None:
+    sample = target.sample(Question(id="asked", source="", text=question, answers=()))
+    *executors, planner = map(read_trajectory, (await drive(target.recipe, target.args, sample, params)).samples)
     if planner.error is not None:
-        raise SlimeSearchError(planner.error)
-    searches = sum(len(executor.calls) for executor in executors.trajectories)
-    told = f"{len(executors.trajectories)} tasks, {searches} searches, ended {planner.ending}"
+        # The transcript has said it.
+        raise typer.Exit(1)
+    searches = sum(len(executor.calls) for executor in executors)
+    told = f"{len(executors)} tasks, {searches} searches, ended {planner.ending}"
     console.print(f"[bold]answer:[/bold] {escape(planner.answer or 'none')}  [dim]({told})[/dim]")
 
 

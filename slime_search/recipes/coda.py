@@ -101,7 +101,7 @@ class Coda(SearchRecipe["_CodaParts"]):
         codec = parts.codec(here.tokenizer)
         budget = budget_of(args, config, sampling_params)
         executors = Executors(
-            Agent(parts.engine, EXECUTOR_TAGS, {"search": parts.search}, codec),
+            Agent(parts.engine, EXECUTOR_TAGS, {"search": parts.search}, codec, role=EXECUTOR),
             parts.prompt(args, sample, codec),
             sampling_params,
             executor_budget(config.executor, budget),
@@ -109,7 +109,7 @@ class Coda(SearchRecipe["_CodaParts"]):
             cancelled=here.cancelled,
         )
         planner = open_trajectory(sample, codec.prompt)
-        agent = Agent(parts.engine, parts.planner_tags, {"task": executors}, codec)
+        agent = Agent(parts.engine, parts.planner_tags, {"task": executors}, codec, role=PLANNER)
         await agent.run(planner, sampling_params, budget, session_id=sample.session_id, cancelled=here.cancelled)
         parts.failures.observe(planner)
         runs = [*((EXECUTOR, trajectory) for trajectory in executors.trajectories), (PLANNER, planner)]

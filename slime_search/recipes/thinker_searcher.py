@@ -52,7 +52,7 @@ class ThinkerSearcher(SearchRecipe["_ThinkerParts"]):
         trajectory = open_trajectory(sample, codec.prompt)
         known_segments, known_calls = len(trajectory.segments), len(trajectory.calls)
         search = parts.log.watched(sample.index, parts.asked(here.cancelled), trajectory)
-        agent = Agent(parts.engine, SEARCH_R1_TAGS, {"search": search}, codec)
+        agent = Agent(parts.engine, SEARCH_R1_TAGS, {"search": search}, codec, role="thinker")
         budget = replace(budget_of(args, config, sampling_params), tool_turns=config.thinker_max_turns)
         start = time.perf_counter()
         with parts.log.thinking(sample.index, trajectory):

@@ -40,7 +40,7 @@ def sampling_params(*, temperature: float, max_new_tokens: int, top_p: float = 1
 async def drive(
     recipe: Recipe, args: Any, sample: Any, params: Mapping[str, Any], *, evaluation: bool = False
 ) -> Finished:
-    """One rollout from its prompt to its reward.
+    """One rollout from its prompt to its reward, which a sample without a label does not get.
 
     With ``evaluation`` a recipe of several agents returns the answering one's sample alone.
 
@@ -52,7 +52,7 @@ async def drive(
     began = time.perf_counter()
     made = await recipe.generate(args, sample, params, **({"evaluation": evaluation} if takes else {}))
     samples = made if isinstance(made, list) else [made]
-    if any(one.reward is None for one in samples):
+    if sample.label is not None and any(one.reward is None for one in samples):
         rewards = await recipe.reward_func(args, samples)
         for one, reward in zip(samples, rewards, strict=True):
             one.reward = reward

@@ -114,7 +114,9 @@ def opened_quickstart(folder: Path, *, before: bool = False) -> Iterator[Opened]
         )
         stack.enter_context(stage)
         name = "search-r1-tools" if (summary["recipe"], summary["dialect"]) == ("search-r1", "tools") else play.name
-        yield Opened(Target(name, stage.recipe, stage.args), TURN_TOKENS, artifacts.data / "test.parquet")
+        # The tiny model's chat template writes all there is around a question.
+        target = Target(name, stage.recipe, stage.args, lambda question: [{"role": "user", "content": question}])
+        yield Opened(target, TURN_TOKENS, artifacts.data / "test.parquet")
 
 
 def _model_path(url: str) -> str:

@@ -70,7 +70,7 @@ def _question(row: Mapping[str, Any], name: str, number: int) -> Question:
 
 
 def sample_of(question: Question, prompt: Callable[[str], list[dict[str, str]]], render: Render | None) -> Any:
-    """A sample as slime's data source makes it.
+    """A sample as slime's data source makes it. Without gold answers it has no label, and gets no reward.
 
     Args:
         prompt: writes the messages, where the question brings none.
@@ -79,6 +79,6 @@ def sample_of(question: Question, prompt: Callable[[str], list[dict[str, str]]],
     messages = question.messages or prompt(question.text)
     return sample_class()(
         prompt=render(messages) if render else messages,
-        label={"ground_truth": {"target": list(question.answers)}},
+        label={"ground_truth": {"target": list(question.answers)}} if question.answers else None,
         metadata={"question": question.text, "data_source": question.source, **(question.details or {})},
     )

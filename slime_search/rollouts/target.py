@@ -1,7 +1,7 @@
 """Who is asked: a recipe on an engine, with everything its hooks want to know."""
 
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,17 +10,21 @@ from slime_search.errors import ConfigError
 from slime_search.hooks.runtime import load_tokenizer
 from slime_search.rollouts.driving import Recipe
 from slime_search.rollouts.questions import Question, sample_of
-from slime_search.rollouts.recipes import RECIPES
+from slime_search.rollouts.recipes import RECIPES, Message
 from slime_search.tokens import TokenCodec
 
 
 @dataclass(frozen=True)
 class Target:
-    """A recipe and the ``args`` that slime would pass to its hooks. ``name`` is the recipe's."""
+    """A recipe and the ``args`` that slime would pass to its hooks. ``name`` is the recipe's.
+
+    ``prompt`` writes a question's messages in place of the recipe, and of what the question's row brings.
+    """
 
     name: str
     recipe: Recipe
     args: Namespace
+    prompt: Callable[[str], list[Message]] | None = None
 
     @property
     def codec(self) -> TokenCodec:
@@ -36,9 +40,9 @@ class Target:
             text = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
             return str(text)
 
-        if entry.brings_prompt:
+        if self.prompt is not None or entry.brings_prompt:
             question = replace(question, messages=None)
-        return sample_of(question, entry.prompt, None if entry.calls_tools else render)
+        return sample_of(question, self.prompt or entry.prompt, None if entry.calls_tools else render)
 
 
 def open_target(

@@ -39,7 +39,7 @@ class Searcher:
         sampling_params: Mapping[str, Any] | None = None,
         dialect: TagDialect = SEARCH_R1_TAGS,
     ) -> None:
-        self._agent = Agent(engine, dialect, dict.fromkeys(dialect.tools, search), codec)
+        self._agent = Agent(engine, dialect, dict.fromkeys(dialect.tools, search), codec, role="searcher")
         self._prompt = prompt
         self._budget = budget
         self._sampling_params = {

@@ -1,0 +1,96 @@
+"""What agents do, on a terminal, as soon as they do it."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.text import Text
+
+from slime_search.dialects.base import ToolCall
+from slime_search.engines.base import Finish
+from slime_search.rollouts.record import displayable
+from slime_search.tools.base import ToolResult, passages_result
+from slime_search.trajectory import Ending, Owner, Segment, Trajectory
+
+_FIRST = "cyan"
+_OTHERS = ("green", "magenta", "yellow", "blue")
+_INDENT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Agent:
+    name: str
+    colour: str
+    trajectory: Trajectory
+
+
+class Transcript:
+    """An observer that prints. The first agent of a rollout has its role's name, those that it calls on have numbers.
+
+    One rollout at a time: agents are told apart, rollouts are not.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._agents: list[_Agent] = []
+        self._roles: Counter[str] = Counter()
+
+    def began(self, role: str, trajectory: Trajectory) -> None:
+        if not self._agents:
+            self._agents.append(_Agent(role, _FIRST, trajectory))
+            return
+        self._roles[role] += 1
+        colour = _OTHERS[(len(self._agents) - 1) % len(_OTHERS)]
+        self._agents.append(_Agent(f"{role} {self._roles[role]}", colour, trajectory))
+
+    def added(self, trajectory: Trajectory, segment: Segment) -> None:
+        agent = self._agent(trajectory)
+        tokens = f"{len(segment.token_ids)} tokens"
+        if segment.owner is Owner.WORLD:
+            what = f"is corrected: {' '.join(segment.text.split())}" if segment.is_correction else "reads on"
+            self._line(f"{agent.name} {what} ({tokens})", "yellow" if segment.is_correction else "dim", wrap=True)
+            return
+        cut = {Finish.LENGTH: ", cut off", Finish.ABORT: ", aborted"}.get(segment.finish or Finish.STOP, "")
+        frame = Panel(Text(_shown(segment.text.strip())), title=agent.name, title_align="left")
+        frame.subtitle, frame.subtitle_align, frame.border_style = f"{tokens}{cut}", "right", agent.colour
+        self._console.print(frame)
+
+    def called(self, trajectory: Trajectory, call: ToolCall, result: ToolResult, latency_s: float) -> None:
+        self._line(f"{call.tool}: {call.query}  ({seconds(latency_s)})", self._agent(trajectory).colour, wrap=True)
+        for query in result.details.get("queries", ()):
+            self._line(f"  searched for: {query}", "dim", wrap=True)
+        for rank, passage in enumerate(result.passages, start=1):
+            self._line(f"  {rank}  {passage.title.strip()}: {' '.join(passage.text.split())}", "dim")
+        # Beside passages, a tool may have the model read something else: what an agent made of them.
+        if result.blocks != passages_result(result.passages).blocks:
+            self._line(f"  → {' '.join(' '.join(result.blocks).split())}", "", wrap=True)
+        elif not result.passages:
+            self._line("  nothing was found", "yellow")
+
+    def ended(self, trajectory: Trajectory) -> None:
+        agent = self._agent(trajectory)
+        if trajectory.error is not None:
+            self._line(f"{agent.name} failed: {trajectory.error}", "red", wrap=True)
+        elif trajectory.ending is not Ending.ANSWERED:
+            self._line(f"{agent.name} ended {trajectory.ending}", "yellow")
+        if agent is self._agents[0]:
+            self._agents.clear()
+            self._roles.clear()
+
+    def _agent(self, trajectory: Trajectory) -> _Agent:
+        return next(agent for agent in self._agents if agent.trajectory is trajectory)
+
+    def _line(self, text: str, style: str, *, wrap: bool = False) -> None:
+        line = Text(_shown(text), style=style, no_wrap=not wrap, overflow="fold" if wrap else "ellipsis")
+        self._console.print(Padding(line, (0, 0, 0, _INDENT), expand=False))
+
+
+def seconds(value: float) -> str:
+    """``12 ms`` below a second, else ``1.2 s``."""
+    return f"{1000 * value:.0f} ms" if value < 1 else f"{value:.1f} s"
+
+
+def _shown(text: str) -> str:
+    return str(displayable(text))
