@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.small_slime import save_slime
 from support.tokenizers import save_qwen_like, save_with_tools_template
 
 from slime_search.data.chat_format import chat_row
@@ -61,7 +62,7 @@ class Site:
         monkeypatch.chdir(folder)
         self.port = free_port()
         self.change(
-            SLIME_HOME=self._slime(),
+            SLIME_HOME=save_slime(folder / "slime"),
             MEGATRON_HOME=folder / "megatron",
             HF_CHECKPOINT=save_weights(save_qwen_like(folder / "model")),
             DATA=self._questions(folder / "data"),
@@ -111,20 +112,6 @@ class Site:
             HF_CHECKPOINT=save_weights(save_with_tools_template(self.folder / "tools-model")),
             TRAIN_SCRIPT=ROOT / "examples/search_r1/run_qwen2.5_3B_oai.sh",
         )
-
-    def _slime(self) -> Path:
-        """What is imported of slime, with nothing in it."""
-        home = self.folder / "slime"
-        for name in ("slime/rollout/sglang_rollout.py", "slime/utils/arguments.py", "train.py"):
-            (home / name).parent.mkdir(parents=True, exist_ok=True)
-            (home / name).touch()
-        for package in ("slime", "slime/rollout", "slime/utils"):
-            (home / package / "__init__.py").touch()
-        (home / "setup.py").write_text('setup(name="slime", version="9.9.9")\n')
-        models = home / "scripts" / "models"
-        models.mkdir(parents=True)
-        (models / "qwen2.5-3B.sh").write_text("MODEL_ARGS=(--num-layers 36)\n")
-        return home
 
     def _questions(self, folder: Path) -> Path:
         for name in ("train", "test/nq"):

@@ -22,9 +22,23 @@ def rollout(number: int = 0, **changes: Any) -> Rollout:
     """A rollout of one search; ``number`` goes into its texts."""
     segments = [
         {"owner": "prompt", "trained": False, "tokens": ["Who", " made", f" thing-{number}", "?"]},
-        {"owner": "model", "trained": True, "tokens": ["<search>", f"thing-{number}", "</search>"], "log_probs": [-0.01, -2.5, -0.2]},
-        {"owner": "world", "trained": False, "tokens": ["<information>", " made by", f" name-{number}", "</information>"]},
-        {"owner": "model", "trained": True, "tokens": ["<answer>", f"name-{number}", "</answer>"], "log_probs": [-0.1, -0.4, -0.0]},
+        {
+            "owner": "model",
+            "trained": True,
+            "tokens": ["<search>", f"thing-{number}", "</search>"],
+            "log_probs": [-0.01, -2.5, -0.2],
+        },
+        {
+            "owner": "world",
+            "trained": False,
+            "tokens": ["<information>", " made by", f" name-{number}", "</information>"],
+        },
+        {
+            "owner": "model",
+            "trained": True,
+            "tokens": ["<answer>", f"name-{number}", "</answer>"],
+            "log_probs": [-0.1, -0.4, -0.0],
+        },
     ]
     passages = [{"title": f"About thing-{number}", "text": f"It was made by name-{number} ."}]
     call = {"turn": 0, "tool": "search", "query": f"thing-{number}", "passages": passages, "latency_s": 0.012}
@@ -68,7 +82,14 @@ def opened(*paths: Path, spool: Path, **options: Any) -> Library:
 def sample(prompt: list[int], spans: Sequence[tuple[str, list[int]]], **changes: Any) -> dict[str, Any]:
     """A sample as slime dumps it, written by our hooks: ``spans`` are (owner, ids)."""
     segments = [
-        {"owner": owner, "length": len(ids), "text": "", "finish": "stop" if owner == "model" else None, "is_correction": False, "results": []}
+        {
+            "owner": owner,
+            "length": len(ids),
+            "text": "",
+            "finish": "stop" if owner == "model" else None,
+            "is_correction": False,
+            "results": [],
+        }
         for owner, ids in spans
     ]
     response = [i for _, ids in spans for i in ids]
