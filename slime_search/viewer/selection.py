@@ -39,10 +39,9 @@ class Selection(BaseModel):
     sort: Sort = ""
     descending: bool = False
 
-    def query(self, **changes: Any) -> str:
-        """The part of an address after its question mark, with ``changes``."""
-        fields = {**self.model_dump(exclude_defaults=True), **changes}
-        return urlencode({name: value for name, value in fields.items() if value not in (None, "", False)})
+    def query(self) -> str:
+        """The part of an address after its question mark."""
+        return urlencode(self.model_dump(exclude_defaults=True))
 
     @property
     def is_everything(self) -> bool:

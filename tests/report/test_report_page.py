@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import TEXTS, hostile_run, token_count
+from hostile import hostile_run, token_count
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reading import parse, read_page
 from sample_run import Run, sample_run
+from support.hostile_texts import TEXTS
 
 from slime_search.errors import DataError
 from slime_search.report.page import write_report
