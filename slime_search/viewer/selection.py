@@ -61,8 +61,14 @@ def read_selection(fields: Mapping[str, Any]) -> Selection:
 
 
 def select(library: Library, selection: Selection) -> list[int]:
-    """The numbers of the rollouts that are shown, in order."""
+    """The numbers of the rollouts that are shown, in order.
+
+    Raises:
+        DataError: the library has no such checkpoint.
+    """
     entries = library.entries
+    if selection.checkpoint and selection.checkpoint not in library.checkpoints:
+        raise DataError(f"checkpoint: {selection.checkpoint!r} is not one of {', '.join(library.checkpoints)}")
     words = selection.text.casefold().split()
     chosen = [
         number
