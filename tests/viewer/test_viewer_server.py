@@ -138,7 +138,7 @@ def test_two_checkpoints_are_compared_by_question(url: str) -> None:
 
 def test_planner_and_executors_are_on_one_page_with_the_advantage(url: str) -> None:
     page = get(url, "/rollouts/140")[1]
-    assert re.findall(r'class="role"><b><bdi>([^<]+)', page) == ["planner", "executor 1", "executor 2"]
+    assert re.findall(r'class="role"><b><bdi>([^<]+)', page) == ["planner", "executor 0", "executor 1"]
     assert "advantage +0.500" in page
     assert 'data-advantage="+0.500"' in page
 
