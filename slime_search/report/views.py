@@ -142,9 +142,9 @@ def _names(runs: Sequence[Run]) -> list[str]:
     if len(runs) == 1:
         return [runs[0].role or ""]
     roles = [run.role or "context" for run in runs]
+    # From 0, as calls and errors number executors.
     return [
-        role if roles.count(role) == 1 else f"{role} {roles[: place + 1].count(role)}"
-        for place, role in enumerate(roles)
+        role if roles.count(role) == 1 else f"{role} {roles[:place].count(role)}" for place, role in enumerate(roles)
     ]
 
 

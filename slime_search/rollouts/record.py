@@ -28,7 +28,16 @@ def displayable(text: Any) -> Any:
     return _CONTROL.sub("\ufffd", well_formed(text)) if isinstance(text, str) else text
 
 
+def _displayable_json(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {displayable(key): _displayable_json(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_displayable_json(inner) for inner in value]
+    return displayable(value)
+
+
 Text = Annotated[str, BeforeValidator(displayable)]
+Json = Annotated[dict[str, Any], BeforeValidator(_displayable_json)]
 LogProb = Annotated[float, BeforeValidator(lambda value: -math.inf if value is None else value)]
 """JSON has no -inf, so a line holds null in its place."""
 
@@ -52,7 +61,7 @@ class Call(Record):
     query: Text
     passages: tuple[Passage, ...]
     latency_s: float
-    details: dict[str, Any] = {}
+    details: Json = {}
 
 
 class Segment(Record):
@@ -114,8 +123,8 @@ class Rollout(Record):
     names which policy spoke, where a file has several: a training step, a checkpoint.
     """
 
-    id: str
-    group: str
+    id: Text
+    group: Text
     recipe: Text = ""
     source: Text = ""
     """The data set that the question is from."""

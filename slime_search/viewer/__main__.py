@@ -75,8 +75,9 @@ def view(
 ) -> None:
     """Look at rollouts in a browser: every token, search and reward; before and after; filtered and compared.
 
-    The page is served on this machine alone. On a cluster, forward its port: ssh -L 8010:127.0.0.1:8010 HOST
+    The page is served on this machine alone; on a cluster, forward its port.
 
+    [dim]ssh -L 8010:127.0.0.1:8010 CLUSTER[/]\n
     [dim]slime-search view runs/quickstart[/]\n
     [dim]slime-search view dumps/ --tokenizer Qwen/Qwen2.5-3B[/]\n
     [dim]slime-search view runs/quickstart --export wrong.html --checkpoint after --result wrong[/]
@@ -85,7 +86,7 @@ def view(
     if missing:
         _fail(f"{', '.join(missing)} not installed. Run: pip install 'slime-search[view]'")
     from slime_search.retrieval.listening import ListenError
-    from slime_search.viewer.selection import read_selection
+    from slime_search.viewer.selection import read_selection, select
 
     fields = {
         "text": text,
@@ -108,8 +109,9 @@ def view(
         selection = read_selection(fields)
         with tempfile.TemporaryDirectory(prefix="slime-search-view-") as spool:
             library = _open(paths, Path(spool), tokenizer, reward_key)
+            found = len(select(library, selection))
             if export is not None:
-                _export(library, selection, export, limit)
+                _export(library, selection, export, limit, found)
             else:
                 _serve(library, selection, host, port, browser)
     except (SlimeSearchError, ListenError) as error:
@@ -122,20 +124,19 @@ def _open(paths: list[Path], spool: Path, tokenizer: str | None, reward_key: str
     from slime_search.viewer.opening import open_library
 
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.percentage:>3.0f}%"))
-    with Progress(*columns, TimeElapsedColumn(), console=_errors, transient=True) as progress:
+    shown = _errors.is_terminal
+    with Progress(*columns, TimeElapsedColumn(), console=_errors, transient=True, disable=not shown) as progress:
         return open_library(paths, spool=spool, progress=progress, tokenizer=tokenizer, reward_key=reward_key)
 
 
-def _export(library: "Library", selection: "Selection", path: Path, limit: int) -> None:
+def _export(library: "Library", selection: "Selection", path: Path, limit: int, found: int) -> None:
     from slime_search.viewer.export import export
-    from slime_search.viewer.selection import select
 
     page = export(library, selection, limit=limit)
     try:
         path.write_text(page, encoding="utf-8", newline="\n")
     except OSError as error:
         raise DataError(f"--export {path}: {error.strerror}") from None
-    found = len(select(library, selection))
     typer.echo(f"{path}: {min(found, limit):,} of {found:,} rollouts that fit, {path.stat().st_size / 1e6:.1f} MB")
 
 

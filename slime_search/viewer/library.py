@@ -58,7 +58,9 @@ class Library:
 
     @property
     def title(self) -> str:
-        return ", ".join(file.path.name for file in self._files)
+        """Of the page: the files, a single one with its folder."""
+        paths = [file.path for file in self._files]
+        return "/".join(paths[0].absolute().parts[-2:]) if len(paths) == 1 else ", ".join(labels_of(paths))
 
     @cached_property
     def _names(self) -> dict[tuple[int, str], str]:

@@ -50,7 +50,7 @@ class Pages:
             "facets": {name: library.values(name) for name in ("ending", "recipe", "source")},
         }
         # Walking through the rollouts of one selection asks for it at each step.
-        self._select = lru_cache(maxsize=32)(lambda selection: select(library, selection))
+        self._select = lru_cache(maxsize=4)(lambda selection: select(library, selection))
 
     def listing(self, selection: Selection, page: int) -> str:
         numbers = self._select(selection)

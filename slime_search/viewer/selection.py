@@ -39,10 +39,9 @@ class Selection(BaseModel):
     sort: Sort = ""
     descending: bool = False
 
-    def query(self, **changes: Any) -> str:
-        """The part of an address after its question mark, with ``changes``."""
-        fields = {**self.model_dump(exclude_defaults=True), **changes}
-        return urlencode({name: value for name, value in fields.items() if value not in (None, "", False)})
+    def query(self) -> str:
+        """The part of an address after its question mark."""
+        return urlencode(self.model_dump(exclude_defaults=True))
 
     @property
     def is_everything(self) -> bool:
@@ -62,8 +61,14 @@ def read_selection(fields: Mapping[str, Any]) -> Selection:
 
 
 def select(library: Library, selection: Selection) -> list[int]:
-    """The numbers of the rollouts that are shown, in order."""
+    """The numbers of the rollouts that are shown, in order.
+
+    Raises:
+        DataError: the library has no such checkpoint.
+    """
     entries = library.entries
+    if selection.checkpoint and selection.checkpoint not in library.checkpoints:
+        raise DataError(f"checkpoint: {selection.checkpoint!r} is not one of {', '.join(library.checkpoints)}")
     words = selection.text.casefold().split()
     chosen = [
         number

@@ -49,6 +49,12 @@ def test_retrieval_stands_alone() -> None:
     assert all(name.startswith("slime_search.retrieval") for name in inside), inside
 
 
+def test_nothing_but_the_command_line_knows_the_viewer() -> None:
+    viewer, command = PACKAGE / "viewer", PACKAGE / "cli.py"
+    rest = [p for p in PACKAGE.rglob("*.py") if viewer not in p.parents and p != command]
+    assert offenders(rest, ("slime_search.viewer",)) == []
+
+
 def test_only_hooks_and_the_embedded_sample_know_slime() -> None:
     hooks, sample = PACKAGE / "hooks", PACKAGE / "local" / "sample.py"
     rest = [p for p in PACKAGE.rglob("*.py") if hooks not in p.parents and p != sample]

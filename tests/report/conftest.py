@@ -1,8 +1,9 @@
 from pathlib import Path
 
 import pytest
-from hostile import TEXTS, hostile_run
+from hostile import hostile_run
 from sample_run import Run, sample_run
+from support.hostile_texts import TEXTS
 
 from slime_search.report.page import write_report
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from browser import Page, chromium
-from hostile import TEXTS, hostile_run, token_count
+from hostile import hostile_run, token_count
 from sample_run import sample_run
+from support.browser import Page, chromium
+from support.hostile_texts import TEXTS
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium on PATH"),

@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import TEXTS, hostile_run, token_count
+from hostile import hostile_run, token_count
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reading import parse, read_page
 from sample_run import Run, sample_run
+from support.hostile_texts import TEXTS
 
 from slime_search.errors import DataError
 from slime_search.report.page import write_report
@@ -55,7 +56,7 @@ def test_executors_stand_beside_the_planner_that_called_them(tmp_path: Path) -> 
     rollout["runs"] = [*executors, {**rollout["runs"][0], "role": "planner", "advantage": 0.5}]
     page = read_page(write(tmp_path / "report.html", run))
     roles = [name for name in page.all("b") if "role" in name.parents[-1].classes]
-    assert [name.text for name in roles] == ["planner", "executor 1", "executor 2"]
+    assert [name.text for name in roles] == ["planner", "executor 0", "executor 1"]
     assert [one.text for one in page.all("span") if "advantage" in one.classes] == ["advantage +0.500"]
     segments = [segment for one in rollout["runs"] for segment in one["segments"]]
     tokens = [token for token in page.tokens() if roles[0].parents[-3] in token.parents]

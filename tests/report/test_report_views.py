@@ -65,14 +65,14 @@ def test_the_contexts_of_one_agent_count_their_turns_on() -> None:
     first, second = seen(
         run(MODEL, WORLD, MODEL, WORLD, calls=((0, "a"), (1, "b"))), run(MODEL, WORLD, calls=((2, "c"),))
     )
-    assert (first.name, second.name) == ("context 1", "context 2")
+    assert (first.name, second.name) == ("context 0", "context 1")
     assert (placed(first), placed(second)) == ([[], ["a"], [], ["b"], []], [[], ["c"], []])
 
 
 def test_the_agent_that_answers_comes_first_and_the_others_are_numbered() -> None:
     executor = run(MODEL, WORLD, calls=((0, "query"),), role="executor")
     runs = seen(executor, executor, run(MODEL, WORLD, calls=((0, "task"),), role="planner"))
-    assert [one.name for one in runs] == ["planner", "executor 1", "executor 2"]
+    assert [one.name for one in runs] == ["planner", "executor 0", "executor 1"]
     assert [placed(one)[1] for one in runs] == [["task"], ["query"], ["query"]]
 
 

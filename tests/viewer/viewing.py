@@ -1,5 +1,6 @@
 """Files to look at, invented: lines of rollouts, and dumps as slime saves them."""
 
+import json
 import socket
 import threading
 from collections.abc import Iterator, Sequence
@@ -9,13 +10,13 @@ from typing import Any
 
 import torch
 import uvicorn
+from rich.progress import Progress
 
 from slime_search.hooks.samples import RECORD_KEY
 from slime_search.rollouts.record import Rollout, read_rollout
 from slime_search.viewer.app import create_app
 from slime_search.viewer.library import Library
 from slime_search.viewer.opening import open_library
-from rich.progress import Progress
 
 
 def rollout(number: int = 0, **changes: Any) -> Rollout:
@@ -67,6 +68,38 @@ def failed(number: int, **changes: Any) -> Rollout:
     run = {"ending": "failed", "answer": None, "segments": [{"owner": "prompt", "trained": False, "tokens": ["Who"]}]}
     outcome = {"answer": None, "ending": "failed", "error": "retriever at http://x: down", "reward": 0.0, "score": {}}
     return rollout(number, **{**outcome, "runs": [run], **changes})
+
+
+def coda(number: int, **changes: Any) -> Rollout:
+    """A planner and its two executors."""
+    one = rollout(number)
+    executors = tuple(one.runs[0].model_copy(update={"role": "executor"}) for _ in range(2))
+    planner = one.runs[0].model_copy(update={"role": "planner", "advantage": 0.5})
+    return one.model_copy(update={"recipe": "coda", "runs": (*executors, planner), **changes})
+
+
+def hostile_rollout(number: int, text: str) -> Rollout:
+    """``text`` wherever a rollout may have text."""
+    row = rollout(number).model_dump()
+    for run in row["runs"]:
+        run |= {"role": text, "answer": text, "disagreements": [{"text": text, "student": -1.0, "teacher": -2.0}]}
+        for call in run["calls"]:
+            call |= {"tool": text, "query": text, "details": {text: text}}
+            call["passages"] = [{"title": text, "text": f"{text} and plain"}]
+        for segment in run["segments"]:
+            segment |= {"tokens": [text] * 2, "token_ids": None, "log_probs": None}
+    told = dict.fromkeys(("recipe", "source", "stage", "question", "answer", "error"), text)
+    return read_rollout({**row, **told, "ending": "failed", "gold_answers": [text, "plain"], "score": {"em": 0.0}})
+
+
+def run_lines(folder: Path) -> Path:
+    """Seventy questions, every second one right before training and all but the last after it, and metrics."""
+    before = [(rollout if i % 2 else wrong)(i, id=f"before/{i}", stage="before") for i in range(70)]
+    after = [rollout(i, id=f"after/{i}", stage="after") for i in range(69)]
+    after += [failed(69, id="after/69", stage="after"), coda(70, id="after/70", stage="after", source="hotpotqa")]
+    rows = [{"phase": "eval", "step": step, "em": em, "n": 70} for step, em in ((0, 0.5), (5, 0.9))]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return write(folder / "rollouts.jsonl", [*before, *after])
 
 
 def write(path: Path, rollouts: Sequence[Rollout]) -> Path:

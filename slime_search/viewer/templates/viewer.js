@@ -6,7 +6,7 @@ const follow = (rel) => document.querySelector(`main a[rel=${rel}]`)?.click();
 const isList = document.querySelector(".list .open") !== null;
 
 function walk(by) {
-  const stops = document.body.dataset.walk ? [...document.querySelectorAll(document.body.dataset.walk)] : [];
+  const stops = [...document.querySelectorAll(document.body.dataset.walk)].filter((stop) => stop.checkVisibility());
   const at = stops.indexOf(document.activeElement);
   const next = stops[at < 0 ? (by > 0 ? 0 : stops.length - 1) : at + by];
   if (!next) return;
@@ -49,7 +49,8 @@ filters?.addEventListener("submit", () => {
 const more = document.getElementById("more");
 if (more) {
   more.open = (sessionStorage.getItem("filters") ?? (innerWidth > 760 ? "open" : "")) === "open";
-  more.addEventListener("toggle", () => sessionStorage.setItem("filters", more.open ? "open" : ""));
+  // Before the click opens or closes them.
+  more.firstElementChild.addEventListener("click", () => sessionStorage.setItem("filters", more.open ? "" : "open"));
 }
 // A page that the browser kept still has its fields disabled.
 addEventListener("pageshow", () => {

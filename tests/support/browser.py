@@ -14,6 +14,7 @@ FLAGS = (
     "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update "
     "--disable-sync --remote-debugging-port=0 --hide-scrollbars"
 ).split()
+KEY_CODES = {"Enter": 13, "Escape": 27}
 
 
 class Page:
@@ -33,17 +34,31 @@ class Page:
         assert "error" not in message, message
         return dict(message["result"])
 
-    async def open(self, path: Path, *, width: int = 1280, height: int = 900, scheme: str = "light") -> None:
+    async def open(self, page: Path | str, *, width: int = 1280, height: int = 900, scheme: str = "light") -> None:
         await self.call("Log.enable")
         await self.call("Page.enable")
         await self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         await self.call("Emulation.setDeviceMetricsOverride", **size)
         self.console.clear()
+        self.leave()
+        await self.call("Page.navigate", url=page.as_uri() if isinstance(page, Path) else page)
+        await self.loaded()
+
+    def leave(self) -> None:
+        """Says that what follows leads to another page."""
         self._loaded = False
-        await self.call("Page.navigate", url=path.as_uri())
+
+    async def loaded(self) -> None:
+        """Waits until a page is there that was gone to."""
         while not self._loaded:
             await self._receive()
+
+    async def go(self, key: str) -> None:
+        """Presses a key that leads to another page, and waits for it."""
+        self.leave()
+        await self.press(key)
+        await self.loaded()
 
     async def evaluate(self, expression: str) -> Any:
         result = await self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
@@ -51,7 +66,10 @@ class Page:
         return result["result"].get("value")
 
     async def press(self, key: str) -> None:
-        await self.call("Input.dispatchKeyEvent", type="keyDown", key=key)
+        # The browser's own answers, to follow a link and to close a dialog, ask for the key as it is typed.
+        typed: dict[str, Any] = {"windowsVirtualKeyCode": KEY_CODES[key]} if key in KEY_CODES else {}
+        typed |= {"text": "\r"} if key == "Enter" else {}
+        await self.call("Input.dispatchKeyEvent", type="keyDown", key=key, **typed)
         await self.call("Input.dispatchKeyEvent", type="keyUp", key=key)
 
     async def point_at(self, selector: str) -> None:

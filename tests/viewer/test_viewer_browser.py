@@ -1,0 +1,151 @@
+"""The pages in a real browser, where there is one: load, filter, open, walk, export, and hostile texts."""
+
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from support.browser import Page, chromium
+from support.hostile_texts import TEXTS
+from viewing import serving
+
+from slime_search.rollouts.record import displayable
+from slime_search.viewer.export import export
+from slime_search.viewer.library import Library
+from slime_search.viewer.selection import Selection
+
+pytestmark = [
+    pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium on PATH"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+
+WHERE = "location.pathname + location.search"
+FOUND = "document.getElementById('found').textContent"
+FOCUSED = "document.activeElement.textContent"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Page]:
+    async with chromium(tmp_path_factory.mktemp("profile")) as page:
+        yield page
+
+
+async def choose(browser: Page, name: str, value: str) -> None:
+    browser.leave()
+    await browser.evaluate(
+        f"(f => {{ f.value = {value!r}; f.dispatchEvent(new Event('change', {{bubbles: true}})) }})"
+        f"(document.querySelector('[name={name}]'))"
+    )
+    await browser.loaded()
+
+
+async def test_a_person_filters_opens_and_walks_with_the_keyboard(browser: Page, url: str) -> None:
+    await browser.open(url)
+    assert await browser.evaluate(FOUND) == "141"
+    await browser.press("/")
+    assert await browser.evaluate("document.activeElement.id") == "search"
+    await browser.call("Input.insertText", text="thing-1")
+    await browser.go("Enter")
+    assert await browser.evaluate(WHERE) == "/?text=thing-1"
+    assert await browser.evaluate(FOUND) == "22"
+    await choose(browser, "checkpoint", "before")
+    await choose(browser, "result", "wrong")
+    assert await browser.evaluate(FOUND) == "5"
+
+    for key, question in (("j", 10), ("j", 12), ("ArrowDown", 14), ("k", 12), ("ArrowUp", 10), ("j", 12)):
+        await browser.press(key)
+        assert await browser.evaluate(FOCUSED) == f"Who made thing-{question}?"
+    await browser.go("Enter")
+    query = "?text=thing-1&result=wrong&checkpoint=before"
+    assert await browser.evaluate(WHERE) == f"/rollouts/12{query}"
+    await browser.go("ArrowRight")
+    assert await browser.evaluate(WHERE) == f"/rollouts/14{query}"
+    await browser.go("ArrowLeft")
+
+    await browser.press("j")
+    await browser.press("ArrowRight")
+    lines = "[...document.getElementById('tip').children].map(line => line.textContent)"
+    assert await browser.evaluate(lines) == ['"<search>"', "p 99.0%, log p -0.01", "token 4, model, trained"]
+    await browser.press("Escape")
+    assert await browser.evaluate("document.getElementById('tip').hidden")
+    await browser.press("?")
+    assert await browser.evaluate("document.getElementById('help').open")
+    await browser.press("Escape")
+    assert not await browser.evaluate("document.getElementById('help').open")
+    await browser.go("Escape")
+    assert await browser.evaluate(WHERE) == f"/{query}"
+    assert browser.console == []
+
+
+async def test_two_checkpoints_stand_side_by_side(browser: Page, url: str) -> None:
+    await browser.open(f"{url}/compare?change=improved")
+    await browser.press("j")
+    await browser.go("Enter")
+    assert await browser.evaluate(WHERE) == "/compare/0/70"
+    sides = "[...document.querySelectorAll('.trajectory')]"
+    told = "one => [one.querySelector('h4').textContent, one.getBoundingClientRect().x]"
+    left, right = await browser.evaluate(f"{sides}.map({told})")
+    assert (left[0], right[0]) == ("before", "after")
+    assert left[1] < right[1]
+    await browser.go("Escape")
+    assert await browser.evaluate("location.pathname") == "/compare"
+
+
+async def test_executors_stand_beside_their_planner(browser: Page, url: str) -> None:
+    await browser.open(f"{url}/rollouts/140")
+    boxes = "[...document.querySelectorAll('.run')].map(run => run.getBoundingClientRect()).map(box => [box.x, box.y])"
+    planner, first, second = await browser.evaluate(boxes)
+    assert planner[0] < first[0] == second[0]
+    assert planner[1] == first[1] < second[1]
+    await browser.open(f"{url}/rollouts/140", width=390)
+    xs = [box[0] for box in await browser.evaluate(boxes)]
+    assert len(set(xs)) == 1
+
+
+async def test_an_export_needs_no_server(browser: Page, library: Library, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.html"
+    path.write_text(export(library, Selection(result="wrong"), limit=20))
+    await browser.open(path)
+    assert await browser.evaluate("document.querySelectorAll('.question').length") == 20
+    assert "20 rollouts" in await browser.evaluate("document.querySelector('.sum').textContent")
+    await browser.press("j")
+    await browser.press("j")
+    assert await browser.evaluate("document.activeElement.id") == "q2"
+    await browser.point_at("#q2 .tokens.model[data-start] > i:nth-child(2)")
+    assert await browser.evaluate("document.getElementById('tip').firstChild.textContent") == '"thing-2"'
+    assert await browser.evaluate("performance.getEntriesByType('resource').length") == 0
+    assert browser.console == []
+
+
+@pytest.mark.parametrize("number", range(len(TEXTS)))
+async def test_hostile_texts_run_nothing(browser: Page, hostile: Library, number: int, tmp_path: Path) -> None:
+    text = displayable(TEXTS[number])
+    path = tmp_path / "export.html"
+    path.write_text(export(hostile, Selection(), limit=99))
+    with serving(hostile) as url:
+        for page in (f"{url}/rollouts/{number}", url, path):
+            await browser.open(page)
+            assert await browser.evaluate("document.title") != "owned"
+            assert await browser.evaluate("document.scripts.length") == 1
+            assert browser.console == []
+        await browser.open(f"{url}/rollouts/{number}")
+        tokens = await browser.evaluate(
+            "[...document.querySelectorAll('.tokens[data-start] > i')].map(i => i.textContent)"
+        )
+        assert tokens == [text] * 8
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_nothing_sticks_out(browser: Page, hostile: Library, width: int, scheme: str) -> None:
+    with serving(hostile) as url:
+        for path in ("/", "/rollouts/0", "/compare", "/compare/0/3", "/elsewhere"):
+            await browser.open(url + path, width=width, scheme=scheme)
+            assert await browser.evaluate("document.documentElement.scrollWidth") == width
+
+
+async def test_the_curves_are_drawn(browser: Page, url: str) -> None:
+    await browser.open(f"{url}/curves")
+    assert await browser.evaluate("document.querySelector('.curves img').naturalHeight") > 0
+    assert browser.console == []
