@@ -67,7 +67,7 @@ class TeacherView:
         self._student_template = student_template
         self._dialect = ToolCallDialect(tools, self._template)
         self._codec = TokenCodec(tokenizer, MARKUP)
-        self._bytes, self._student_bytes = TokenBytes(tokenizer), TokenBytes(student_tokenizer)
+        self._bytes, self._student_bytes = TokenBytes(tokenizer, MARKUP), TokenBytes(student_tokenizer, MARKUP)
         self._notation = CallNotation(student_template, self._template)
         self._end_ids = self._codec.trusted(self._template.frame.turn_end)
         added = tokenizer.get_added_vocab()

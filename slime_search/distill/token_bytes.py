@@ -2,12 +2,14 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from slime_search.errors import ConfigError
 
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+_CONTROL = re.compile(r"[<\[].+[>\]]")
+"""How special tokens are written. Other strings are added as special, too, only to be one token."""
 _SPACE = "▁"
 _PROBE = "Where is 東京? naïve\n\n  42 🎉"
 
@@ -20,20 +22,25 @@ class TokenBytes:
 
     Args:
         tokenizer: of the ``transformers`` package.
+        markup: what a dialect writes, such as ``<think>``. It is text even where it is a special token, as it is when
+            somebody added it with ``add_special_tokens``.
 
     Raises:
         ConfigError: it is no fast tokenizer, or one of another kind.
     """
 
-    def __init__(self, tokenizer: Any) -> None:
+    def __init__(self, tokenizer: Any, markup: Collection[str] = ()) -> None:
         self._name = getattr(tokenizer, "name_or_path", "") or type(tokenizer).__name__
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
             raise self._refusal("it is not a fast tokenizer, whose vocabulary can be read")
         self._backend = backend
         added = tokenizer.added_tokens_decoder
-        self._special = {i: token.content for i, token in added.items() if token.special}
-        self._special |= dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
+        special = {
+            i: token.content for i, token in added.items() if token.special and _CONTROL.fullmatch(token.content)
+        }
+        special |= dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
+        self._special = {i: token for i, token in special.items() if token not in markup}
         self._added = frozenset(added)
         kinds = _decoder_kinds(backend)
         self._byte_level = "ByteLevel" in kinds

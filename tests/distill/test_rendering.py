@@ -1,6 +1,7 @@
 """What a teacher of another family reads, and which of its tokens are which of the student's."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 from support.chat_templates import FAMILIES
 from support.scripted_teacher import opinions
 from support.students import ASKED, TOOLS, Student, call
-from support.teacher_tokenizers import KINDS, save_kind
+from support.teacher_tokenizers import KINDS, MARKUP, save_kind
+from transformers import AutoTokenizer
 
 from slime_search.distill.alignment import transfer
 from slime_search.distill.rendering import Rendered, TeacherView
@@ -79,6 +81,19 @@ def test_another_vocabulary_gives_all_that_it_says(teacher: str, qwen3: Student,
         expected = plain._template.prompt(ASKED) + TURNS[0] + plain._template.frame.opening
         expected += "Doc 1 says 0" + plain._template.frame.closing + TURNS[1]
         assert text_of(kinds[teacher], rendered.token_ids) == expected
+
+
+@pytest.mark.parametrize("which", ["student", "teacher", "both"])
+def test_markup_that_was_added_as_special_is_read_and_scored(which: str, tmp_path: Path, kinds: dict[str, Any]) -> None:
+    special = AutoTokenizer.from_pretrained(save_kind(tmp_path, "byte-level", markup=(), special_markup=MARKUP))
+    student = Student(special if which != "teacher" else kinds["byte-level"])
+    teacher = special if which != "student" else kinds["byte-level, other cuts"]
+    rendered = view_of(student, teacher).render(ASKED, student.talk(*TURNS))
+    read = text_of(teacher, rendered.token_ids)
+    assert all(turn in read for turn in TURNS)
+    for token in ("<tool_call>", "</think>"):
+        assert teacher.convert_tokens_to_ids(token) in rendered.token_ids
+    assert all(None not in turn for turn in given_to(rendered))
 
 
 words = st.one_of(

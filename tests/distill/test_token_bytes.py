@@ -1,12 +1,14 @@
 """What a token stands for, read from real vocabularies of several kinds."""
 
 import unicodedata
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.teacher_tokenizers import KINDS
+from support.teacher_tokenizers import KINDS, MARKUP, save_kind
+from transformers import AutoTokenizer
 
 from slime_search.distill.token_bytes import TokenBytes
 from slime_search.errors import ConfigError
@@ -53,6 +55,19 @@ def test_special_tokens_stand_for_nothing_and_added_ones_for_themselves(kind: st
     assert found.of(ids) == [b"", b"<tool_call>", b"</think>"]
     assert [found.special(i) for i in ids] == ["<|im_end|>", None, None]
     assert found.of([10**6]) == [b""]
+
+
+def test_markup_that_is_a_special_token_is_text_all_the_same(tmp_path: Path) -> None:
+    """``add_special_tokens`` makes it one. A teacher that did not see it would read other turns than were written."""
+    added = [*MARKUP, "search("]
+    tokenizer = AutoTokenizer.from_pretrained(save_kind(tmp_path, "byte-level", markup=(), special_markup=added))
+    text = "<think>I look</think><tool_call>search(it</tool_call><|im_end|>"
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    assert {tokenizer.convert_tokens_to_ids(token) for token in added} < set(ids)
+    found = TokenBytes(tokenizer, MARKUP)
+    assert b"".join(found.of(ids)).decode() == text.removesuffix("<|im_end|>")
+    assert [found.special(i) for i in ids if found.special(i)] == ["<|im_end|>"]
+    assert b"<think>" not in TokenBytes(tokenizer).of(ids)
 
 
 def test_a_kind_that_loses_bytes_is_refused() -> None:

@@ -61,11 +61,19 @@ KINDS: dict[str, Callable[[], Tokenizer]] = {
 }
 
 
-def save_kind(folder: Path, kind: str, *, family: str = "qwen3", markup: Iterable[str] = MARKUP) -> Path:
+def save_kind(
+    folder: Path,
+    kind: str,
+    *,
+    family: str = "qwen3",
+    markup: Iterable[str] = MARKUP,
+    special_markup: Iterable[str] = (),
+) -> Path:
     """A tokenizer of this kind with the chat template and special tokens of ``family``."""
     chat = FAMILIES[family]
     core = KINDS[kind]()
     core.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in chat.specials or SPECIAL])
+    core.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special_markup])
     core.add_tokens([AddedToken(token, special=False, normalized=False) for token in markup])
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core, eos_token=chat.end, pad_token=chat.end, clean_up_tokenization_spaces=False
