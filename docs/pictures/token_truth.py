@@ -6,7 +6,7 @@ A rollout of a tiny model, token by token, and what its text becomes when a toke
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import matplotlib
 import typer
@@ -146,7 +146,7 @@ def draw(rollout: Rollout, codec: TokenCodec, path: Path) -> None:
 
 
 def _legend(axes: Axes) -> None:
-    heading = {"fontsize": 11, "fontweight": "bold", "va": "center"}
+    heading: dict[str, Any] = {"fontsize": 11, "fontweight": "bold", "va": "center"}
     axes.text(-GUTTER, 0.7, "One rollout, token by token, and encoded again", color=LIGHT.ink, **heading)
     x = 40.0
     for fill, edge, name, width in (
@@ -166,7 +166,9 @@ def _line(axes: Axes, top: float, line: Line, again: Sequence[Token], wrong: set
         place = (token.start - line.start + 0.15, top + LOG_PROBS)
         axes.add_patch(Rectangle(place, len(token.text) - 0.3, max(depth, 0.05), color=LIGHT.exact_match))
     mask = top + MASK - line.gap
-    bar = {"fc": LIGHT.ink, "ec": LIGHT.ink} if line.segment.trained else {"fc": "white", "ec": LIGHT.muted}
+    bar: dict[str, Any] = (
+        {"fc": LIGHT.ink, "ec": LIGHT.ink} if line.segment.trained else {"fc": "white", "ec": LIGHT.muted}
+    )
     axes.add_patch(Rectangle((0.1, mask), line.end - line.start - 0.2, 0.16, lw=0.5, **bar))
     for token in again:
         if token.end > line.start and token.start < line.end:
