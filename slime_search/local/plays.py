@@ -158,7 +158,7 @@ _DISTILL = Play(
     roles={ONLY_ROLE: Role(_TOOLS)},
     config={"max_turns": 3, "topk": 3},
     cold_start_steps=_TOOLS.cold_start_steps,
-    frozen=Frozen(Role(_TOOLS, SKILLED), serves="teacher", steps=500, vocabulary=900),
+    frozen=Frozen(Role(_TOOLS, SKILLED), serves="teacher", steps=250, vocabulary=1200),
     alone=SearchTool,
     opd_kl_coef=0.3,
     steps=30,
