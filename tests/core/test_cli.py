@@ -34,7 +34,7 @@ def test_help_names_the_commands() -> None:
     assert all(command in done.stdout for command in ("quickstart", "serve-retriever", "serve-engine"))
 
 
-@pytest.mark.parametrize("command", ["doctor", "serve-retriever", "serve-engine", "prepare-data", "rollout"])
+@pytest.mark.parametrize("command", ["doctor", "serve-retriever", "serve-engine", "prepare-data", "rollout", "curves"])
 def test_a_command_of_its_own_shows_its_options(command: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "slime_search.cli", command, "--help"],
