@@ -17,7 +17,7 @@ from slime_search.hooks.samples import rollouts_of
 from slime_search.report.curve import Metric
 from slime_search.viewer.loading import load_dump
 
-_NAME = re.compile(r"(?:.*_)?(?P<eval>eval_)?(?P<step>\d+)\.pt")
+_NAME = re.compile(r".*?(?P<eval>eval_)?(?P<step>\d+)\.pt")
 _FOLDER = "rollout_data"
 """Where ``--dump-details`` puts them."""
 _KEYS = ("em", "searches", "truncated", "failed")

@@ -139,7 +139,7 @@ def _figure(runs: Mapping[str, Sequence[Metric]], title: str, palette: Palette) 
 
 def _run(rows: Sequence[Metric], number: int, of: int, palette: Palette) -> _Run:
     by_phase: dict[Any, list[Metric]] = defaultdict(list)
-    for row in rows:
+    for row in sorted(rows, key=lambda row: float(row.get("step", 0))):
         by_phase[row.get("phase")].append(row)
     colours = (palette.exact_match, palette.alone, palette.searches, *_MORE_COLOURS, palette.reward)
     pair = (palette.reward, palette.exact_match) if of == 1 else (colours[number],) * 2

@@ -3,13 +3,15 @@
 import pickle
 import zipfile
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 from slime_search.errors import DataError
 
 ALLOWED = frozenset(
     {
+        # As old pickle protocols write bytes.
+        ("_codecs", "encode"),
         ("collections", "OrderedDict"),
         ("torch._utils", "_rebuild_tensor_v2"),
         ("torch", "Size"),
@@ -41,7 +43,8 @@ def load_dump(path: Path) -> list[dict[str, Any]]:
     import torch
 
     _check_format(path)
-    reader: Any = SimpleNamespace(Unpickler=_Unpickler)
+    reader: Any = ModuleType(__name__)
+    reader.Unpickler = _Unpickler
     try:
         # Tensors, such as routed experts, stay on the disk until somebody looks.
         dump = torch.load(path, map_location="cpu", mmap=True, weights_only=False, pickle_module=reader)

@@ -1,6 +1,7 @@
 """``slime-search curves`` over what slime and the quickstart really write."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ from support.policies import think_answer, think_search
 from torch.utils.tensorboard import SummaryWriter
 from typer.testing import CliRunner
 
+from slime_search.config import SearchConfig
 from slime_search.curves.app import app
+from slime_search.dialects.tags import SEARCH_R1_TAGS
 from slime_search.hooks.metrics import log_eval, log_rollout, rollout_metrics
-from slime_search.hooks.samples import write_back
+from slime_search.hooks.samples import RECORD_KEY, write_back
 from slime_search.local.sample import LocalSample
-from slime_search.recipes.search_r1 import SearchR1
+from slime_search.rewards.search import score
 
 
 def sample(qwen: Any, answer: str | None, *, source: str = "nq", index: int = 0) -> LocalSample:
@@ -25,7 +28,8 @@ def sample(qwen: Any, answer: str | None, *, source: str = "nq", index: int = 0)
     made = LocalSample(index=index, rollout_id=index, label="name-7", metadata={"data_source": source})
     write_back(None, made, trajectory, known_segments=0)
     if answer is not None:
-        made.reward = SearchR1({})._reward(None, [made])
+        result = score(trajectory, ["name-7"], SEARCH_R1_TAGS, SearchConfig())
+        made.metadata[RECORD_KEY]["score"], made.reward = asdict(result), result.reward
     return made
 
 
@@ -81,6 +85,13 @@ def test_dump_details_has_them_in_a_folder_of_its_own(qwen: Any, tmp_path: Path)
     dump(tmp_path / "details" / "rollout_data" / "0.pt", 0, [sample(qwen, "name-7")])
     ((row,),) = rows_of(tmp_path / "details")
     assert (row["step"], row["em"]) == (0, 1.0)
+
+
+def test_dumps_may_have_a_name_before_their_number(qwen: Any, tmp_path: Path) -> None:
+    for name in ("run2_7.pt", "run2_eval_7.pt"):
+        dump(tmp_path / name, 7, [sample(qwen, "name-7")])
+    (rows,) = rows_of(tmp_path)
+    assert {(row["phase"], row["step"]) for row in rows} == {("train", 7), ("eval", 7)}
 
 
 def test_samples_of_another_generate_function_tell_what_slime_knows(tmp_path: Path) -> None:

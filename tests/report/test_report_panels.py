@@ -5,7 +5,7 @@ import struct
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from sample_run import sample_run
 
@@ -63,7 +63,7 @@ def test_runs_are_compared_by_their_names() -> None:
     assert "0.25" not in told, "the change is told of a single run"
 
 
-@settings(max_examples=12)
+@settings(max_examples=6, phases=[Phase.explicit, Phase.generate])  # A drawing takes a second; shrinking takes many.
 @given(
     steps=st.lists(st.integers(0, 10_000), min_size=1, max_size=6, unique=True),
     value=st.floats(0, 1),
