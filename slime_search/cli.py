@@ -123,6 +123,15 @@ def rollout(context: typer.Context) -> None:
     asker(context.args, prog_name="slime-search rollout")
 
 
+@app.command("curves", context_settings=_FORWARD, add_help_option=False)
+def curves(context: typer.Context) -> None:
+    """Draw what trainings did over their steps, from slime's dumps, TensorBoard or a quickstart (--help for more)."""
+    _need("curves", "matplotlib")
+    from slime_search.curves.app import app as drawer
+
+    drawer(context.args, prog_name="slime-search curves")
+
+
 @app.command("serve-retriever", context_settings=_FORWARD, add_help_option=False)
 def serve_retriever(context: typer.Context) -> None:
     """Serve a corpus over Search-R1's /retrieve protocol (--help for its options)."""

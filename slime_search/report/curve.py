@@ -107,7 +107,7 @@ def _figure(metrics: Sequence[Metric], title: str, size: tuple[float, float], pa
     _draw_exact_match(score, evaluations, palette)
     _draw_searches(searches, training, evaluations, palette)
     for axes in (score, searches):
-        _style(axes, palette)
+        style_axes(axes, palette)
     _scale_score(score, palette)
     _scale_searches(searches)
     searches.set_xlabel("training step", color=palette.muted, fontsize=9)
@@ -115,17 +115,17 @@ def _figure(metrics: Sequence[Metric], title: str, size: tuple[float, float], pa
 
 
 def _draw_reward(axes: Axes, training: Sequence[Metric], palette: Palette) -> None:
-    steps, rewards = _points(training, "reward")
+    steps, rewards = points(training, "reward")
     if not len(steps):
         return
-    window = _window(len(steps))
+    window = smoothing_window(len(steps))
     axes.plot(steps, rewards, color=palette.reward, linewidth=0.8, alpha=0.4)
     label = "training reward" if window == 1 else f"training reward, mean of {window} steps"
-    axes.plot(steps, _smooth(rewards, window), color=palette.reward, linewidth=1.8, label=label)
+    axes.plot(steps, smooth(rewards, window), color=palette.reward, linewidth=1.8, label=label)
 
 
 def _draw_alone(axes: Axes, evaluations: Sequence[Metric], palette: Palette) -> None:
-    steps, rates = _points(evaluations, "em")
+    steps, rates = points(evaluations, "em")
     if len(steps):
         style: dict[str, Any] = {"linewidth": 1.6, "linestyle": (0, (4, 2)), "marker": "o", "markersize": 4}
         axes.plot(
@@ -134,7 +134,7 @@ def _draw_alone(axes: Axes, evaluations: Sequence[Metric], palette: Palette) -> 
 
 
 def _draw_exact_match(axes: Axes, evaluations: Sequence[Metric], palette: Palette) -> None:
-    steps, rates = _points(evaluations, "em")
+    steps, rates = points(evaluations, "em")
     if not len(steps):
         return
     colour = palette.exact_match
@@ -176,16 +176,17 @@ def _exact_match_label(evaluations: Sequence[Metric]) -> str:
 
 
 def _draw_searches(axes: Axes, training: Sequence[Metric], evaluations: Sequence[Metric], palette: Palette) -> None:
-    steps, counts = _points([row for row in training if "searches" in row], "searches")
+    steps, counts = points([row for row in training if "searches" in row], "searches")
     if len(steps):
         axes.plot(steps, counts, color=palette.searches, linewidth=0.8, alpha=0.4)
-        axes.plot(steps, _smooth(counts, _window(len(steps))), color=palette.searches, linewidth=1.8)
-    held_out = _points([row for row in evaluations if "searches" in row], "searches")
+        axes.plot(steps, smooth(counts, smoothing_window(len(steps))), color=palette.searches, linewidth=1.8)
+    held_out = points([row for row in evaluations if "searches" in row], "searches")
     axes.plot(*held_out, color=palette.searches, linestyle="none", marker="o", markersize=4)
     axes.set_title("searches per question", loc="left", color=palette.searches, fontsize=9, pad=4)
 
 
-def _style(axes: Axes, palette: Palette) -> None:
+def style_axes(axes: Axes, palette: Palette) -> None:
+    """A light grid, integer steps, and no frame but the line of steps."""
     axes.set_facecolor("none")
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
@@ -218,24 +219,25 @@ def _scale_searches(axes: Axes) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(nbins=3, steps=[1, 2, 5, 10]))
 
 
-def _points(rows: Sequence[Metric], key: str) -> tuple[Series, Series]:
-    points = []
+def points(rows: Sequence[Metric], key: str) -> tuple[Series, Series]:
+    """Steps and finite values of ``key``. Raises DataError where a row lacks it, or its step."""
+    found = []
     for row in rows:
         try:
-            points.append((float(row["step"]), float(row[key])))
+            found.append((float(row["step"]), float(row[key])))
         except KeyError as error:
             raise DataError(f"metrics: a row of phase {row['phase']!r} lacks the key {error}: {dict(row)}") from None
-    finite = [(step, value) for step, value in points if math.isfinite(value)]
+    finite = [(step, value) for step, value in found if math.isfinite(value)]
     steps, values = zip(*finite, strict=True) if finite else ((), ())
     return np.asarray(steps), np.asarray(values)
 
 
-def _window(count: int) -> int:
+def smoothing_window(count: int) -> int:
     """An odd number of steps to average over, about an eighth of the run."""
     return 2 * min(count // 16, 12) + 1
 
 
-def _smooth(values: Series, window: int) -> Series:
+def smooth(values: Series, window: int) -> Series:
     """A centred mean; near the ends it averages over what is there."""
     ones = np.ones(window)
     return np.convolve(values, ones, "same") / np.convolve(np.ones(len(values)), ones, "same")

@@ -35,7 +35,7 @@ def test_help_names_the_commands() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["doctor", "serve-retriever", "serve-engine", "prepare-data", "evaluate", "compare", "rollout"]
+    "command", ["doctor", "serve-retriever", "serve-engine", "prepare-data", "evaluate", "compare", "rollout", "curves"]
 )
 def test_a_command_of_its_own_shows_its_options(command: str) -> None:
     done = subprocess.run(

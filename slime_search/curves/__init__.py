@@ -1,0 +1,1 @@
+"""Curves of finished and running trainings, from what they leave on the disk."""
