@@ -1,40 +1,27 @@
-"""The learning curves of a run, where its folder holds metrics."""
+"""The curves of a run, where its folder holds metrics."""
 
 import base64
 import importlib.util
-import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from slime_search.errors import DataError
 
 
-def draw_curves(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """An image of the metrics, PNG or SVG.
+def curves_uris(metrics: Path) -> tuple[str, str]:
+    """Two images as data URIs, for a light page and for a dark one.
 
     Raises:
-        DataError: nothing of them can be drawn.
+        DataError: a row is not JSON, nothing can be drawn, or matplotlib is not installed.
     """
     if importlib.util.find_spec("matplotlib") is None:
-        raise DataError("curves: matplotlib not installed. Run: pip install 'slime-search[local]'")
-    from slime_search.report.curve import curve_svg
+        raise DataError("curves: matplotlib not installed. Run: pip install 'slime-search[curves]'")
+    from slime_search.curves.sources import read_metrics
+    from slime_search.report.panels import draw_panels
 
-    return curve_svg(rows, title="Learning curve")
+    runs = {metrics.parent.resolve().name: read_metrics(metrics)}
+    light, dark = (draw_panels(runs, title="Over the steps", kind="svg", dark=dark) for dark in (False, True))
+    return _uri(light), _uri(dark)
 
 
-def curves_uri(metrics: Path) -> str:
-    """The image as a data URI.
-
-    Raises:
-        DataError: a row is not JSON, or nothing can be drawn.
-    """
-    rows = []
-    for number, line in enumerate(metrics.read_text().splitlines(), start=1):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise DataError(f"{metrics}, line {number}: not JSON ({error})") from None
-    image = draw_curves(rows)
-    kind = "png" if image.startswith(b"\x89PNG") else "svg+xml"
-    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
+def _uri(svg: bytes) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"

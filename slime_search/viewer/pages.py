@@ -9,7 +9,7 @@ from slime_search.errors import DataError
 from slime_search.report.rendering import environment
 from slime_search.report.views import view
 from slime_search.viewer.comparing import compare
-from slime_search.viewer.curves import curves_uri
+from slime_search.viewer.curves import curves_uris
 from slime_search.viewer.index import Entry
 from slime_search.viewer.library import Library, share_of
 from slime_search.viewer.selection import Selection, select
@@ -115,7 +115,8 @@ class Pages:
         """Raises DataError: the folder has no metrics, or none that can be drawn."""
         if self._library.metrics is None:
             raise DataError("metrics: there is no metrics.jsonl beside the rollouts")
-        return self._render("curves.html.j2", image=curves_uri(self._library.metrics))
+        light, dark = curves_uris(self._library.metrics)
+        return self._render("curves.html.j2", light=light, dark=dark)
 
     def error(self, message: str) -> str:
         return self._render("error.html.j2", message=message)
