@@ -15,7 +15,7 @@ from slime_search.errors import DataError
 from slime_search.hooks.metrics import PREFIX, rollout_metrics
 from slime_search.hooks.samples import rollouts_of
 from slime_search.report.curve import Metric
-from slime_search.viewer.loading import load_dump
+from slime_search.rollouts.slime_dump import load_dump
 
 _NAME = re.compile(r".*?(?P<eval>eval_)?(?P<step>\d+)\.pt")
 _FOLDER = "rollout_data"

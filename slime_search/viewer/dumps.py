@@ -16,7 +16,7 @@ from slime_search.hooks.samples import RECORD_KEY, rollouts_of
 from slime_search.local.sample import LocalSample
 from slime_search.rollouts.from_samples import Decoder, gold_of, question_of, rollout_record
 from slime_search.rollouts.record import Ending, Rollout, Run, Segment, explain
-from slime_search.viewer.loading import load_dump
+from slime_search.rollouts.slime_dump import load_dump
 
 _GRPO = Namespace(advantage_estimator="grpo", rewards_normalization=True, grpo_std_normalization=True, reward_key=None)
 _FIELDS = frozenset(field.name for field in fields(LocalSample))

@@ -134,10 +134,10 @@ def test_a_rollout_that_raises_stops_the_others(
     broken.label = {"nothing": "here"}
 
     async def run() -> None:
-        good = who.sample(question(2))
+        others = [who.sample(question(2)), who.sample(question(3))]
         params = sampling_params(temperature=1.0, max_new_tokens=200)
         try:
-            async for _ in drive_all(who.recipe, who.args, [good, broken, good], params, concurrency=2):
+            async for _ in drive_all(who.recipe, who.args, [others[0], broken, others[1]], params, concurrency=2):
                 pass
         finally:
             await close_sessions()
