@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slime_search.evaluation.question_sets import Sets
-from slime_search.rollouts.driving import Recipe, drive_all
+from slime_search.rollouts.driving import Recipe, Seeded, drive_all
 from slime_search.rollouts.from_samples import rollout_record
 from slime_search.rollouts.questions import Question
 from slime_search.rollouts.record import Rollout
@@ -46,7 +46,9 @@ async def roll_out(
     Raises:
         SlimeSearchError: what ends all of it: too many failures, or an engine that speaks another protocol.
     """
-    recipe = target.recipe if seed is None else _Seeded(target.recipe, seed)
+    recipe: Recipe = target.recipe
+    if seed is not None:
+        recipe = Seeded(recipe, lambda sample: _seed_of(sample.session_id, seed))
     codec = target.codec
     driven = drive_all(recipe, target.args, _samples(target, attempts), params, concurrency=concurrency)
     try:
@@ -73,16 +75,7 @@ def _samples(target: Target, attempts: Sequence[Attempt]) -> Iterator[Any]:
         yield sample
 
 
-class _Seeded:
-    """A recipe whose every rollout is sampled with a seed that depends on nothing but its question and number."""
-
-    def __init__(self, recipe: Recipe, seed: int) -> None:
-        self._recipe = recipe
-        self._seed = seed
-        self.reward_func = recipe.reward_func
-
-    async def generate(self, args: Any, sample: Any, sampling_params: Mapping[str, Any]) -> Any:
-        digest = hashlib.sha256(f"{self._seed}/{sample.session_id}".encode()).digest()
-        # Positive in the 32 bits that some engines keep it in.
-        seed = int.from_bytes(digest[:4], "big") >> 1
-        return await self._recipe.generate(args, sample, {**sampling_params, "sampling_seed": seed})
+def _seed_of(attempt_id: str, seed: int) -> int:
+    """Depends on nothing but question and number; positive in the 32 bits that some engines keep it in."""
+    digest = hashlib.sha256(f"{seed}/{attempt_id}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") >> 1

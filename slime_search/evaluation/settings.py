@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from slime_search.recipes.base import SearchRecipe
+from slime_search.rollouts.recipes import owner_of
 from slime_search.rollouts.target import Target
 
 
@@ -26,7 +27,9 @@ def settings_of(
             are none, address and model name do.
         questions: what tells each data set's from others.
     """
-    config = target.recipe.config().model_dump(mode="json") if isinstance(target.recipe, SearchRecipe) else {}
+    recipe = owner_of(target.recipe)
+    overlay = getattr(target.args, "slime_search", None)
+    config = recipe.config(overlay).model_dump(mode="json") if isinstance(recipe, SearchRecipe) else {}
     if weights:
         _drop_ports(config)
     return {

@@ -14,7 +14,7 @@ from slime_search.hooks.samples import rollouts_of
 from slime_search.local.artifacts import Artifacts
 from slime_search.local.dataset import DatasetPaths
 from slime_search.local.evaluation import RolloutStats, rollout_stats
-from slime_search.local.grpo import GrpoConfig, GrpoTrainer
+from slime_search.local.grpo import GrpoTrainer
 from slime_search.local.plays import Play
 from slime_search.local.rollouts import load_prompts
 from slime_search.local.stage import Stage
@@ -36,7 +36,6 @@ class LearningConfig:
     samples_per_prompt: int
     temperature: float
     shown_questions: int
-    grpo: GrpoConfig
 
 
 class Learning:
@@ -82,7 +81,7 @@ class Learning:
     def run(self, model: PreTrainedModel) -> None:
         """Trains ``model`` in place, and the engine with it."""
         config, stage = self._config, self._stage
-        grpo = replace(config.grpo, opd_kl_coef=self._play.opd_kl_coef if stage.has_teacher else 0.0)
+        grpo = self._play.grpo if stage.has_teacher else replace(self._play.grpo, opd_kl_coef=0.0)
         trainer = GrpoTrainer(model, grpo, pad_id=stage.tokenizer.pad_token_id, temperature=config.temperature)
         rng = random.Random(config.seed)
         self._evaluate(0)

@@ -1,12 +1,13 @@
 """What the quickstart can show: a recipe, the roles in it, and what each learns before reinforcement learning."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from slime_search.dialects.tags import SEARCH_R1_TAGS, TagDialect
 from slime_search.hooks.coda_metrics import EXECUTOR
 from slime_search.local.demonstrations import ONLY_ROLE
+from slime_search.local.grpo import GrpoConfig
 from slime_search.local.sources import QUESTION_ABOUT, SKILLED, UNSKILLED, Habits
 from slime_search.local.styles import STYLES, TAGS, Style, by_tag
 from slime_search.prompting import FilledPrompt
@@ -35,12 +36,17 @@ class Role:
 
 @dataclass(frozen=True)
 class Frozen:
-    """A second model. ``vocabulary`` is the size of a tokenizer of its own; None for the policy's."""
+    """A second model.
+
+    ``vocabulary`` is the size of a tokenizer of its own; None for the policy's. ``settings`` go to the recipe's
+    ``teacher`` section, beside the address.
+    """
 
     role: Role
     serves: Literal["searcher", "teacher"]
     steps: int
     vocabulary: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class Play:
 
     ``roles`` are the policy's, by the names in its demonstrations. ``frozen`` is a second model, which is trained by
     imitation alone and then serves. ``config`` goes to the recipe, beside the addresses. ``alone`` is the recipe
-    without the second model, from the same start, to compare with.
+    without the second model, to compare with: from the same start, with the same ``grpo`` but for its teacher.
     """
 
     name: str
@@ -61,7 +67,7 @@ class Play:
     cold_start_steps: int
     frozen: Frozen | None = None
     alone: Callable[[Mapping[str, Any]], Recipe] | None = None
-    opd_kl_coef: float = 0.0
+    grpo: GrpoConfig = field(default_factory=GrpoConfig)
     steps: int = 50
     eval_every: int = 10
     keeps_messages: bool = False
@@ -158,11 +164,11 @@ _DISTILL = Play(
     roles={ONLY_ROLE: Role(_TOOLS)},
     config={"max_turns": 3, "topk": 3},
     cold_start_steps=_TOOLS.cold_start_steps,
-    frozen=Frozen(Role(_TOOLS, SKILLED), serves="teacher", steps=250, vocabulary=1200),
+    frozen=Frozen(Role(_TOOLS, SKILLED), serves="teacher", steps=250, vocabulary=1200, settings={"clip": 3.0}),
     alone=SearchTool,
-    opd_kl_coef=0.3,
-    steps=30,
-    eval_every=5,
+    grpo=GrpoConfig(learning_rate=5e-4, opd_kl_coef=0.3),
+    steps=20,
+    eval_every=2,
     keeps_messages=True,
 )
 PLAYS: Mapping[str, Play] = {play.name: play for play in (_search_r1(TAGS), _THINKER_SEARCHER, _CODA, _DISTILL)}

@@ -3,7 +3,7 @@
 import copy
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from slime_search.local.artifacts import Artifacts
 from slime_search.local.cold_start import cold_start
 from slime_search.local.dataset import DatasetPaths, write_dataset
 from slime_search.local.demonstrations import ONLY_ROLE, read_demonstrations
-from slime_search.local.grpo import GrpoConfig
 from slime_search.local.learning import Learning, LearningConfig
 from slime_search.local.plays import SEARCH_R1, Play
 from slime_search.local.policy import build_model, build_tokenizer, save_policy
@@ -44,7 +43,6 @@ class QuickstartConfig:
     temperature: float = 1.0
     eval_every: int | None = None
     shown_questions: int = 32
-    grpo: GrpoConfig = field(default_factory=GrpoConfig)
 
 
 class Quickstart:
@@ -174,7 +172,6 @@ class Quickstart:
             samples_per_prompt=config.samples_per_prompt,
             temperature=config.temperature,
             shown_questions=config.shown_questions,
-            grpo=config.grpo,
         )
         learning = Learning(
             settings,

@@ -142,7 +142,7 @@ class Stage:
             engine = EngineProcess(frozen, logs / "frozen_engine.log", seed=seed)
             self._others = [engine]
             if play.frozen.serves == "teacher":
-                addresses["teacher"] = {"url": engine.url, "tokenizer": str(frozen)}
+                addresses["teacher"] = {"url": engine.url, "tokenizer": str(frozen), **play.frozen.settings}
             else:
                 searcher = SearcherProcess(frozen, engine, retriever, logs / "searcher.log")
                 self._others.append(searcher)

@@ -17,6 +17,18 @@ class Recipe(Protocol):
     def reward_func(self) -> Callable[..., Awaitable[Any]]: ...
 
 
+class Seeded:
+    """A recipe whose every rollout is sampled with the seed that ``seed_of`` its sample says."""
+
+    def __init__(self, recipe: Recipe, seed_of: Callable[[Any], int]) -> None:
+        self._recipe = recipe
+        self._seed_of = seed_of
+        self.reward_func = recipe.reward_func
+
+    async def generate(self, args: Any, sample: Any, params: Mapping[str, Any]) -> Any:
+        return await self._recipe.generate(args, sample, {**params, "sampling_seed": self._seed_of(sample)})
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
     """One finished and rewarded rollout: its samples, the one that answers last, and its wall time in seconds."""

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from slime_search.engines.endpoint import Endpoint, Protocol
 from slime_search.errors import ConfigError, DataError
+from slime_search.rollouts.recipes import RECIPES
 from slime_search.rollouts.target import Target, open_target
 
 TURN_TOKENS = 512
@@ -115,7 +116,9 @@ def opened_quickstart(folder: Path, *, before: bool = False) -> Iterator[Opened]
         stack.enter_context(stage)
         name = "search-r1-tools" if (summary["recipe"], summary["dialect"]) == ("search-r1", "tools") else play.name
         # The tiny model's chat template writes all there is around a question.
-        target = Target(name, stage.recipe, stage.args, lambda question: [{"role": "user", "content": question}])
+        target = Target(
+            name, RECIPES[name], stage.recipe, stage.args, lambda question: [{"role": "user", "content": question}]
+        )
         yield Opened(target, TURN_TOKENS, artifacts.data / "test.parquet")
 
 

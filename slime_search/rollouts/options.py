@@ -31,7 +31,7 @@ RecipeName = Annotated[
     str | None,
     typer.Option(
         "--recipe",
-        help=f"One of {', '.join(RECIPES)}.",
+        help=f"One of {', '.join(RECIPES)}, or a module on PYTHONPATH with the two hooks.",
         show_default="search-r1",
         rich_help_panel=_ENGINE,
         metavar="NAME",

@@ -69,14 +69,13 @@ def _question(row: Mapping[str, Any], name: str, number: int) -> Question:
     )
 
 
-def sample_of(question: Question, prompt: Callable[[str], list[dict[str, str]]], render: Render | None) -> Any:
+def sample_of(question: Question, messages: Sequence[Mapping[str, str]], render: Render | None) -> Any:
     """A sample as slime's data source makes it. Without gold answers it has no label, and gets no reward.
 
     Args:
-        prompt: writes the messages, where the question brings none.
+        messages: what the question is asked with.
         render: slime's ``--apply-chat-template``. None leaves messages.
     """
-    messages = question.messages or prompt(question.text)
     return sample_class()(
         prompt=render(messages) if render else messages,
         label={"ground_truth": {"target": list(question.answers)}} if question.answers else None,

@@ -1,20 +1,22 @@
 """The recipes by name, as the command line takes them: how each is built, and how each is asked a question."""
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from slime_search.data.asearcher import SYSTEM_PROMPT as SEARCH_TOOL_PROMPT
 from slime_search.data.chat_format import SYSTEM_PROMPT, as_question
 from slime_search.data.coda_format import planner_prompt
 from slime_search.data.search_r1_format import PROMPT
-from slime_search.recipes.base import SearchRecipe
+from slime_search.errors import ConfigError
 from slime_search.recipes.coda import Coda
 from slime_search.recipes.direct_answer import DIRECT_PROMPT, RAG_PROMPT, DirectAnswer, RetrieveThenAnswer
 from slime_search.recipes.distillation import SearchTool
 from slime_search.recipes.search_r1 import SearchR1
 from slime_search.recipes.search_r1_tools import SearchR1Tools
 from slime_search.recipes.thinker_searcher import ThinkerSearcher
+from slime_search.rollouts.driving import Recipe
 
 Message = dict[str, str]
 
@@ -23,15 +25,23 @@ Message = dict[str, str]
 class Entry:
     """One recipe.
 
-    ``prompt`` writes the messages that a question is asked with, where its row brings none. With ``calls_tools`` the
-    recipe renders them itself, tools included; for the others they are rendered as slime's ``--apply-chat-template``
-    does. A recipe that ``brings_prompt`` is asked with its own even where a row has one, which is another recipe's.
+    ``prompt`` writes the messages that a question is asked with, where its row brings none; None where rows have to.
+    With ``calls_tools`` the recipe renders them itself, tools included; for the others they are rendered as slime's
+    ``--apply-chat-template`` does. A recipe that ``brings_prompt`` is asked with its own even where a row has one.
     """
 
-    build: Callable[[Mapping[str, Any]], SearchRecipe[Any]]
-    prompt: Callable[[str], list[Message]]
+    build: Callable[[Mapping[str, Any]], Recipe]
+    prompt: Callable[[str], list[Message]] | None
     calls_tools: bool = False
     brings_prompt: bool = False
+
+    def asks_with(self, question: str, messages: list[Message] | None) -> list[Message] | None:
+        """The messages of a question whose row brings ``messages``: the row's, unless they are another recipe's."""
+        if self.prompt is None:
+            return messages
+        if messages is None or self.brings_prompt or any(messages == prompt(question) for prompt in _PROMPTS):
+            return self.prompt(question)
+        return messages
 
 
 def _user(template: str) -> Callable[[str], list[Message]]:
@@ -64,3 +74,31 @@ RECIPES: Mapping[str, Entry] = {
     "no-search": Entry(DirectAnswer, _user(DIRECT_PROMPT), brings_prompt=True),
     "rag": Entry(RetrieveThenAnswer, _user(RAG_PROMPT), brings_prompt=True),
 }
+_PROMPTS = tuple(entry.prompt for entry in RECIPES.values() if entry.prompt is not None)
+
+
+def entry_of(name: str) -> Entry:
+    """The recipe of that name, or the one in a module of that name, as slime is told of it.
+
+    Raises:
+        ConfigError: there is neither, the module can't be imported, or it lacks a hook.
+    """
+    if name in RECIPES:
+        return RECIPES[name]
+    try:
+        module = importlib.import_module(name)
+    except ImportError as error:
+        raise ConfigError(
+            f"recipe: {name!r} is not one of {', '.join(RECIPES)}, nor a module that can be imported ({error}); for a "
+            "recipe of your own, put its folder on PYTHONPATH"
+        ) from error
+    missing = [hook for hook in ("generate", "reward_func") if not callable(getattr(module, hook, None))]
+    if missing:
+        raise ConfigError(f"recipe: the module {name} has no {' and no '.join(missing)}; see docs/extending.md")
+    recipe = cast(Recipe, module)
+    return Entry(lambda config: recipe, None, calls_tools=isinstance(owner_of(recipe), SearchR1Tools))
+
+
+def owner_of(recipe: Recipe) -> Any:
+    """The object behind the hooks of a module, or of a recipe itself; None behind plain functions."""
+    return getattr(recipe.generate, "__self__", None)

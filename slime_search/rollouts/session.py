@@ -13,7 +13,7 @@ from rich.text import Text
 
 from slime_search.hooks.samples import RECORD_KEY
 from slime_search.observing import observed_by
-from slime_search.rollouts.driving import Finished, Recipe, drive_all
+from slime_search.rollouts.driving import Finished, Recipe, Seeded, drive_all
 from slime_search.rollouts.from_samples import rollout_record
 from slime_search.rollouts.questions import Question
 from slime_search.rollouts.record import Rollout, displayable
@@ -55,7 +55,9 @@ class Session:
     ) -> None:
         self.tally = Tally()
         self._target = target
-        self._recipe: Recipe = target.recipe if seed is None else _Seeded(target.recipe, seed, samples)
+        self._recipe: Recipe = target.recipe
+        if seed is not None:
+            self._recipe = Seeded(target.recipe, lambda sample: seed + sample.index % samples)
         self._codec = target.codec
         self._console = console
         self._params = params
@@ -120,20 +122,6 @@ class Session:
         """Closes connections and loop."""
         self._runner.run(close_sessions())
         self._runner.close()
-
-
-class _Seeded:
-    """A recipe whose every attempt samples with a seed of its own."""
-
-    def __init__(self, recipe: Recipe, seed: int, samples: int) -> None:
-        self._recipe = recipe
-        self._seed = seed
-        self._samples = samples
-        self.reward_func = recipe.reward_func
-
-    async def generate(self, args: Any, sample: Any, params: Mapping[str, Any]) -> Any:
-        seed = self._seed + sample.index % self._samples
-        return await self._recipe.generate(args, sample, {**params, "sampling_seed": seed})
 
 
 def _line(rollout: Rollout) -> Text:

@@ -2,15 +2,15 @@
 
 from argparse import Namespace
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from slime_search.engines.endpoint import Endpoint
-from slime_search.errors import ConfigError
+from slime_search.errors import DataError
 from slime_search.hooks.runtime import load_tokenizer
 from slime_search.rollouts.driving import Recipe
 from slime_search.rollouts.questions import Question, sample_of
-from slime_search.rollouts.recipes import RECIPES, Message
+from slime_search.rollouts.recipes import Entry, Message, entry_of
 from slime_search.tokens import TokenCodec
 
 
@@ -22,6 +22,7 @@ class Target:
     """
 
     name: str
+    entry: Entry
     recipe: Recipe
     args: Namespace
     prompt: Callable[[str], list[Message]] | None = None
@@ -32,17 +33,27 @@ class Target:
         return TokenCodec(load_tokenizer(self.args.hf_checkpoint))
 
     def sample(self, question: Question) -> Any:
-        """A question as a sample to roll out, its prompt rendered as the recipe wants it."""
-        entry = RECIPES[self.name]
+        """A question as a sample to roll out, its prompt rendered as the recipe wants it.
+
+        Raises:
+            DataError: neither the recipe nor the question's row says how it is asked.
+        """
         tokenizer = load_tokenizer(self.args.hf_checkpoint)
 
         def render(messages: Any) -> str:
             text = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
             return str(text)
 
-        if self.prompt is not None or entry.brings_prompt:
-            question = replace(question, messages=None)
-        return sample_of(question, self.prompt or entry.prompt, None if entry.calls_tools else render)
+        if self.prompt is not None:
+            messages: list[Message] | None = self.prompt(question.text)
+        else:
+            messages = self.entry.asks_with(question.text, question.messages)
+        if messages is None:
+            raise DataError(
+                f"{question.id}: the recipe {self.name} has no prompt of its own; put the messages into the file's "
+                "prompt column, or name a --prompt-template"
+            )
+        return sample_of(question, messages, None if self.entry.calls_tools else render)
 
 
 def open_target(
@@ -57,7 +68,7 @@ def open_target(
     """A recipe on an engine outside slime.
 
     Args:
-        name: of the recipe, one of ``RECIPES``.
+        name: of the recipe, one of ``RECIPES``, or of the module that holds one.
         tokenizer: a Hugging Face folder or name, the policy's.
         config: the recipe's dict. It is overlaid with the environment, as in training.
         concurrency: rollouts at a time.
@@ -66,8 +77,7 @@ def open_target(
     Raises:
         ConfigError: there is no such recipe, or a key of its config is wrong.
     """
-    if name not in RECIPES:
-        raise ConfigError(f"recipe: {name!r} is not one of {', '.join(RECIPES)}")
+    entry = entry_of(name)
     if endpoint.protocol == "completions":
         config = {**config, "return_logprob": False}
     args = Namespace(
@@ -80,5 +90,7 @@ def open_target(
         # The failure monitor's window.
         rollout_batch_size=max(concurrency, 64),
         n_samples_per_prompt=1,
+        # A module's recipe was built with a dict of its own, and reads this one as it reads slime's YAML file.
+        slime_search=config,
     )
-    return Target(name, RECIPES[name].build(config), args)
+    return Target(name, entry, entry.build(config), args)

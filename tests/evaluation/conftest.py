@@ -11,11 +11,7 @@ from support.policies import by_turn, question_number, spoken_turns, think_answe
 from support.rollouts import passage
 from support.scripted_engine import ScriptedEngine
 from support.scripted_retriever import ScriptedRetriever
-
-from slime_search.local.artifacts import Artifacts
-from slime_search.local.dataset import write_dataset
-from slime_search.local.policy import build_model, build_tokenizer, save_policy
-from slime_search.local.world import WorldSize, invent_encyclopedia
+from support.tiny_quickstart import leave_quickstart
 
 
 def _turn(context: str) -> str:
@@ -59,15 +55,4 @@ def handlers() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny_quickstart(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A quickstart's folder as it is left, with a policy that nothing was taught."""
-    artifacts = Artifacts(tmp_path_factory.mktemp("quickstart"))
-    size = WorldSize(people=30, towns=12, companies=12)
-    encyclopedia = invent_encyclopedia(7, size, size, size)
-    write_dataset(
-        artifacts.data, 7, encyclopedia=encyclopedia, demonstrations=10, train_questions=10, test_questions=24
-    )
-    tokenizer = build_tokenizer(encyclopedia)
-    save_policy(artifacts.model, build_model(tokenizer, 0), tokenizer)
-    save_policy(artifacts.cold_start_model, build_model(tokenizer, 1), tokenizer)
-    artifacts.write_summary({"seed": 0, "recipe": "search-r1", "dialect": "tags"})
-    return artifacts.folder
+    return leave_quickstart(tmp_path_factory.mktemp("quickstart"))

@@ -9,6 +9,7 @@ from support.policies import by_turn, question_number, spoken_turns, think_answe
 from support.rollouts import passage
 from support.scripted_engine import ScriptedEngine
 from support.scripted_retriever import ScriptedRetriever
+from support.tiny_quickstart import leave_quickstart
 from typer.testing import CliRunner
 
 from slime_search.rollouts.app import app
@@ -58,3 +59,8 @@ def questions(tmp_path: Path) -> Path:
     path = tmp_path / "things.jsonl"
     path.write_bytes(b"\n".join(map(orjson.dumps, rows)))
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_quickstart(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return leave_quickstart(tmp_path_factory.mktemp("quickstart"))

@@ -17,7 +17,9 @@ from support.scripted_engine import ScriptedEngine
 from support.scripted_retriever import ScriptedRetriever
 from support.scripted_searcher import ScriptedSearcher
 from support.thinkers import asking
+from typer.testing import CliRunner
 
+from slime_search.rollouts.app import app
 from slime_search.rollouts.record import Rollout, read_rollout
 
 ROOT = Path(__file__).parents[2]
@@ -152,12 +154,24 @@ def test_a_completions_server_gets_the_token_from_the_environment(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "s3cret")
     with ScriptedCompletions(qwen, turns_of(think_search("thing-7"), think_answer("name-7"))) as server:
-        done = run("--engine-url", f"{server.url}/v1", "--protocol", "completions", "--model", "m", *ASK)
+        done = run("--engine-url", f"{server.url}/v1", "--protocol", "completions", "--model", "m", "--seed", 5, *ASK)
     assert done.exit_code == 0, done.output
-    assert {body["model"] for body in server.bodies} == {"m"}
+    assert {(body["model"], body["seed"]) for body in server.bodies} == {("m", 5)}
     assert set(server.tokens) == {"Bearer s3cret"}
     assert "answer: name-7" in done.output
     assert "s3cret" not in done.output
+
+
+def test_a_quickstart_is_asked_what_it_never_saw(tiny_quickstart: Path, tmp_path: Path) -> None:
+    """With its own retriever, engine and recipe; an untaught policy may say anything."""
+    output = tmp_path / "two.jsonl"
+    held_out = tiny_quickstart / "data" / "test.parquet"
+    asked = ["--quickstart", tiny_quickstart, "--questions", held_out, "--limit", 2, "--output", output]
+    done = CliRunner().invoke(app, list(map(str, asked)), env={"COLUMNS": "100"})
+    assert done.exit_code == 0, done.output
+    assert {one.recipe for one in kept(output)} == {"search-r1"}
+    assert [one.group for one in kept(output)] == ["test/0", "test/1"]
+    assert all(one.tokens_of("model") and one.score.keys() >= {"em", "f1"} for one in kept(output))
 
 
 def test_questions_are_asked_for_until_an_empty_line(run: Any, engine: Any, retriever: Any) -> None:
