@@ -143,10 +143,14 @@ def test_what_is_overridden(parse: Parse, home: Home, script: str) -> None:
 
 
 @pytest.mark.parametrize("script", ["thinker_searcher/train_hierarchical_grpo.sh"])
-def test_a_second_model_beside_the_policy(parse: Parse, home: Home, script: str) -> None:
+def test_a_second_model_beside_the_policy(slime_home: Path, parse: Parse, home: Home, script: str) -> None:
+    from slime.backends.sglang_utils.sglang_config import SglangConfig
+
     config = EXAMPLES / "thinker_searcher/two_models.yaml"
     args = understood(parse(home.call(SGLANG_CONFIG=str(config), TRAIN_GPUS="0,1", SEARCHER_GPU="2")))
     assert args["sglang_config"] == str(config)
+    models = SglangConfig.from_yaml(str(config)).models
+    assert [(model.name, model.update_weights) for model in models] == [("actor", True), ("searcher", False)]
     assert (args["world_size"], args["rollout_num_gpus"], args["num_gpus_per_node"]) == (2, 3, 3)
 
 
