@@ -138,6 +138,33 @@ def test_any_openai_server_will_do_and_its_token_comes_from_the_environment(
     assert "sesame" not in "".join(path.read_text() for path in site.output.glob("*.*"))
 
 
+OWN_REWARD = """
+from slime_search.recipes.search_r1 import SearchR1
+
+generate = SearchR1({"max_turns": 1}).generate
+
+async def reward_func(args, sample, **kwargs):
+    return 7.0
+"""
+
+
+def test_a_reward_of_ones_own_changes_no_score(
+    site: Site, tmp_path: Path, questions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "seven.py").write_text(OWN_REWARD)
+    rows = map(json.loads, questions.read_text().splitlines())
+    asked = [{**row, "prompt": [{"role": "user", "content": row["question"]}]} for row in rows]
+    questions.write_text("".join(json.dumps(row) + "\n" for row in asked))
+    assert site.evaluate().exit_code == 0
+    theirs = site.summary["data_sets"]
+    assert site.evaluate("--recipe", "seven", "--fresh").exit_code == 0
+    for name in ("em", "f1", "cover_em", "retrieval_hit"):
+        assert site.summary["data_sets"]["nq"][name] == theirs["nq"][name]
+    rollouts = [json.loads(line) for line in (site.output / "rollouts.jsonl").read_text().splitlines()]
+    assert {row["reward"] for row in rollouts} == {7.0}
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
