@@ -43,10 +43,12 @@ class Store:
                 raise ConfigError(
                     f"{self.folder}: another evaluation is writing there; wait, or name another"
                 ) from None
-            for path in (self.summary, self.table, *((self.settings, self.rollouts) if fresh else ())):
+            for path in (self.settings, self.rollouts) if fresh else ():
                 path.unlink(missing_ok=True)
             # As it will be read again.
             self._agree_on(json.loads(json.dumps(settings)))
+            for path in (self.summary, self.table):
+                path.unlink(missing_ok=True)
             kept = self._kept()
             with self.rollouts.open("ab") as file:
                 yield Writing(file, kept)

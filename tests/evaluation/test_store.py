@@ -40,6 +40,7 @@ def test_failed_rollouts_leave_the_file_so_that_they_are_made_again(tmp_path: Pa
 
 def test_a_changed_setting_is_refused_and_named(tmp_path: Path) -> None:
     store = written(tmp_path, rollout(0).line())
+    store.finish({"em": 1}, "table")
     changed = {**SETTINGS, "temperature": 0.7, "config": {"topk": 5}}
     with (
         pytest.raises(ConfigError, match=r"temperature was 0\.0 and is 0\.7; config\.topk was 3 and is 5.*--fresh"),
@@ -47,6 +48,7 @@ def test_a_changed_setting_is_refused_and_named(tmp_path: Path) -> None:
     ):
         pass
     assert store.rollouts.read_bytes() == rollout(0).line()
+    assert store.summary.exists() and store.table.exists()
     with store.writing(changed, fresh=True) as writing:
         assert writing.outcomes == []
 
