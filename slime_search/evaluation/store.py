@@ -33,7 +33,7 @@ class Store:
 
         Raises:
             ConfigError: another evaluation is there, or one is writing there now.
-            DataError: ``rollouts.jsonl`` holds something else than rollouts.
+            DataError: ``rollouts.jsonl`` holds something else than rollouts, or ``settings.json`` than settings.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / ".lock").open("w") as lock:
@@ -70,8 +70,7 @@ class Store:
 
     def _agree_on(self, settings: Mapping[str, Any]) -> None:
         if self.settings.exists():
-            found = json.loads(self.settings.read_text())
-            if told := differences(found, settings):
+            if told := differences(self._found_settings(), settings):
                 raise ConfigError(
                     f"{self.folder} holds an evaluation with other settings: {'; '.join(told)}. Name another --output, "
                     "or start it again with --fresh. (Where only a server has moved, change its address in "
@@ -80,7 +79,18 @@ class Store:
         elif self.rollouts.exists():
             raise ConfigError(f"{self.folder}: rollouts.jsonl without settings.json; start again with --fresh")
         else:
-            self.settings.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+            whole = self.settings.with_suffix(".tmp")
+            whole.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+            whole.replace(self.settings)
+
+    def _found_settings(self) -> Mapping[str, Any]:
+        try:
+            found = json.loads(self.settings.read_text())
+        except ValueError as error:
+            raise DataError(f"{self.settings}: not JSON ({error}); mend it, or start again with --fresh") from None
+        if not isinstance(found, dict):
+            raise DataError(f"{self.settings}: {found!r} are no settings; start again with --fresh")
+        return found
 
     def _kept(self) -> list[Outcome]:
         """The finished rollouts. Failed ones, and a torn last line, leave the file, so that they are made again."""
