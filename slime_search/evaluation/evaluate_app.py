@@ -158,7 +158,7 @@ def evaluate(
     except KeyboardInterrupt:
         _errors.print(f"Interrupted. What was done is in {escape(str(output))}; the same command goes on.")
         raise typer.Exit(130) from None
-    except SlimeSearchError as error:
+    except (SlimeSearchError, OSError) as error:
         _fail(str(error))
     _show(console, summary, store, published)
 

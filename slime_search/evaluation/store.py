@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 import orjson
 
@@ -32,11 +32,10 @@ class Store:
             fresh: remove what is there.
 
         Raises:
-            ConfigError: another evaluation is there, or one is writing there now.
+            ConfigError: another evaluation is there, one is writing there now, or it can't be written.
             DataError: ``rollouts.jsonl`` holds something else than rollouts, or ``settings.json`` than settings.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as lock:
+        with self._lock() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -52,6 +51,13 @@ class Store:
             kept = self._kept()
             with self.rollouts.open("ab") as file:
                 yield Writing(file, kept)
+
+    def _lock(self) -> TextIO:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return (self.folder / ".lock").open("w")
+        except OSError as error:
+            raise ConfigError(f"--output {self.folder}: {error.strerror}; name a folder that can be written") from None
 
     def outcomes(self) -> list[Outcome]:
         """Every rollout that is there, a torn last line left out.

@@ -1,5 +1,6 @@
 """``slime-search evaluate`` and ``compare`` as a user runs them, against scripted servers."""
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from slime_search.evaluation.compare_app import app as compare_app
 from slime_search.evaluation.evaluate_app import app as evaluate_app
+from slime_search.evaluation.store import Writing
 
 pytestmark = pytest.mark.usefixtures("handlers")
 
@@ -172,6 +174,7 @@ def test_a_reward_of_ones_own_changes_no_score(
         (["--recipe", "nonsense"], "'nonsense' is not one of search-r1"),
         (["--config", "/nowhere.yaml"], "--config /nowhere.yaml: No such file"),
         (["--test-set", "/nowhere.jsonl"], "/nowhere.jsonl: No such file"),
+        (["--output", "/proc/none"], "--output /proc/none: "),
         (["--before"], "--before: is a quickstart's"),
         (["--recipe", "coda", "--rag"], "--rag and --recipe coda: choose one"),
     ],
@@ -180,6 +183,16 @@ def test_what_cannot_be_is_said(site: Site, options: list[str], told: str) -> No
     done = site.evaluate(*options)
     assert done.exit_code == 1
     assert told in done.output and "Traceback" not in done.output
+
+
+def test_a_disk_that_is_full_is_said(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Any, rollout: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Writing, "add", full)
+    done = site.evaluate()
+    assert done.exit_code == 1
+    assert "error: [Errno 28] No space left on device" in done.output
 
 
 def test_the_environments_search_url_is_not_silently_preferred(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
