@@ -137,6 +137,7 @@ def test_a_module_gets_the_command_lines_config(
     target = open_target(
         "own_agent", Endpoint(engine.url), tokenizer=str(qwen_folder), config={"max_turns": 5}, concurrency=1
     )
-    settings = settings_of(target, weights=[], questions={}, samples=1, temperature=0.0, turn_tokens=9, seed=0)
+    told: dict[str, Any] = {"questions": {}, "samples": 1, "temperature": 0.0, "turn_tokens": 9, "seed": 0}
+    settings = settings_of(target, weights=[], own_services=False, **told)
     assert (settings["recipe"], settings["config"]["max_turns"]) == ("own_agent", 5)
     assert settings["config"]["local"]["search_url"] == retriever.search_url
