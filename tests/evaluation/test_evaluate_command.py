@@ -175,6 +175,8 @@ def test_a_reward_of_ones_own_changes_no_score(
         (["--config", "/nowhere.yaml"], "--config /nowhere.yaml: No such file"),
         (["--test-set", "/nowhere.jsonl"], "/nowhere.jsonl: No such file"),
         (["--output", "/proc/none"], "--output /proc/none: "),
+        (["--checkpoint", "/nowhere"], "/nowhere: no tokenizer can be read there"),
+        (["--checkpoint", "/proc/self"], "/proc/self: no tokenizer can be read there"),
         (["--before"], "--before: is a quickstart's"),
         (["--recipe", "coda", "--rag"], "--rag and --recipe coda: choose one"),
     ],
@@ -183,6 +185,7 @@ def test_what_cannot_be_is_said(site: Site, options: list[str], told: str) -> No
     done = site.evaluate(*options)
     assert done.exit_code == 1
     assert told in done.output and "Traceback" not in done.output
+    assert not site.output.exists()
 
 
 def test_a_disk_that_is_full_is_said(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
