@@ -153,12 +153,19 @@ def evaluate(
                 seed=seed,
                 concurrency=concurrency,
             )
-            weights = _own_weights(opened, engine_url, quickstart)
-            summary = run_evaluation(opened.target, plan, store, console, weights=weights, fresh=fresh)
+            summary = run_evaluation(
+                opened.target,
+                plan,
+                store,
+                console,
+                weights=_own_weights(opened, engine_url, quickstart),
+                own_services=quickstart is not None,
+                fresh=fresh,
+            )
     except KeyboardInterrupt:
         _errors.print(f"Interrupted. What was done is in {escape(str(output))}; the same command goes on.")
         raise typer.Exit(130) from None
-    except SlimeSearchError as error:
+    except (SlimeSearchError, OSError) as error:
         _fail(str(error))
     _show(console, summary, store, published)
 

@@ -38,12 +38,20 @@ class Plan:
 
 
 def evaluate(
-    target: Target, plan: Plan, store: Store, console: Console, *, weights: Sequence[Path] = (), fresh: bool = False
+    target: Target,
+    plan: Plan,
+    store: Store,
+    console: Console,
+    *,
+    weights: Sequence[Path] = (),
+    own_services: bool = False,
+    fresh: bool = False,
 ) -> Summary:
     """Rolls out what is still to be done, and leaves ``summary.json`` and ``table.md``.
 
     Args:
         weights: folders of models that we serve ourselves.
+        own_services: retriever and Searcher are ours, too.
         fresh: begin anew.
 
     Raises:
@@ -53,6 +61,7 @@ def evaluate(
     settings = settings_of(
         target,
         weights=weights,
+        own_services=own_services,
         questions=digests(plan.sets),
         samples=plan.samples,
         temperature=plan.temperature,

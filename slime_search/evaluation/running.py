@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from slime_search.evaluation.question_sets import Sets
+from slime_search.evaluation.scoring import complete_score
 from slime_search.rollouts.driving import Recipe, Seeded, drive_all
 from slime_search.rollouts.from_samples import rollout_record
 from slime_search.rollouts.questions import Question
@@ -55,6 +56,7 @@ async def roll_out(
         async with aclosing(driven) as rollouts:  # type: ignore[type-var]
             async for place, finished in rollouts:
                 attempt = attempts[place]
+                complete_score(finished.samples)
                 yield rollout_record(
                     finished.samples,
                     codec,

@@ -14,6 +14,7 @@ def settings_of(
     target: Target,
     *,
     weights: Sequence[Path],
+    own_services: bool,
     questions: Mapping[str, str],
     samples: int,
     temperature: float,
@@ -25,12 +26,13 @@ def settings_of(
     Args:
         weights: folders of the models that we serve ourselves, whose bytes count. Of a running server, for which there
             are none, address and model name do.
+        own_services: retriever and Searcher are ours, too, as a quickstart's, and their addresses count for nothing.
         questions: what tells each data set's from others.
     """
     recipe = owner_of(target.recipe)
     overlay = getattr(target.args, "slime_search", None)
     config = recipe.config(overlay).model_dump(mode="json") if isinstance(recipe, SearchRecipe) else {}
-    if weights:
+    if own_services:
         _drop_ports(config)
     return {
         "recipe": target.name,
@@ -64,6 +66,6 @@ def _engine_of(target: Target) -> dict[str, Any]:
 
 
 def _drop_ports(config: dict[str, Any]) -> None:
-    """Leaves the addresses of a quickstart's servers out, which live only as long as one process evaluates it."""
+    """Leaves the addresses of servers out that live only as long as one process evaluates."""
     config["local"].pop("search_url")
     config.pop("searcher_url", None)

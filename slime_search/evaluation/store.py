@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TextIO
 
 import orjson
 
@@ -32,24 +32,32 @@ class Store:
             fresh: remove what is there.
 
         Raises:
-            ConfigError: another evaluation is there, or one is writing there now.
-            DataError: ``rollouts.jsonl`` holds something else than rollouts.
+            ConfigError: another evaluation is there, one is writing there now, or it can't be written.
+            DataError: ``rollouts.jsonl`` holds something else than rollouts, or ``settings.json`` than settings.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as lock:
+        with self._lock() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ConfigError(
                     f"{self.folder}: another evaluation is writing there; wait, or name another"
                 ) from None
-            for path in (self.summary, self.table, *((self.settings, self.rollouts) if fresh else ())):
+            for path in (self.settings, self.rollouts) if fresh else ():
                 path.unlink(missing_ok=True)
             # As it will be read again.
             self._agree_on(json.loads(json.dumps(settings)))
+            for path in (self.summary, self.table):
+                path.unlink(missing_ok=True)
             kept = self._kept()
             with self.rollouts.open("ab") as file:
                 yield Writing(file, kept)
+
+    def _lock(self) -> TextIO:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return (self.folder / ".lock").open("w")
+        except OSError as error:
+            raise ConfigError(f"--output {self.folder}: {error.strerror}; name a folder that can be written") from None
 
     def outcomes(self) -> list[Outcome]:
         """Every rollout that is there, a torn last line left out.
@@ -68,8 +76,7 @@ class Store:
 
     def _agree_on(self, settings: Mapping[str, Any]) -> None:
         if self.settings.exists():
-            found = json.loads(self.settings.read_text())
-            if told := differences(found, settings):
+            if told := differences(self._found_settings(), settings):
                 raise ConfigError(
                     f"{self.folder} holds an evaluation with other settings: {'; '.join(told)}. Name another --output, "
                     "or start it again with --fresh. (Where only a server has moved, change its address in "
@@ -78,7 +85,18 @@ class Store:
         elif self.rollouts.exists():
             raise ConfigError(f"{self.folder}: rollouts.jsonl without settings.json; start again with --fresh")
         else:
-            self.settings.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+            whole = self.settings.with_suffix(".tmp")
+            whole.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
+            whole.replace(self.settings)
+
+    def _found_settings(self) -> Mapping[str, Any]:
+        try:
+            found = json.loads(self.settings.read_text())
+        except ValueError as error:
+            raise DataError(f"{self.settings}: not JSON ({error}); mend it, or start again with --fresh") from None
+        if not isinstance(found, dict):
+            raise DataError(f"{self.settings}: {found!r} are no settings; start again with --fresh")
+        return found
 
     def _kept(self) -> list[Outcome]:
         """The finished rollouts. Failed ones, and a torn last line, leave the file, so that they are made again."""

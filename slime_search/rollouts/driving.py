@@ -65,8 +65,9 @@ async def drive(
     made = await recipe.generate(args, sample, params, **({"evaluation": evaluation} if takes else {}))
     samples = made if isinstance(made, list) else [made]
     if sample.label is not None and any(one.reward is None for one in samples):
-        rewards = await recipe.reward_func(args, samples)
-        for one, reward in zip(samples, rewards, strict=True):
+        # As slime does it: one sample is rewarded by itself, and a list as a list.
+        told = await recipe.reward_func(args, made)
+        for one, reward in zip(samples, told if isinstance(made, list) else [told], strict=True):
             one.reward = reward
     return Finished(samples, time.perf_counter() - began)
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from slime_search.engines.endpoint import Endpoint, Protocol
 from slime_search.errors import ConfigError, DataError
+from slime_search.hooks.runtime import load_tokenizer
 from slime_search.rollouts.recipes import RECIPES
 from slime_search.rollouts.target import Target, open_target
 
@@ -52,14 +53,16 @@ def opened(policy: Policy) -> Iterator[Opened]:
     """The policy's target, with an engine that runs as long as the block does.
 
     Raises:
-        ConfigError: neither a server nor a checkpoint is named, or the server tells no tokenizer.
+        ConfigError: neither a server nor a checkpoint is named, or there is no tokenizer.
         ServiceDied: the embedded engine did not start.
     """
     with ExitStack() as stack:
         if policy.engine_url is not None:
             url, checkpoint = policy.engine_url, policy.checkpoint or _model_path(policy.engine_url)
+            _check_tokenizer(checkpoint)
         elif policy.checkpoint is not None:
             checkpoint = policy.checkpoint
+            _check_tokenizer(checkpoint)
             url = stack.enter_context(embedded_engine(checkpoint))
         else:
             raise ConfigError("engine: name a running server with --engine-url, or a tiny model with --checkpoint")
@@ -134,6 +137,17 @@ def _model_path(url: str) -> str:
     if not isinstance(path, str):
         raise ConfigError(f"--engine-url {url}: does not tell its model's folder; name it with --checkpoint")
     return path
+
+
+def _check_tokenizer(checkpoint: str) -> None:
+    try:
+        load_tokenizer(checkpoint)
+    except (OSError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(
+            f"{checkpoint}: no tokenizer can be read there ({reason}); name a folder or a model of the Hub that has "
+            "one with --checkpoint"
+        ) from None
 
 
 @contextmanager

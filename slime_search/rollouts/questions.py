@@ -9,6 +9,7 @@ from slime_search.data.chat_format import read_rows
 from slime_search.errors import DataError
 from slime_search.local.sample import sample_class
 from slime_search.rewards.labels import gold_answers
+from slime_search.tokens import well_formed
 
 Render = Callable[[Sequence[Mapping[str, Any]]], str]
 """Chat messages to the text of a prompt."""
@@ -55,18 +56,31 @@ def read_question_set(path: Path, *, name: str | None = None) -> list[Question]:
 
 
 def _question(row: Mapping[str, Any], name: str, number: int) -> Question:
-    metadata = row.get("metadata") or {}
-    text = row.get("question") or metadata.get("question")
+    metadata = row.get("metadata")
+    text = row.get("question") or (metadata.get("question") if isinstance(metadata, Mapping) else None)
     if not isinstance(text, str) or not text.strip():
         raise DataError(f"question: {text!r} is not a text; the row has the columns {', '.join(row)}")
     label = next((row[key] for key in _LABELS if row.get(key) not in (None, "", [])), None)
     if label is None:
         raise DataError(f"answers: none of {', '.join(_LABELS)} is in the row, which has {', '.join(row)}")
-    messages = next((list(row[key]) for key in _MESSAGES if isinstance(row.get(key), list)), None)
+    details = row.get("extra_info")
+    if details is not None and not isinstance(details, Mapping):
+        raise DataError(f"extra_info: {details!r} is not a mapping; write keys and values, or leave it out")
+    messages = next((_messages(key, row[key]) for key in _MESSAGES if row.get(key)), None)
     # An index of the file's own: rows of several sources may share ids, and some have none.
-    return Question(
-        f"{name}/{number - 1}", name, text.strip(), tuple(gold_answers(label)), messages, row.get("extra_info")
-    )
+    place = f"{name}/{number - 1}"
+    answers = tuple(map(well_formed, gold_answers(label)))
+    return Question(place, name, well_formed(text.strip()), answers, messages, details)
+
+
+def _messages(column: str, value: Any) -> list[dict[str, str]]:
+    """A row's own prompt. Plain text is a message of the user's, as for slime's ``--apply-chat-template``."""
+    match value:
+        case str():
+            return [{"role": "user", "content": value}]
+        case [*rows] if all(isinstance(row, Mapping) for row in rows):
+            return list(rows)
+    raise DataError(f"{column}: {value!r} is no list of messages; write [{{'role': 'user', 'content': …}}]")
 
 
 def sample_of(question: Question, messages: Sequence[Mapping[str, str]], render: Render | None) -> Any:
@@ -79,5 +93,5 @@ def sample_of(question: Question, messages: Sequence[Mapping[str, str]], render:
     return sample_class()(
         prompt=render(messages) if render else messages,
         label={"ground_truth": {"target": list(question.answers)}} if question.answers else None,
-        metadata={"question": question.text, "data_source": question.source, **(question.details or {})},
+        metadata={**(question.details or {}), "question": question.text, "data_source": question.source},
     )

@@ -15,7 +15,8 @@ _COUNTS = {"searches": "searches", "turns": "turns", "model": "tokens sampled", 
 
 
 class Tally:
-    """Scores are means over the rollouts that a service did not fail, as in training's metrics; the rest over all."""
+    """Scores are means over the rollouts that neither failed nor were aborted, as in training's metrics; the rest over
+    all."""
 
     def __init__(self) -> None:
         self._questions: set[str] = set()
@@ -30,7 +31,7 @@ class Tally:
         self._endings[rollout.ending or "unfinished"] += 1
         if failed_service is not None:
             self._failures[failed_service] += 1
-        elif rollout.reward is not None:
+        elif rollout.reward is not None and rollout.ending != "aborted":
             self._add("reward", rollout.reward)
         for name in _SCORES:
             if name in rollout.score:

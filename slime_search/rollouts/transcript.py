@@ -12,7 +12,7 @@ from slime_search.dialects.base import ToolCall
 from slime_search.engines.base import Finish
 from slime_search.rollouts.record import displayable
 from slime_search.tools.base import ToolResult, passages_result
-from slime_search.trajectory import Ending, Owner, Segment, Trajectory
+from slime_search.trajectory import CallRecord, Ending, Owner, Segment, Trajectory
 
 _FIRST = "cyan"
 _OTHERS = ("green", "magenta", "yellow", "blue")
@@ -40,6 +40,9 @@ class Transcript:
     def began(self, role: str, trajectory: Trajectory) -> None:
         if not self._agents:
             self._agents.append(_Agent(role, _FIRST, trajectory))
+            # A baseline has searched before its agent begins.
+            for call in trajectory.calls:
+                self._found(call, _FIRST)
             return
         self._roles[role] += 1
         colour = _OTHERS[(len(self._agents) - 1) % len(_OTHERS)]
@@ -58,11 +61,8 @@ class Transcript:
         self._console.print(frame)
 
     def called(self, trajectory: Trajectory, call: ToolCall, result: ToolResult, latency_s: float) -> None:
-        self._line(f"{call.tool}: {call.query}  ({seconds(latency_s)})", self._agent(trajectory).colour, wrap=True)
-        for query in result.details.get("queries", ()):
-            self._line(f"  searched for: {query}", "dim", wrap=True)
-        for rank, passage in enumerate(result.passages, start=1):
-            self._line(f"  {rank}  {passage.title.strip()}: {' '.join(passage.text.split())}", "dim")
+        record = CallRecord(0, call.tool, call.query, tuple(result.passages), latency_s, result.details)
+        self._found(record, self._agent(trajectory).colour)
         # Beside passages, a tool may have the model read something else: what an agent made of them.
         if result.blocks != passages_result(result.passages).blocks:
             self._line(f"  → {' '.join(' '.join(result.blocks).split())}", "", wrap=True)
@@ -78,6 +78,13 @@ class Transcript:
         if agent is self._agents[0]:
             self._agents.clear()
             self._roles.clear()
+
+    def _found(self, call: CallRecord, colour: str) -> None:
+        self._line(f"{call.tool}: {call.query}  ({seconds(call.latency_s)})", colour, wrap=True)
+        for query in call.details.get("queries", ()):
+            self._line(f"  searched for: {query}", "dim", wrap=True)
+        for rank, passage in enumerate(call.passages, start=1):
+            self._line(f"  {rank}  {passage.title.strip()}: {' '.join(passage.text.split())}", "dim")
 
     def _agent(self, trajectory: Trajectory) -> _Agent:
         return next(agent for agent in self._agents if agent.trajectory is trajectory)

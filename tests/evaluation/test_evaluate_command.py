@@ -1,5 +1,6 @@
 """``slime-search evaluate`` and ``compare`` as a user runs them, against scripted servers."""
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from slime_search.evaluation.compare_app import app as compare_app
 from slime_search.evaluation.evaluate_app import app as evaluate_app
+from slime_search.evaluation.store import Writing
 
 pytestmark = pytest.mark.usefixtures("handlers")
 
@@ -138,6 +140,33 @@ def test_any_openai_server_will_do_and_its_token_comes_from_the_environment(
     assert "sesame" not in "".join(path.read_text() for path in site.output.glob("*.*"))
 
 
+OWN_REWARD = """
+from slime_search.recipes.search_r1 import SearchR1
+
+generate = SearchR1({"max_turns": 1}).generate
+
+async def reward_func(args, sample, **kwargs):
+    return 7.0
+"""
+
+
+def test_a_reward_of_ones_own_changes_no_score(
+    site: Site, tmp_path: Path, questions: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "seven.py").write_text(OWN_REWARD)
+    rows = map(json.loads, questions.read_text().splitlines())
+    asked = [{**row, "prompt": [{"role": "user", "content": row["question"]}]} for row in rows]
+    questions.write_text("".join(json.dumps(row) + "\n" for row in asked))
+    assert site.evaluate().exit_code == 0
+    theirs = site.summary["data_sets"]
+    assert site.evaluate("--recipe", "seven", "--fresh").exit_code == 0
+    for name in ("em", "f1", "cover_em", "retrieval_hit"):
+        assert site.summary["data_sets"]["nq"][name] == theirs["nq"][name]
+    rollouts = [json.loads(line) for line in (site.output / "rollouts.jsonl").read_text().splitlines()]
+    assert {row["reward"] for row in rollouts} == {7.0}
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
@@ -145,6 +174,9 @@ def test_any_openai_server_will_do_and_its_token_comes_from_the_environment(
         (["--recipe", "nonsense"], "'nonsense' is not one of search-r1"),
         (["--config", "/nowhere.yaml"], "--config /nowhere.yaml: No such file"),
         (["--test-set", "/nowhere.jsonl"], "/nowhere.jsonl: No such file"),
+        (["--output", "/proc/none"], "--output /proc/none: "),
+        (["--checkpoint", "/nowhere"], "/nowhere: no tokenizer can be read there"),
+        (["--checkpoint", "/proc/self"], "/proc/self: no tokenizer can be read there"),
         (["--before"], "--before: is a quickstart's"),
         (["--recipe", "coda", "--rag"], "--rag and --recipe coda: choose one"),
     ],
@@ -153,6 +185,17 @@ def test_what_cannot_be_is_said(site: Site, options: list[str], told: str) -> No
     done = site.evaluate(*options)
     assert done.exit_code == 1
     assert told in done.output and "Traceback" not in done.output
+    assert not site.output.exists()
+
+
+def test_a_disk_that_is_full_is_said(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Any, rollout: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Writing, "add", full)
+    done = site.evaluate()
+    assert done.exit_code == 1
+    assert "error: [Errno 28] No space left on device" in done.output
 
 
 def test_the_environments_search_url_is_not_silently_preferred(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,7 @@ def test_failed_rollouts_leave_the_file_so_that_they_are_made_again(tmp_path: Pa
 
 def test_a_changed_setting_is_refused_and_named(tmp_path: Path) -> None:
     store = written(tmp_path, rollout(0).line())
+    store.finish({"em": 1}, "table")
     changed = {**SETTINGS, "temperature": 0.7, "config": {"topk": 5}}
     with (
         pytest.raises(ConfigError, match=r"temperature was 0\.0 and is 0\.7; config\.topk was 3 and is 5.*--fresh"),
@@ -47,8 +48,35 @@ def test_a_changed_setting_is_refused_and_named(tmp_path: Path) -> None:
     ):
         pass
     assert store.rollouts.read_bytes() == rollout(0).line()
+    assert store.summary.exists() and store.table.exists()
     with store.writing(changed, fresh=True) as writing:
         assert writing.outcomes == []
+
+
+@pytest.mark.parametrize(("text", "told"), [('{"temperature": 0.0,', "not JSON"), ("[]", "are no settings")])
+def test_settings_that_cannot_be_read_are_named(tmp_path: Path, text: str, told: str) -> None:
+    store = written(tmp_path, rollout(0).line())
+    store.settings.write_text(text)
+    with (
+        pytest.raises(DataError, match=rf"settings\.json: .*{told}.*start again with --fresh"),
+        store.writing(SETTINGS, fresh=False),
+    ):
+        pass
+    with store.writing(SETTINGS, fresh=True) as writing:
+        assert writing.outcomes == []
+
+
+def test_settings_are_there_as_a_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(path: Path, text: str) -> None:
+        path.write_bytes(text.encode()[:10])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", killed)
+        with pytest.raises(KeyboardInterrupt), Store(tmp_path).writing(SETTINGS, fresh=False):
+            pass
+    with Store(tmp_path).writing(SETTINGS, fresh=False) as writing:
+        writing.add(rollout(0))
 
 
 def test_results_of_before_do_not_outlive_new_rollouts(tmp_path: Path) -> None:

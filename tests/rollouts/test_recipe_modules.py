@@ -28,6 +28,15 @@ class Own(SearchR1):
 recipe = Own({"max_turns": 1, "local": {"search_url": "http://127.0.0.1:9/retrieve"}})
 generate, reward_func = recipe.generate, recipe.reward_func
 """
+OWN_REWARD = """
+from slime_search.hooks.samples import read_trajectory
+from slime_search.recipes.search_r1 import SearchR1
+
+generate = SearchR1({"max_turns": 1}).generate
+
+async def reward_func(args, sample, **kwargs):
+    return 0.25 * len(read_trajectory(sample).calls)
+"""
 PROMPT = [{"role": "user", "content": "Mind this. who made thing-2"}]
 
 
@@ -57,6 +66,16 @@ def test_a_module_is_rolled_out_with_its_rows_prompts(
     assert done.exit_code == 0, done.output
     assert "✓ who made thing-2 → name-2" in done.output
     assert "Mind this. who made thing-2<|im_end|>" in engine.exchanges[0].prompt
+
+
+@pytest.mark.usefixtures("retriever")
+def test_a_reward_of_ones_own_gets_the_sample_as_from_slime(
+    run: Any, engine: ScriptedEngine, modules: Path, asked_so: Path
+) -> None:
+    (modules / "own_reward.py").write_text(OWN_REWARD)
+    done = run("--engine-url", engine.url, "--recipe", "own_reward", "--questions", asked_so, "--show", "turns")
+    assert done.exit_code == 0, done.output
+    assert "answer: name-2  (reward 0.25" in done.output
 
 
 @pytest.mark.usefixtures("retriever")
@@ -118,6 +137,7 @@ def test_a_module_gets_the_command_lines_config(
     target = open_target(
         "own_agent", Endpoint(engine.url), tokenizer=str(qwen_folder), config={"max_turns": 5}, concurrency=1
     )
-    settings = settings_of(target, weights=[], questions={}, samples=1, temperature=0.0, turn_tokens=9, seed=0)
+    told: dict[str, Any] = {"questions": {}, "samples": 1, "temperature": 0.0, "turn_tokens": 9, "seed": 0}
+    settings = settings_of(target, weights=[], own_services=False, **told)
     assert (settings["recipe"], settings["config"]["max_turns"]) == ("own_agent", 5)
     assert settings["config"]["local"]["search_url"] == retriever.search_url

@@ -50,6 +50,14 @@ def test_a_turn_and_its_search_are_printed_before_the_next_turn(
     assert "About thing-7: It was made by name-7" in second
 
 
+def test_what_a_baseline_found_is_printed_before_it_answers(
+    engine: ScriptedEngine, retriever: Any, qwen_folder: Path
+) -> None:
+    _, (before, *_) = converse(engine, qwen_folder, "rag")
+    assert "search: Who made thing-7?" in before
+    assert "1  About thing-7?: It was made by name-7" in before
+
+
 def test_each_executor_has_a_colour_and_a_number(qwen: Any, retriever: Any, qwen_folder: Path) -> None:
     tasks = f"{think('Two.')}<task> Find who made thing-1.\nFind who made thing-2. </task>"
     policy = team(lambda context: planner_turn(context) if "\n\n<result>" in context else tasks)

@@ -1,0 +1,24 @@
+"""What the table at the end counts."""
+
+from typing import Any
+
+from slime_search.rollouts.record import Rollout
+from slime_search.rollouts.tally import Tally
+
+
+def rollout(ending: str, reward: float, **fields: Any) -> Rollout:
+    runs = [{"ending": ending, "answer": None, "segments": ()}]
+    row = {"id": "q/0", "group": "q", "question": "Who?", "answer": None, "ending": ending, "reward": reward}
+    return Rollout.model_validate({**row, "runs": runs, **fields})
+
+
+def test_what_failed_or_was_aborted_is_in_no_score() -> None:
+    tally = Tally()
+    tally.add(rollout("answered", 1.0, score={"em": 1.0}), None)
+    tally.add(rollout("aborted", 0.0), None)
+    tally.add(rollout("failed", 0.0, error="retriever at http://x: down"), "retriever")
+    labels, values = (list(column.cells) for column in tally.table().columns)
+    told = dict(zip(labels, values, strict=True))
+    assert told["ended"] == "answered 1, aborted 1, failed 1"
+    assert told["reward"] == told["exact match"] == "1.000"
+    assert told["failed by"] == "retriever 1"
