@@ -1,12 +1,16 @@
 """Reads what slime's ``--save-debug-rollout-data`` wrote, without running anything that is in it."""
 
 import pickle
+import re
 import zipfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from slime_search.errors import DataError
+
+DUMP_NAME = re.compile(r".*?(?P<eval>eval_)?(?P<step>\d+)\.pt")
+"""slime fills ``{rollout_id}`` with ``12`` or ``eval_12``; what stands before it is the user's."""
 
 ALLOWED = frozenset(
     {

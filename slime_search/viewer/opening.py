@@ -1,6 +1,5 @@
 """From what the command line names to a library: which files are read, and how."""
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from rich.progress import Progress
 
 from slime_search.errors import DataError
 from slime_search.rollouts.from_samples import Decoder
+from slime_search.rollouts.slime_dump import DUMP_NAME
 from slime_search.viewer.dumps import Ids, Pieces, dump_rollouts
 from slime_search.viewer.index import index_file
 from slime_search.viewer.library import Indexed, Library
@@ -101,5 +101,5 @@ def _metrics(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def _by_number(path: Path) -> tuple[int, str]:
-    digits = re.search(r"\d+", path.stem)
-    return (int(digits[0]) if digits else 0, path.name)
+    named = DUMP_NAME.fullmatch(path.name)
+    return (int(named["step"]) if named else 0, path.name)

@@ -99,6 +99,14 @@ def test_a_folder_is_its_files_dumps_by_number(tmp_path: Path) -> None:
     assert stages == ["rollout 9", "eval 9", "rollout 10"]
 
 
+def test_dumps_may_have_a_name_before_their_number(tmp_path: Path) -> None:
+    """Each data set of an evaluation counts from 0, so that equal numbers are no rollout there."""
+    for name in ("run2_10.pt", "run2_9.pt", "run2_eval_9.pt"):
+        save_dump(tmp_path / name, [sample(PROMPT, [ANSWER], rollout_id=0) for _ in range(2)])
+    stages = [entry.stage for entry in opened(tmp_path, spool=tmp_path).entries]
+    assert stages == ["rollout run2_9", "eval run2_9", "eval run2_9", "rollout run2_10"]
+
+
 @pytest.mark.parametrize(("make", "message"), [(False, "does not exist"), (True, "holds no rollouts.jsonl")])
 def test_a_folder_without_rollouts_is_refused(tmp_path: Path, make: bool, message: str) -> None:
     folder = tmp_path / "none"
