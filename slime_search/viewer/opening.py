@@ -53,6 +53,11 @@ def open_library(
         DataError: a file can't be read; the message names it, and the line or sample.
     """
     files = [file for path in paths for file in files_of(path)]
+    seen: set[Path] = set()
+    for path in files:
+        if path.resolve() in seen:
+            raise DataError(f"{path}: named twice; name it once")
+        seen.add(path.resolve())
     decoder: Decoder | None = None
     indexed = []
     for number, path in enumerate(files):

@@ -63,6 +63,11 @@ def test_a_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
             b'{"id":"1","group":"1","question":"q","answer":null,"ending":null,"runs":[{"segments":7}]}\n',
             r"line 2: rollout.runs\[0\]",
         ),
+        (b'{"id":"1","group":"1","question":null,"answer":null,"ending":null,"runs":[]}\n', "line 2: rollout.question"),
+        (
+            b'{"id":"1","group":"1","question":"q","answer":42,"ending":null,"runs":[]}\n',
+            "line 2: rollout.answer: .*42",
+        ),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: bytes, message: str) -> None:
@@ -105,6 +110,12 @@ def test_dumps_may_have_a_name_before_their_number(tmp_path: Path) -> None:
         save_dump(tmp_path / name, [sample(PROMPT, [ANSWER], rollout_id=0) for _ in range(2)])
     stages = [entry.stage for entry in opened(tmp_path, spool=tmp_path).entries]
     assert stages == ["rollout run2_9", "eval run2_9", "eval run2_9", "rollout run2_10"]
+
+
+def test_a_file_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "rollouts.jsonl", [rollout(0)])
+    with pytest.raises(DataError, match=r"rollouts.jsonl: named twice"):
+        opened(tmp_path, path, spool=tmp_path)
 
 
 @pytest.mark.parametrize(("make", "message"), [(False, "does not exist"), (True, "holds no rollouts.jsonl")])

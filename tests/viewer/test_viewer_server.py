@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from viewing import opened, rollout, serving, write
+from viewing import opened, rollout, run_lines, serving, write
 
 from slime_search.errors import DataError
 from slime_search.rollouts.record import displayable
@@ -118,6 +118,8 @@ def test_the_pages_of_a_list_hold_all_of_it(url: str) -> None:
         ("/compare?left=nobody", 422, "is not one of before, after"),
         ("/compare?change=luck", 422, "is not one of improved, worse, same"),
         ("/elsewhere", 404, "Not Found"),
+        ("/rollouts/first", 404, "Not Found"),
+        ("/compare/0/last", 404, "Not Found"),
     ],
 )
 def test_what_is_not_there_is_told_on_a_page(url: str, path: str, status: int, message: str) -> None:
@@ -171,6 +173,17 @@ def test_a_changed_file_is_told_on_a_page(tmp_path: Path) -> None:
     with serving(opened(path, spool=tmp_path)) as url:
         path.write_text("{}\n")
         assert get(url, "/rollouts/0")[0] == 422
+        path.unlink()
+        status, page, _ = get(url, "/rollouts/0")
+        assert (status, "changed since it was opened" in page) == (422, True)
+
+
+def test_metrics_that_are_gone_are_told_on_a_page(tmp_path: Path) -> None:
+    run_lines(tmp_path)
+    with serving(opened(tmp_path, spool=tmp_path)) as url:
+        (tmp_path / "metrics.jsonl").unlink()
+        status, page, _ = get(url, "/curves")
+        assert (status, "metrics.jsonl: can&#39;t be read" in page) == (422, True)
 
 
 def test_hostile_texts_stay_texts(hostile: Library) -> None:
