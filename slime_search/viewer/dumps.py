@@ -88,7 +88,11 @@ def _sample(row: Mapping[str, Any], reward_key: str | None, where: str) -> Local
             keys = ", ".join(map(str, reward))
             raise DataError(f"{where}: the reward is a dict of {keys}; name one with --reward-key, as for slime")
         values["reward"] = reward[reward_key]
-    values["status"] = LocalSample.Status(row.get("status", "pending"))
+    try:
+        values["status"] = LocalSample.Status(row.get("status", "pending"))
+    except ValueError:
+        known = ", ".join(status.value for status in LocalSample.Status)
+        raise DataError(f"{where}: status {row['status']!r} is not one of {known}") from None
     values["metadata"] = values.get("metadata") or {}
     return LocalSample(**values)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.progress import Progress
 
-from slime_search.errors import DataError
+from slime_search.errors import ConfigError, DataError
 from slime_search.rollouts.from_samples import Decoder
 from slime_search.rollouts.slime_dump import DUMP_NAME
 from slime_search.viewer.dumps import Ids, Pieces, dump_rollouts
@@ -50,7 +50,8 @@ def open_library(
         reward_key: slime's ``--reward-key``, where the rewards of a dump are dicts.
 
     Raises:
-        DataError: a file can't be read; the message names it, and the line or sample.
+        ConfigError: what reads or decodes dumps is not installed.
+        DataError: a file is named twice or can't be read; the message names it, and the line or sample.
     """
     files = [file for path in paths for file in files_of(path)]
     seen: set[Path] = set()
@@ -90,8 +91,12 @@ def _convert(path: Path, lines: Path, decoder: Decoder, reward_key: str | None, 
 def _decoder(tokenizer: str | None) -> Decoder:
     if tokenizer is None:
         return Ids()
-    from transformers import AutoTokenizer
-
+    try:
+        from transformers import AutoTokenizer
+    except ImportError:
+        raise ConfigError(
+            f"--tokenizer {tokenizer}: transformers not installed, which decodes. Run: pip install transformers"
+        ) from None
     try:
         return Pieces(AutoTokenizer.from_pretrained(tokenizer))
     except (OSError, ValueError) as error:

@@ -4,6 +4,7 @@ import io
 import math
 import os
 import pickle
+import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from viewing import failed, opened, rollout, sample, save_dump, write, wrong
 
-from slime_search.errors import DataError
+from slime_search.errors import ConfigError, DataError
 from slime_search.hooks.coda_metrics import EXECUTOR
 from slime_search.rollouts.record import Rollout
 from slime_search.viewer.dumps import Ids, dump_rollouts
@@ -222,6 +223,20 @@ def test_rewards_that_are_dicts_want_a_key(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="sample 0: the reward is a dict of em, f1; name one with --reward-key"):
         dumped(path)
     assert [one.reward for one in dumped(path, reward_key="f1")] == [0.5]
+
+
+def test_an_unknown_status_is_named(tmp_path: Path) -> None:
+    path = save_dump(tmp_path / "7.pt", [sample(PROMPT, [ANSWER], status="paused")])
+    with pytest.raises(DataError, match=r"7.pt, sample 0: status 'paused' is not one of pending,"):
+        dumped(path)
+
+
+@pytest.mark.parametrize("name", ["torch", "transformers"])
+def test_what_dumps_need_is_named_where_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    path = save_dump(tmp_path / "7.pt", [sample(PROMPT, [ANSWER])])
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ConfigError, match=f"{name} not installed.*pip install {name}"):
+        opened(path, spool=tmp_path, tokenizer="some/folder" if name == "transformers" else None)
 
 
 class Payload:
