@@ -10,7 +10,7 @@ import orjson
 
 from slime_search.errors import DataError
 from slime_search.hooks.coda_metrics import EXECUTOR
-from slime_search.rollouts.record import Rollout, displayable, read_rollout
+from slime_search.rollouts.record import UNSCORED, Rollout, displayable, read_rollout
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def _entry_of(row: Mapping[str, Any], file: int, offset: int, length: int) -> En
         answer=displayable(answer),
         ending=row["ending"] and sys.intern(row["ending"]),
         reward=None if reward is None else float(reward),
-        right=None if value is None else float(value) > 0,
+        right=None if value is None or row["ending"] in UNSCORED else float(value) > 0,
         searches=sum(EXECUTOR not in call.get("details", ()) for call in calls),
         tokens=sum(len(segment["tokens"]) for segment in segments),
         latency_s=max((float(call["latency_s"]) for call in calls), default=0.0),

@@ -18,7 +18,7 @@ ROWS = 50
 """Rows of one page of a list."""
 TOKENS_SHOWN = 50_000
 CHARACTERS_SHOWN = 20_000
-CHANGES = ("", "improved", "worse", "same")
+CHANGES = ("", "improved", "worse", "same", "unknown")
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,7 @@ class Pages:
             if value not in values:
                 raise DataError(f"{name}: {value!r} is not one of {', '.join(filter(None, values))}")
         pairs = compare(self._library, left, right)
+        scored = [pair for pair in pairs if pair.change != "unknown"]
         wanted = [pair for pair in pairs if not change or pair.change == change]
         shown, part = _part(wanted, page)
         return self._render(
@@ -100,7 +101,7 @@ class Pages:
             right=right,
             change=change,
             counts={name: sum(not name or pair.change == name for pair in pairs) for name in CHANGES},
-            shares=[share_of(pair.left.right for pair in pairs), share_of(pair.right.right for pair in pairs)],
+            shares=[share_of(pair.left.right for pair in scored), share_of(pair.right.right for pair in scored)],
             pairs=shown,
             part=part,
         )

@@ -34,7 +34,7 @@ def test_it_serves_until_it_is_told_to_end(tmp_path: Path, number: signal.Signal
         address = re.search(r"141 rollouts at (http://127\.0\.0\.1:\d+/\?result=wrong)", line)
         assert address is not None, line
         with urllib.request.urlopen(address[1], timeout=60) as answer:
-            assert 'id="found">36<' in answer.read().decode()
+            assert 'id="found">35<' in answer.read().decode()
         process.send_signal(number)
         assert process.wait(timeout=60) == 130
     finally:

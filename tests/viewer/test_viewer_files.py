@@ -295,5 +295,5 @@ def test_the_list_knows_right_wrong_and_failed(tmp_path: Path) -> None:
     assert [(entry.right, entry.ending, entry.searches) for entry in entries] == [
         (True, "answered", 1),
         (False, "answered", 1),
-        (False, "failed", 0),
+        (None, "failed", 0),
     ]

@@ -39,7 +39,7 @@ def found(page: str) -> int:
     ("query", "count"),
     [
         ("", 141),
-        ("result=wrong", 36),
+        ("result=wrong", 35),
         ("result=right", 105),
         ("reward_min=0.5", 105),
         ("reward_max=0.5", 36),
@@ -51,7 +51,7 @@ def found(page: str) -> int:
         ("recipe=coda", 1),
         ("source=hotpotqa", 1),
         ("checkpoint=before", 70),
-        ("checkpoint=after&result=wrong", 1),
+        ("checkpoint=after&result=wrong", 0),
         ("text=THING-69?", 2),
         ("text=nobody+thing-4%3F", 1),
         ("text=nowhere", 0),
@@ -116,7 +116,7 @@ def test_the_pages_of_a_list_hold_all_of_it(url: str) -> None:
         ("/?nonsense=1", 422, "filter.nonsense"),
         ("/rollouts/141", 422, "there is no 141; they go from 0 to 140"),
         ("/compare?left=nobody", 422, "is not one of before, after"),
-        ("/compare?change=luck", 422, "is not one of improved, worse, same"),
+        ("/compare?change=luck", 422, "is not one of improved, worse, same, unknown"),
         ("/elsewhere", 404, "Not Found"),
         ("/rollouts/first", 404, "Not Found"),
         ("/compare/0/last", 404, "Not Found"),
@@ -132,10 +132,17 @@ def test_what_is_not_there_is_told_on_a_page(url: str, path: str, status: int, m
 def test_two_checkpoints_are_compared_by_question(url: str) -> None:
     page = get(url, "/compare")[1]
     assert "70 questions" in page
-    assert re.findall(r">(\d+ (?:improved|worse|same))<", page) == ["35 improved", "1 worse", "34 same"]
-    assert "50.0% → 98.6%" in page
-    worse = get(url, "/compare?left=before&right=after&change=worse")[1]
-    assert re.findall(r'class="open" href="([^"]+)"', worse) == ["/compare/69/139"]
+    # The seventieth was failed by a service after training.
+    changes = re.findall(r">(\d+ (?:improved|worse|same|unknown))<", page)
+    assert changes == ["35 improved", "0 worse", "34 same", "1 unknown"]
+    assert "49.3% → 100.0%" in page
+    worse = get(url, "/compare?left=after&right=before&change=worse")[1]
+    assert re.findall(r'class="open" href="([^"]+)"', worse)[:2] == ["/compare/70/0", "/compare/72/2"]
+
+
+def test_what_a_service_failed_is_neither_right_nor_wrong(url: str) -> None:
+    assert '<span class="reward">reward 0.00</span>' in get(url, "/rollouts/139")[1]
+    assert '<span class="reward wrong">✗ reward 0.00</span>' in get(url, "/rollouts/0")[1]
 
 
 def test_planner_and_executors_are_on_one_page_with_the_advantage(url: str) -> None:
