@@ -48,8 +48,9 @@ def create_app(library: Library, *, names: Collection[str] = ()) -> ASGIApp:
         return pages.comparison(left, right, change, _page(fields))
 
     @app.get("/compare/{left:int}/{right:int}")
-    def pair(left: int, right: int) -> str:
-        return pages.pair(left, right)
+    def pair(left: int, right: int, request: Request) -> str:
+        fields = dict(request.query_params)
+        return pages.pair(left, right, fields.get("change", ""), _page(fields))
 
     @app.get("/curves")
     def curves() -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+from urllib.parse import urlencode
 
 from slime_search.errors import DataError
 from slime_search.report.rendering import environment
@@ -74,6 +75,7 @@ class Pages:
             view=view(rollout, tokens_shown=TOKENS_SHOWN),
             place=place,
             total=len(numbers),
+            page=place // ROWS + 1 if place is not None else 1,
             before=numbers[place - 1] if place else None,
             after=numbers[place + 1] if place is not None and place + 1 < len(numbers) else None,
             others=[self._row(n) for n in others[:ROWS]],
@@ -104,13 +106,18 @@ class Pages:
             shares=[share_of(pair.left.right for pair in scored), share_of(pair.right.right for pair in scored)],
             pairs=shown,
             part=part,
+            place=_place(change, part.page),
         )
 
-    def pair(self, left: int, right: int) -> str:
-        """Two rollouts side by side. Raises DataError: one is not there, or its line is bad."""
+    def pair(self, left: int, right: int, change: str, page: int) -> str:
+        """Two rollouts side by side, come from a page of the comparison.
+
+        Raises:
+            DataError: one is not there, or its line is bad.
+        """
         rows = [self._row(self._known(number)) for number in (left, right)]
         views = [view(self._library.read(number), tokens_shown=TOKENS_SHOWN) for number in (left, right)]
-        return self._render("pair.html.j2", rows=rows, views=views)
+        return self._render("pair.html.j2", rows=rows, views=views, place=_place(change, page))
 
     def curves(self) -> str:
         """Raises DataError: the folder has no metrics, or none that can be drawn."""
@@ -133,6 +140,11 @@ class Pages:
         if not 0 <= number < len(self._library.entries):
             raise DataError(f"rollout: there is no {number}; they go from 0 to {len(self._library.entries) - 1}")
         return number
+
+
+def _place(change: str, page: int) -> str:
+    """What of an address leads to a page of the comparison again."""
+    return urlencode({**({"change": change} if change else {}), **({"page": page} if page > 1 else {})})
 
 
 def _part(items: Sequence[Any], page: int) -> tuple[Sequence[Any], Part]:

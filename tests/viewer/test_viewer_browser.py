@@ -82,14 +82,14 @@ async def test_two_checkpoints_stand_side_by_side(browser: Page, url: str) -> No
     await browser.open(f"{url}/compare?change=improved")
     await browser.press("j")
     await browser.go("Enter")
-    assert await browser.evaluate(WHERE) == "/compare/0/70"
+    assert await browser.evaluate(WHERE) == "/compare/0/70?change=improved"
     sides = "[...document.querySelectorAll('.trajectory')]"
     told = "one => [one.querySelector('h4').textContent, one.getBoundingClientRect().x]"
     left, right = await browser.evaluate(f"{sides}.map({told})")
     assert (left[0], right[0]) == ("before", "after")
     assert left[1] < right[1]
     await browser.go("Escape")
-    assert await browser.evaluate("location.pathname") == "/compare"
+    assert await browser.evaluate(WHERE) == "/compare?left=before&right=after&change=improved"
 
 
 async def test_executors_stand_beside_their_planner(browser: Page, url: str) -> None:

@@ -1,5 +1,6 @@
 """What the server answers, and to whom."""
 
+import html
 import http.client
 import re
 from collections.abc import Callable
@@ -137,7 +138,24 @@ def test_two_checkpoints_are_compared_by_question(url: str) -> None:
     assert changes == ["35 improved", "0 worse", "34 same", "1 unknown"]
     assert "49.3% → 100.0%" in page
     worse = get(url, "/compare?left=after&right=before&change=worse")[1]
-    assert re.findall(r'class="open" href="([^"]+)"', worse)[:2] == ["/compare/70/0", "/compare/72/2"]
+    assert re.findall(r'class="open" href="([^"?]+)', worse)[:2] == ["/compare/70/0", "/compare/72/2"]
+
+
+def up(page: str) -> str:
+    (link,) = re.findall(r'rel="up" href="([^"]+)"', page)
+    return html.unescape(link)
+
+
+def test_the_way_back_leads_to_the_page_that_one_came_from(url: str) -> None:
+    assert up(get(url, "/rollouts/49")[1]) == "/"
+    assert up(get(url, "/rollouts/50")[1]) == "/?page=2"
+    # The fifty-first of those that are right.
+    assert up(get(url, "/rollouts/85?result=right")[1]) == "/?result=right&page=2"
+    second = get(url, "/compare?page=2")[1]
+    first = html.unescape(re.findall(r'class="open" href="([^"]+)"', second)[0])
+    assert first == "/compare/50/120?page=2"
+    assert up(get(url, first)[1]) == "/compare?left=before&right=after&page=2"
+    assert up(get(url, "/compare/0/70?change=improved")[1]) == "/compare?left=before&right=after&change=improved"
 
 
 def test_what_a_service_failed_is_neither_right_nor_wrong(url: str) -> None:
