@@ -232,6 +232,18 @@ def test_a_checkpoint_with_any_name_can_be_chosen(hostile: Library) -> None:
             assert name == displayable(name)
 
 
+def test_an_export_tells_what_it_is_a_part_of(library: Library) -> None:
+    def told(selection: Selection) -> str:
+        line = re.search(r'class="sum">(.*?)\.\n', export(library, selection, limit=5), re.DOTALL)
+        assert line is not None
+        return " ".join(re.sub("<[^>]+>", "", line[1]).split())
+
+    assert told(Selection()) == "5 rollouts of 141 in all; 75.0% of them are right"
+    assert told(Selection(ending="answered")) == (
+        "5 rollouts of 140 that fit the filters of 141 in all; 75.0% of those that fit are right"
+    )
+
+
 def test_an_export_of_nothing_is_refused(library: Library) -> None:
     with pytest.raises(DataError, match="no rollout fits the filters"):
         export(library, Selection(text="nowhere"), limit=5)
