@@ -1,6 +1,5 @@
 """The dumps of slime's ``--save-debug-rollout-data``, summarised as slime-search's metrics were in the run itself."""
 
-import re
 import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,9 +14,8 @@ from slime_search.errors import DataError
 from slime_search.hooks.metrics import PREFIX, rollout_metrics
 from slime_search.hooks.samples import rollouts_of
 from slime_search.report.curve import Metric
-from slime_search.rollouts.slime_dump import load_dump
+from slime_search.rollouts.slime_dump import DUMP_NAME, load_dump
 
-_NAME = re.compile(r".*?(?P<eval>eval_)?(?P<step>\d+)\.pt")
 _FOLDER = "rollout_data"
 """Where ``--dump-details`` puts them."""
 _KEYS = ("em", "searches", "truncated", "failed")
@@ -26,7 +24,7 @@ _KEYS = ("em", "searches", "truncated", "failed")
 def dumps_of(folder: Path) -> list[Path]:
     """The dumps of a folder, or of its ``rollout_data``, in the order of their steps; none where there are none."""
     for place in (folder, folder / _FOLDER):
-        found = {path: match for path in place.glob("*.pt") if (match := _NAME.fullmatch(path.name))}
+        found = {path: match for path in place.glob("*.pt") if (match := DUMP_NAME.fullmatch(path.name))}
         if found:
             return sorted(found, key=lambda path: (int(found[path]["step"]), path.name))
     return []
@@ -43,7 +41,7 @@ def read_dumps(paths: Sequence[Path], progress: Progress) -> list[Metric]:
     """
     rows: list[Metric] = []
     for path in progress.track(paths, description="reading dumps"):
-        match = _NAME.fullmatch(path.name)
+        match = DUMP_NAME.fullmatch(path.name)
         assert match is not None
         samples = [SimpleNamespace(**row) for row in load_dump(path)]
         try:

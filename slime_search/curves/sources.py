@@ -40,9 +40,12 @@ def read_metrics(path: Path) -> list[Metric]:
     """The lines of a quickstart's file. A last line that is still being written is left out.
 
     Raises:
-        DataError: a line is not a JSON object.
+        DataError: the file can't be read, or a line is not a JSON object.
     """
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: can't be read ({error})") from None
     rows: list[Metric] = []
     for number, line in enumerate(lines, start=1):
         if number == len(lines) and not line.endswith("\n"):

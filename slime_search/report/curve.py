@@ -219,15 +219,20 @@ def _scale_searches(axes: Axes) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(nbins=3, steps=[1, 2, 5, 10]))
 
 
+def number_of(row: Metric, key: str) -> float:
+    """Raises DataError where the row lacks it, or has no number there."""
+    try:
+        return float(row[key])
+    except KeyError as error:
+        raise DataError(f"metrics: a row of phase {row['phase']!r} lacks the key {error}: {dict(row)}") from None
+    except (TypeError, ValueError):
+        raise DataError(f"metrics: {key} is {row[key]!r}, which is no number, in {dict(row)}") from None
+
+
 def points(rows: Sequence[Metric], key: str) -> tuple[Series, Series]:
-    """Steps and finite values of ``key``. Raises DataError where a row lacks it, or its step."""
-    found = []
-    for row in rows:
-        try:
-            found.append((float(row["step"]), float(row[key])))
-        except KeyError as error:
-            raise DataError(f"metrics: a row of phase {row['phase']!r} lacks the key {error}: {dict(row)}") from None
-    finite = [(step, value) for step, value in found if math.isfinite(value)]
+    """Steps and finite values of ``key``. Raises DataError where a row lacks it or its step, or one is no number."""
+    found = [(number_of(row, "step"), number_of(row, key)) for row in rows]
+    finite = [pair for pair in found if all(map(math.isfinite, pair))]
     steps, values = zip(*finite, strict=True) if finite else ((), ())
     return np.asarray(steps), np.asarray(values)
 

@@ -24,6 +24,7 @@ from slime_search.report.curve import (
     Metric,
     Palette,
     Series,
+    number_of,
     percent,
     points,
     smooth,
@@ -139,7 +140,7 @@ def _figure(runs: Mapping[str, Sequence[Metric]], title: str, palette: Palette) 
 
 def _run(rows: Sequence[Metric], number: int, of: int, palette: Palette) -> _Run:
     by_phase: dict[Any, list[Metric]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: float(row.get("step", 0))):
+    for row in sorted(rows, key=lambda row: number_of(row, "step") if "step" in row else 0.0):
         by_phase[row.get("phase")].append(row)
     colours = (palette.exact_match, palette.alone, palette.searches, *_MORE_COLOURS, palette.reward)
     pair = (palette.reward, palette.exact_match) if of == 1 else (colours[number],) * 2
@@ -229,9 +230,8 @@ def _scale(axes: Axes, panel: Panel, steps: tuple[float, float]) -> None:
 
 
 def _steps_of(runs: Sequence[_Run]) -> tuple[float, float]:
-    steps = [
-        float(row["step"]) for run in runs for rows in (run.training, run.evaluation) for row in rows if "step" in row
-    ]
+    rows = [row for run in runs for part in (run.training, run.evaluation) for row in part if "step" in row]
+    steps = [step for row in rows if math.isfinite(step := number_of(row, "step"))]
     return min(steps), max(steps)
 
 

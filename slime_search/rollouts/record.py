@@ -16,6 +16,8 @@ from slime_search.tokens import well_formed
 
 Owner: TypeAlias = Literal["prompt", "model", "world"]
 Ending: TypeAlias = Literal["answered", "truncated", "out_of_turns", "failed", "aborted"]
+UNSCORED = ("failed", "aborted")
+"""Endings that say nothing about the model."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -146,9 +148,12 @@ class Rollout(Record):
 
     @property
     def right(self) -> bool | None:
-        """Whether the answer is an exact match or, where none was looked for, earned anything; None if unknown."""
+        """Whether the answer is an exact match or, where none was looked for, earned anything; None if unknown.
+
+        What infrastructure ended is neither right nor wrong, as in an evaluation's scores.
+        """
         value = self.score.get("em", self.reward)
-        return None if value is None else value > 0
+        return None if value is None or self.ending in UNSCORED else value > 0
 
     def tokens_of(self, owner: Owner) -> int:
         """How many tokens ``owner`` wrote, in all contexts."""

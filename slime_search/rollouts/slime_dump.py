@@ -1,12 +1,16 @@
 """Reads what slime's ``--save-debug-rollout-data`` wrote, without running anything that is in it."""
 
 import pickle
+import re
 import zipfile
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from slime_search.errors import DataError
+from slime_search.errors import ConfigError, DataError
+
+DUMP_NAME = re.compile(r".*?(?P<eval>eval_)?(?P<step>\d+)\.pt")
+"""slime fills ``{rollout_id}`` with ``12`` or ``eval_12``; what stands before it is the user's."""
 
 ALLOWED = frozenset(
     {
@@ -38,9 +42,13 @@ def load_dump(path: Path) -> list[dict[str, Any]]:
     torch's own ``weights_only`` does the same in Python, and takes thirteen times as long for lists of tokens.
 
     Raises:
+        ConfigError: torch is not installed.
         DataError: it is no dump, or holds objects that are more than data.
     """
-    import torch
+    try:
+        import torch
+    except ImportError:
+        raise ConfigError(f"{path}: torch not installed, which reads dumps. Run: pip install torch") from None
 
     _check_format(path)
     reader: Any = ModuleType(__name__)

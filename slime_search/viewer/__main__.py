@@ -114,7 +114,7 @@ def view(
                 _export(library, selection, export, limit, found)
             else:
                 _serve(library, selection, host, port, browser)
-    except (SlimeSearchError, ListenError) as error:
+    except (SlimeSearchError, ListenError, OSError) as error:
         _fail(str(error))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

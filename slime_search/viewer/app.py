@@ -37,7 +37,7 @@ def create_app(library: Library, *, names: Collection[str] = ()) -> ASGIApp:
         fields = dict(request.query_params)
         return pages.listing(read_selection(_without_page(fields)), _page(fields))
 
-    @app.get("/rollouts/{number}")
+    @app.get("/rollouts/{number:int}")
     def rollout(number: int, request: Request) -> str:
         return pages.rollout(number, read_selection(dict(request.query_params)))
 
@@ -47,9 +47,10 @@ def create_app(library: Library, *, names: Collection[str] = ()) -> ASGIApp:
         left, right, change = (fields.get(name, "") for name in ("left", "right", "change"))
         return pages.comparison(left, right, change, _page(fields))
 
-    @app.get("/compare/{left}/{right}")
-    def pair(left: int, right: int) -> str:
-        return pages.pair(left, right)
+    @app.get("/compare/{left:int}/{right:int}")
+    def pair(left: int, right: int, request: Request) -> str:
+        fields = dict(request.query_params)
+        return pages.pair(left, right, fields.get("change", ""), _page(fields))
 
     @app.get("/curves")
     def curves() -> str:

@@ -22,6 +22,9 @@ class Pair:
 
     @property
     def change(self) -> str:
+        """``unknown`` where one side has no attempt that was scored, as where a service failed them all."""
+        if self.left.right is None or self.right.right is None:
+            return "unknown"
         return change(self.left.right, self.right.right)
 
 

@@ -2,9 +2,13 @@
 
 import base64
 import importlib.util
+import threading
 from pathlib import Path
 
 from slime_search.errors import DataError
+
+_DRAWING = threading.Lock()
+"""matplotlib's settings are the process's, and each request has its own thread."""
 
 
 def curves_uris(metrics: Path) -> tuple[str, str]:
@@ -19,7 +23,8 @@ def curves_uris(metrics: Path) -> tuple[str, str]:
     from slime_search.report.panels import draw_panels
 
     runs = {metrics.parent.resolve().name: read_metrics(metrics)}
-    light, dark = (draw_panels(runs, title="Over the steps", kind="svg", dark=dark) for dark in (False, True))
+    with _DRAWING:
+        light, dark = (draw_panels(runs, title="Over the steps", kind="svg", dark=dark) for dark in (False, True))
     return _uri(light), _uri(dark)
 
 

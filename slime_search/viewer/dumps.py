@@ -16,7 +16,7 @@ from slime_search.hooks.samples import RECORD_KEY, rollouts_of
 from slime_search.local.sample import LocalSample
 from slime_search.rollouts.from_samples import Decoder, gold_of, question_of, rollout_record
 from slime_search.rollouts.record import Ending, Rollout, Run, Segment, explain
-from slime_search.rollouts.slime_dump import load_dump
+from slime_search.rollouts.slime_dump import DUMP_NAME, load_dump
 
 _GRPO = Namespace(advantage_estimator="grpo", rewards_normalization=True, grpo_std_normalization=True, reward_key=None)
 _FIELDS = frozenset(field.name for field in fields(LocalSample))
@@ -56,8 +56,9 @@ def dump_rollouts(path: Path, decoder: Decoder, *, reward_key: str | None = None
     Raises:
         DataError: as ``load_dump``, or a sample's fields disagree; the message names the sample.
     """
-    evaluation = path.stem.startswith("eval_")
-    step = path.stem.removeprefix("eval_")
+    named = DUMP_NAME.fullmatch(path.name)
+    evaluation = named is not None and named["eval"] is not None
+    step = path.stem.replace("eval_", "", 1) if evaluation else path.stem
     samples = [_sample(row, reward_key, f"{path}, sample {place}") for place, row in enumerate(load_dump(path))]
     # Each data set of an evaluation counts its samples from 0, so that a rollout_id tells nothing there.
     rollouts = [[sample] for sample in samples] if evaluation else rollouts_of(samples)
@@ -87,7 +88,11 @@ def _sample(row: Mapping[str, Any], reward_key: str | None, where: str) -> Local
             keys = ", ".join(map(str, reward))
             raise DataError(f"{where}: the reward is a dict of {keys}; name one with --reward-key, as for slime")
         values["reward"] = reward[reward_key]
-    values["status"] = LocalSample.Status(row.get("status", "pending"))
+    try:
+        values["status"] = LocalSample.Status(row.get("status", "pending"))
+    except ValueError:
+        known = ", ".join(status.value for status in LocalSample.Status)
+        raise DataError(f"{where}: status {row['status']!r} is not one of {known}") from None
     values["metadata"] = values.get("metadata") or {}
     return LocalSample(**values)
 

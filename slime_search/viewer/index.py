@@ -10,7 +10,7 @@ import orjson
 
 from slime_search.errors import DataError
 from slime_search.hooks.coda_metrics import EXECUTOR
-from slime_search.rollouts.record import Rollout, displayable, read_rollout
+from slime_search.rollouts.record import UNSCORED, Rollout, displayable, read_rollout
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +71,14 @@ def read_entry(path: Path, entry: Entry) -> Rollout:
     """The rollout itself.
 
     Raises:
-        DataError: its line holds something else by now, or a bad value.
+        DataError: the file is gone, its line holds something else by now, or a bad value.
     """
-    with path.open("rb") as file:
-        file.seek(entry.offset)
-        line = file.read(entry.length)
     try:
-        row = orjson.loads(line)
+        with path.open("rb") as file:
+            file.seek(entry.offset)
+            row = orjson.loads(file.read(entry.length))
         changed = row["id"] != entry.id
-    except (orjson.JSONDecodeError, TypeError, KeyError):
+    except (OSError, orjson.JSONDecodeError, TypeError, KeyError):
         changed = True
     if changed:
         raise DataError(f"{path}: changed since it was opened; start slime-search view again")
@@ -99,6 +98,9 @@ def _entry(row: Any, file: int, offset: int, length: int) -> Entry:
 def _entry_of(row: Mapping[str, Any], file: int, offset: int, length: int) -> Entry:
     reward = row.get("reward")
     value = (row.get("score") or {}).get("em", reward)
+    question, answer = row["question"], row["answer"]
+    if not isinstance(question, str) or not isinstance(answer, str | None):
+        raise TypeError("question and answer are texts")
     runs = row["runs"]
     calls = [call for run in runs for call in run.get("calls", ())]
     segments = (segment for run in runs for segment in run["segments"] if segment["owner"] == "model")
@@ -111,14 +113,14 @@ def _entry_of(row: Mapping[str, Any], file: int, offset: int, length: int) -> En
         recipe=_shared(row.get("recipe")),
         source=_shared(row.get("source")),
         stage=_shared(row.get("stage")),
-        question=displayable(row["question"]),
-        answer=displayable(row["answer"]),
+        question=displayable(question),
+        answer=displayable(answer),
         ending=row["ending"] and sys.intern(row["ending"]),
         reward=None if reward is None else float(reward),
-        right=None if value is None else value > 0,
+        right=None if value is None or row["ending"] in UNSCORED else float(value) > 0,
         searches=sum(EXECUTOR not in call.get("details", ()) for call in calls),
         tokens=sum(len(segment["tokens"]) for segment in segments),
-        latency_s=max((call["latency_s"] for call in calls), default=0.0),
+        latency_s=max((float(call["latency_s"]) for call in calls), default=0.0),
     )
 
 

@@ -33,7 +33,7 @@ class Library:
         self.entries: list[Entry] = [entry for file in files for entry in file.entries]
 
     def read(self, number: int) -> Rollout:
-        """Raises DataError: the file changed, or the rollout holds a bad value."""
+        """Raises DataError: the file changed or is gone, or the rollout holds a bad value."""
         entry = self.entries[number]
         return read_entry(self._files[entry.file].lines, entry)
 

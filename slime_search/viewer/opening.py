@@ -1,14 +1,14 @@
 """From what the command line names to a library: which files are read, and how."""
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.progress import Progress
 
-from slime_search.errors import DataError
+from slime_search.errors import ConfigError, DataError
 from slime_search.rollouts.from_samples import Decoder
+from slime_search.rollouts.slime_dump import DUMP_NAME
 from slime_search.viewer.dumps import Ids, Pieces, dump_rollouts
 from slime_search.viewer.index import index_file
 from slime_search.viewer.library import Indexed, Library
@@ -50,9 +50,15 @@ def open_library(
         reward_key: slime's ``--reward-key``, where the rewards of a dump are dicts.
 
     Raises:
-        DataError: a file can't be read; the message names it, and the line or sample.
+        ConfigError: what reads or decodes dumps is not installed.
+        DataError: a file is named twice or can't be read; the message names it, and the line or sample.
     """
     files = [file for path in paths for file in files_of(path)]
+    seen: set[Path] = set()
+    for path in files:
+        if path.resolve() in seen:
+            raise DataError(f"{path}: named twice; name it once")
+        seen.add(path.resolve())
     decoder: Decoder | None = None
     indexed = []
     for number, path in enumerate(files):
@@ -85,8 +91,12 @@ def _convert(path: Path, lines: Path, decoder: Decoder, reward_key: str | None, 
 def _decoder(tokenizer: str | None) -> Decoder:
     if tokenizer is None:
         return Ids()
-    from transformers import AutoTokenizer
-
+    try:
+        from transformers import AutoTokenizer
+    except ImportError:
+        raise ConfigError(
+            f"--tokenizer {tokenizer}: transformers not installed, which decodes. Run: pip install transformers"
+        ) from None
     try:
         return Pieces(AutoTokenizer.from_pretrained(tokenizer))
     except (OSError, ValueError) as error:
@@ -101,5 +111,5 @@ def _metrics(paths: Sequence[Path]) -> Iterator[Path]:
 
 
 def _by_number(path: Path) -> tuple[int, str]:
-    digits = re.search(r"\d+", path.stem)
-    return (int(digits[0]) if digits else 0, path.name)
+    named = DUMP_NAME.fullmatch(path.name)
+    return (int(named["step"]) if named else 0, path.name)

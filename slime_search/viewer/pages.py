@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+from urllib.parse import urlencode
 
 from slime_search.errors import DataError
 from slime_search.report.rendering import environment
@@ -18,7 +19,7 @@ ROWS = 50
 """Rows of one page of a list."""
 TOKENS_SHOWN = 50_000
 CHARACTERS_SHOWN = 20_000
-CHANGES = ("", "improved", "worse", "same")
+CHANGES = ("", "improved", "worse", "same", "unknown")
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Pages:
             view=view(rollout, tokens_shown=TOKENS_SHOWN),
             place=place,
             total=len(numbers),
+            page=place // ROWS + 1 if place is not None else 1,
             before=numbers[place - 1] if place else None,
             after=numbers[place + 1] if place is not None and place + 1 < len(numbers) else None,
             others=[self._row(n) for n in others[:ROWS]],
@@ -92,6 +94,7 @@ class Pages:
             if value not in values:
                 raise DataError(f"{name}: {value!r} is not one of {', '.join(filter(None, values))}")
         pairs = compare(self._library, left, right)
+        scored = [pair for pair in pairs if pair.change != "unknown"]
         wanted = [pair for pair in pairs if not change or pair.change == change]
         shown, part = _part(wanted, page)
         return self._render(
@@ -100,16 +103,21 @@ class Pages:
             right=right,
             change=change,
             counts={name: sum(not name or pair.change == name for pair in pairs) for name in CHANGES},
-            shares=[share_of(pair.left.right for pair in pairs), share_of(pair.right.right for pair in pairs)],
+            shares=[share_of(pair.left.right for pair in scored), share_of(pair.right.right for pair in scored)],
             pairs=shown,
             part=part,
+            place=_place(change, part.page),
         )
 
-    def pair(self, left: int, right: int) -> str:
-        """Two rollouts side by side. Raises DataError: one is not there, or its line is bad."""
+    def pair(self, left: int, right: int, change: str, page: int) -> str:
+        """Two rollouts side by side, come from a page of the comparison.
+
+        Raises:
+            DataError: one is not there, or its line is bad.
+        """
         rows = [self._row(self._known(number)) for number in (left, right)]
         views = [view(self._library.read(number), tokens_shown=TOKENS_SHOWN) for number in (left, right)]
-        return self._render("pair.html.j2", rows=rows, views=views)
+        return self._render("pair.html.j2", rows=rows, views=views, place=_place(change, page))
 
     def curves(self) -> str:
         """Raises DataError: the folder has no metrics, or none that can be drawn."""
@@ -132,6 +140,11 @@ class Pages:
         if not 0 <= number < len(self._library.entries):
             raise DataError(f"rollout: there is no {number}; they go from 0 to {len(self._library.entries) - 1}")
         return number
+
+
+def _place(change: str, page: int) -> str:
+    """What of an address leads to a page of the comparison again."""
+    return urlencode({**({"change": change} if change else {}), **({"page": page} if page > 1 else {})})
 
 
 def _part(items: Sequence[Any], page: int) -> tuple[Sequence[Any], Part]:

@@ -184,6 +184,8 @@ def test_sources_that_can_not_be_drawn_are_refused_by_name(tmp_path: Path, qwen:
     empty = tmp_path / "empty"
     empty.mkdir()
     torn = quickstart(tmp_path / "torn", ROW, "{\n", ROW)
+    binary = quickstart(tmp_path / "binary")
+    (binary / "metrics.jsonl").write_bytes(b"\xff\xfe\n")
     broken = tmp_path / "broken"
     dump(broken / "0.pt", 0, [sample(qwen, "name-7")])
     (broken / "0.pt").write_bytes((broken / "0.pt").read_bytes()[:200])
@@ -195,6 +197,7 @@ def test_sources_that_can_not_be_drawn_are_refused_by_name(tmp_path: Path, qwen:
         ([tmp_path / "nowhere"], "nowhere: does not exist"),
         ([empty], "empty: holds no metrics.jsonl"),
         ([torn], "metrics.jsonl, line 2: not JSON"),
+        ([binary], "metrics.jsonl: can't be read"),
         ([broken], "0.pt: not a whole file"),
         ([other], "none of its scalars is of a rollout or an evaluation; it has loss"),
         ([good, good], "good: named twice"),

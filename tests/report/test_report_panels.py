@@ -46,6 +46,11 @@ def test_a_panel_of_which_nothing_is_known_is_left_out() -> None:
     assert not {panel.title for panel in PANELS if panel.key != "reward"} & told
 
 
+def test_a_step_that_is_not_finite_is_not_drawn() -> None:
+    rows = [row("train", 1, reward=0.5), {"phase": "train", "step": math.nan, "reward": 0.75}]
+    assert "0.5" in drawn(*rows)
+
+
 def test_the_legend_states_what_was_drawn() -> None:
     many = [row("train", step, reward=0.5) for step in range(50)]
     assert "training, mean of 7 steps" in drawn(*many)
@@ -93,6 +98,9 @@ def test_a_title_and_a_name_are_texts_and_not_formulas() -> None:
         ([], "none of 0 rows"),
         ([row("cold_start", 1, loss=1.0)], "none of 1 rows"),
         ([{"phase": "train", "reward": 1.0}], "lacks the key 'step'"),
+        ([row("train", 1, reward="high")], "reward is 'high', which is no number"),
+        ([{"phase": "train", "step": None, "reward": 1.0}], "step is None, which is no number"),
+        ([row("train", 1, reward=[1.0])], r"reward is \[1.0\], which is no number"),
         ([row("eval", 0, em=19.0, n=200)], "a rate lies in"),
     ],
 )

@@ -75,11 +75,14 @@ class Page:
     async def point_at(self, selector: str) -> None:
         """Moves the pointer onto the first element of ``selector``, scrolled into view."""
         await self.evaluate(f"document.querySelector({selector!r}).scrollIntoView({{block: 'center'}})")
-        # Two frames, so that the scroll event is over before the pointer moves.
-        await self.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done())))")
+        await self.settle()
         box = f"document.querySelector({selector!r}).getClientRects()[0]"
         x, y = await self.evaluate(f"(r => [r.x + r.width / 2, r.y + r.height / 2])({box})")
         await self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+
+    async def settle(self) -> None:
+        """Waits two frames, after which the event of a scroll is over."""
+        await self.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done())))")
 
     async def _receive(self) -> dict[str, Any]:
         message: dict[str, Any] = await self._socket.receive_json(timeout=60)

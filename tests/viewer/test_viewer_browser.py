@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from support.browser import Page, chromium
 from support.hostile_texts import TEXTS
-from viewing import serving
+from viewing import opened, rollout, serving, write
 
 from slime_search.rollouts.record import displayable
 from slime_search.viewer.export import export
@@ -78,18 +78,41 @@ async def test_a_person_filters_opens_and_walks_with_the_keyboard(browser: Page,
     assert browser.console == []
 
 
+async def test_the_walk_through_a_long_turn_stays_in_sight(browser: Page, tmp_path: Path) -> None:
+    segment = {"owner": "model", "trained": True, "tokens": ["word "] * 1000, "log_probs": [-0.5] * 1000}
+    run = {"ending": "answered", "answer": None, "segments": [segment]}
+    library = opened(write(tmp_path / "r.jsonl", [rollout(runs=[run])]), spool=tmp_path)
+    box = "document.querySelector('.held').getBoundingClientRect()"
+    seen = f"{box}.top >= 0 && {box}.bottom < innerHeight + 1"
+    place = "document.getElementById('tip').lastChild.textContent"
+    with serving(library) as url:
+        await browser.open(f"{url}/rollouts/0", width=390, height=400)
+        await browser.press("j")
+        for key, number in (("ArrowRight", 0), ("ArrowRight", 1), ("ArrowLeft", 0)):
+            await browser.press(key)
+            await browser.settle()
+            assert (await browser.evaluate(place)).startswith(f"token {number},")
+            assert await browser.evaluate(seen)
+        await browser.press("Escape")
+        for number in (999, 998):
+            await browser.press("ArrowLeft")
+            await browser.settle()
+            assert (await browser.evaluate(place)).startswith(f"token {number},")
+            assert await browser.evaluate(seen)
+
+
 async def test_two_checkpoints_stand_side_by_side(browser: Page, url: str) -> None:
     await browser.open(f"{url}/compare?change=improved")
     await browser.press("j")
     await browser.go("Enter")
-    assert await browser.evaluate(WHERE) == "/compare/0/70"
+    assert await browser.evaluate(WHERE) == "/compare/0/70?change=improved"
     sides = "[...document.querySelectorAll('.trajectory')]"
     told = "one => [one.querySelector('h4').textContent, one.getBoundingClientRect().x]"
     left, right = await browser.evaluate(f"{sides}.map({told})")
     assert (left[0], right[0]) == ("before", "after")
     assert left[1] < right[1]
     await browser.go("Escape")
-    assert await browser.evaluate("location.pathname") == "/compare"
+    assert await browser.evaluate(WHERE) == "/compare?left=before&right=after&change=improved"
 
 
 async def test_executors_stand_beside_their_planner(browser: Page, url: str) -> None:
@@ -145,7 +168,17 @@ async def test_nothing_sticks_out(browser: Page, hostile: Library, width: int, s
             assert await browser.evaluate("document.documentElement.scrollWidth") == width
 
 
+async def test_rows_of_a_list_are_aligned_on_a_phone(browser: Page, url: str) -> None:
+    await browser.open(f"{url}/compare", width=390)
+    xs = "[...new Set([...document.querySelectorAll('.asked')].map(asked => asked.getBoundingClientRect().x))]"
+    assert len(await browser.evaluate(xs)) == 1
+
+
 async def test_the_curves_are_drawn(browser: Page, url: str) -> None:
     await browser.open(f"{url}/curves")
     assert await browser.evaluate("document.querySelector('.curves img').naturalHeight") > 0
     assert browser.console == []
+    # Their labels are legible on a phone, where one scrolls through the panels and not the page.
+    await browser.open(f"{url}/curves", width=390)
+    assert await browser.evaluate("document.querySelector('.curves img').clientWidth") > 700
+    assert await browser.evaluate("document.documentElement.scrollWidth") == 390

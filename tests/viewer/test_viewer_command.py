@@ -34,7 +34,7 @@ def test_it_serves_until_it_is_told_to_end(tmp_path: Path, number: signal.Signal
         address = re.search(r"141 rollouts at (http://127\.0\.0\.1:\d+/\?result=wrong)", line)
         assert address is not None, line
         with urllib.request.urlopen(address[1], timeout=60) as answer:
-            assert 'id="found">36<' in answer.read().decode()
+            assert 'id="found">35<' in answer.read().decode()
         process.send_signal(number)
         assert process.wait(timeout=60) == 130
     finally:
@@ -57,6 +57,7 @@ def test_it_exports_a_selection(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["nowhere"], "nowhere: does not exist"),
+        (["folders"], "Is a directory: 'folders/rollouts.jsonl'"),
         (["run", "--result", "lucky"], "filter.result: Input should be '', 'right' or 'wrong'; got 'lucky'"),
         (["run", "--text", "nowhere", "--export", "page.html"], "no rollout fits the filters; take one away"),
         (["run", "--export", "no/such/folder.html"], "--export no/such/folder.html: No such file or directory"),
@@ -70,6 +71,7 @@ def test_mistakes_are_told_in_a_line(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run").mkdir()
     run_lines(tmp_path / "run")
+    (tmp_path / "folders" / "rollouts.jsonl").mkdir(parents=True)
     done = view(*arguments)
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")

@@ -4,6 +4,7 @@ import io
 import math
 import os
 import pickle
+import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from viewing import failed, opened, rollout, sample, save_dump, write, wrong
 
-from slime_search.errors import DataError
+from slime_search.errors import ConfigError, DataError
 from slime_search.hooks.coda_metrics import EXECUTOR
 from slime_search.rollouts.record import Rollout
 from slime_search.viewer.dumps import Ids, dump_rollouts
@@ -63,6 +64,11 @@ def test_a_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
             b'{"id":"1","group":"1","question":"q","answer":null,"ending":null,"runs":[{"segments":7}]}\n',
             r"line 2: rollout.runs\[0\]",
         ),
+        (b'{"id":"1","group":"1","question":null,"answer":null,"ending":null,"runs":[]}\n', "line 2: rollout.question"),
+        (
+            b'{"id":"1","group":"1","question":"q","answer":42,"ending":null,"runs":[]}\n',
+            "line 2: rollout.answer: .*42",
+        ),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: bytes, message: str) -> None:
@@ -97,6 +103,20 @@ def test_a_folder_is_its_files_dumps_by_number(tmp_path: Path) -> None:
         save_dump(tmp_path / name, [sample(PROMPT, [ANSWER])])
     stages = [entry.stage for entry in opened(tmp_path, spool=tmp_path).entries]
     assert stages == ["rollout 9", "eval 9", "rollout 10"]
+
+
+def test_dumps_may_have_a_name_before_their_number(tmp_path: Path) -> None:
+    """Each data set of an evaluation counts from 0, so that equal numbers are no rollout there."""
+    for name in ("run2_10.pt", "run2_9.pt", "run2_eval_9.pt"):
+        save_dump(tmp_path / name, [sample(PROMPT, [ANSWER], rollout_id=0) for _ in range(2)])
+    stages = [entry.stage for entry in opened(tmp_path, spool=tmp_path).entries]
+    assert stages == ["rollout run2_9", "eval run2_9", "eval run2_9", "rollout run2_10"]
+
+
+def test_a_file_that_is_named_twice_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "rollouts.jsonl", [rollout(0)])
+    with pytest.raises(DataError, match=r"rollouts.jsonl: named twice"):
+        opened(tmp_path, path, spool=tmp_path)
 
 
 @pytest.mark.parametrize(("make", "message"), [(False, "does not exist"), (True, "holds no rollouts.jsonl")])
@@ -205,6 +225,20 @@ def test_rewards_that_are_dicts_want_a_key(tmp_path: Path) -> None:
     assert [one.reward for one in dumped(path, reward_key="f1")] == [0.5]
 
 
+def test_an_unknown_status_is_named(tmp_path: Path) -> None:
+    path = save_dump(tmp_path / "7.pt", [sample(PROMPT, [ANSWER], status="paused")])
+    with pytest.raises(DataError, match=r"7.pt, sample 0: status 'paused' is not one of pending,"):
+        dumped(path)
+
+
+@pytest.mark.parametrize("name", ["torch", "transformers"])
+def test_what_dumps_need_is_named_where_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    path = save_dump(tmp_path / "7.pt", [sample(PROMPT, [ANSWER])])
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ConfigError, match=f"{name} not installed.*pip install {name}"):
+        opened(path, spool=tmp_path, tokenizer="some/folder" if name == "transformers" else None)
+
+
 class Payload:
     """Makes a folder where it is unpickled."""
 
@@ -261,5 +295,5 @@ def test_the_list_knows_right_wrong_and_failed(tmp_path: Path) -> None:
     assert [(entry.right, entry.ending, entry.searches) for entry in entries] == [
         (True, "answered", 1),
         (False, "answered", 1),
-        (False, "failed", 0),
+        (None, "failed", 0),
     ]

@@ -1,5 +1,6 @@
 """What the server answers, and to whom."""
 
+import html
 import http.client
 import re
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from viewing import opened, rollout, serving, write
+from viewing import opened, rollout, run_lines, serving, write
 
 from slime_search.errors import DataError
 from slime_search.rollouts.record import displayable
@@ -39,7 +40,7 @@ def found(page: str) -> int:
     ("query", "count"),
     [
         ("", 141),
-        ("result=wrong", 36),
+        ("result=wrong", 35),
         ("result=right", 105),
         ("reward_min=0.5", 105),
         ("reward_max=0.5", 36),
@@ -51,7 +52,7 @@ def found(page: str) -> int:
         ("recipe=coda", 1),
         ("source=hotpotqa", 1),
         ("checkpoint=before", 70),
-        ("checkpoint=after&result=wrong", 1),
+        ("checkpoint=after&result=wrong", 0),
         ("text=THING-69?", 2),
         ("text=nobody+thing-4%3F", 1),
         ("text=nowhere", 0),
@@ -116,8 +117,10 @@ def test_the_pages_of_a_list_hold_all_of_it(url: str) -> None:
         ("/?nonsense=1", 422, "filter.nonsense"),
         ("/rollouts/141", 422, "there is no 141; they go from 0 to 140"),
         ("/compare?left=nobody", 422, "is not one of before, after"),
-        ("/compare?change=luck", 422, "is not one of improved, worse, same"),
+        ("/compare?change=luck", 422, "is not one of improved, worse, same, unknown"),
         ("/elsewhere", 404, "Not Found"),
+        ("/rollouts/first", 404, "Not Found"),
+        ("/compare/0/last", 404, "Not Found"),
     ],
 )
 def test_what_is_not_there_is_told_on_a_page(url: str, path: str, status: int, message: str) -> None:
@@ -130,10 +133,34 @@ def test_what_is_not_there_is_told_on_a_page(url: str, path: str, status: int, m
 def test_two_checkpoints_are_compared_by_question(url: str) -> None:
     page = get(url, "/compare")[1]
     assert "70 questions" in page
-    assert re.findall(r">(\d+ (?:improved|worse|same))<", page) == ["35 improved", "1 worse", "34 same"]
-    assert "50.0% → 98.6%" in page
-    worse = get(url, "/compare?left=before&right=after&change=worse")[1]
-    assert re.findall(r'class="open" href="([^"]+)"', worse) == ["/compare/69/139"]
+    # The seventieth was failed by a service after training.
+    changes = re.findall(r">(\d+ (?:improved|worse|same|unknown))<", page)
+    assert changes == ["35 improved", "0 worse", "34 same", "1 unknown"]
+    assert "49.3% → 100.0%" in page
+    worse = get(url, "/compare?left=after&right=before&change=worse")[1]
+    assert re.findall(r'class="open" href="([^"?]+)', worse)[:2] == ["/compare/70/0", "/compare/72/2"]
+
+
+def up(page: str) -> str:
+    (link,) = re.findall(r'rel="up" href="([^"]+)"', page)
+    return html.unescape(link)
+
+
+def test_the_way_back_leads_to_the_page_that_one_came_from(url: str) -> None:
+    assert up(get(url, "/rollouts/49")[1]) == "/"
+    assert up(get(url, "/rollouts/50")[1]) == "/?page=2"
+    # The fifty-first of those that are right.
+    assert up(get(url, "/rollouts/85?result=right")[1]) == "/?result=right&page=2"
+    second = get(url, "/compare?page=2")[1]
+    first = html.unescape(re.findall(r'class="open" href="([^"]+)"', second)[0])
+    assert first == "/compare/50/120?page=2"
+    assert up(get(url, first)[1]) == "/compare?left=before&right=after&page=2"
+    assert up(get(url, "/compare/0/70?change=improved")[1]) == "/compare?left=before&right=after&change=improved"
+
+
+def test_what_a_service_failed_is_neither_right_nor_wrong(url: str) -> None:
+    assert '<span class="reward">reward 0.00</span>' in get(url, "/rollouts/139")[1]
+    assert '<span class="reward wrong">✗ reward 0.00</span>' in get(url, "/rollouts/0")[1]
 
 
 def test_planner_and_executors_are_on_one_page_with_the_advantage(url: str) -> None:
@@ -171,6 +198,17 @@ def test_a_changed_file_is_told_on_a_page(tmp_path: Path) -> None:
     with serving(opened(path, spool=tmp_path)) as url:
         path.write_text("{}\n")
         assert get(url, "/rollouts/0")[0] == 422
+        path.unlink()
+        status, page, _ = get(url, "/rollouts/0")
+        assert (status, "changed since it was opened" in page) == (422, True)
+
+
+def test_metrics_that_are_gone_are_told_on_a_page(tmp_path: Path) -> None:
+    run_lines(tmp_path)
+    with serving(opened(tmp_path, spool=tmp_path)) as url:
+        (tmp_path / "metrics.jsonl").unlink()
+        status, page, _ = get(url, "/curves")
+        assert (status, "metrics.jsonl: can&#39;t be read" in page) == (422, True)
 
 
 def test_hostile_texts_stay_texts(hostile: Library) -> None:
@@ -192,6 +230,18 @@ def test_a_checkpoint_with_any_name_can_be_chosen(hostile: Library) -> None:
         for name in hostile.checkpoints:
             assert found(get(url, f"/?checkpoint={quote(name)}")[1]) == 1
             assert name == displayable(name)
+
+
+def test_an_export_tells_what_it_is_a_part_of(library: Library) -> None:
+    def told(selection: Selection) -> str:
+        line = re.search(r'class="sum">(.*?)\.\n', export(library, selection, limit=5), re.DOTALL)
+        assert line is not None
+        return " ".join(re.sub("<[^>]+>", "", line[1]).split())
+
+    assert told(Selection()) == "5 rollouts of 141 in all; 75.0% of them are right"
+    assert told(Selection(ending="answered")) == (
+        "5 rollouts of 140 that fit the filters of 141 in all; 75.0% of those that fit are right"
+    )
 
 
 def test_an_export_of_nothing_is_refused(library: Library) -> None:

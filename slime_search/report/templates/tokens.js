@@ -41,12 +41,15 @@ function pointAt(event) {
 document.addEventListener("pointermove", pointAt);
 document.addEventListener("click", pointAt);
 document.addEventListener("focusout", () => show(null));
-document.addEventListener("scroll", () => show(null), { passive: true });
+// A token that was walked to stays the place of the walk; one under the pointer has gone from there.
+document.addEventListener("scroll", () => show(held?.parentElement === document.activeElement ? held : null), { passive: true });
 
 function stepToken(run, by) {
   const tokens = run.children;
   const at = held?.parentElement === run ? Array.prototype.indexOf.call(tokens, held) + by : by > 0 ? 0 : tokens.length - 1;
-  if (tokens[at]) show(tokens[at]);
+  if (!tokens[at]) return;
+  tokens[at].scrollIntoView({ block: "nearest" });
+  show(tokens[at]);
 }
 
 document.addEventListener("keydown", (event) => {
