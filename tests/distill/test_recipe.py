@@ -17,7 +17,7 @@ from support.scripted_teacher import ScriptedTeacher, opinion
 from support.teacher_tokenizers import save_kind
 from transformers import AutoTokenizer
 
-from slime_search.errors import DataError, SlimeSearchError, TooManyFailures
+from slime_search.errors import ConfigError, DataError, SlimeSearchError, TooManyFailures
 from slime_search.hooks.distillation import normalize_rewards
 from slime_search.hooks.distillation_metrics import distillation_metrics
 from slime_search.hooks.metrics import rollout_metrics
@@ -152,6 +152,17 @@ def test_before_anything_is_generated_the_teacher_is_asked(
     with ScriptedTeacher(other, style=style) as teacher, pytest.raises(SlimeSearchError, match="teacher"):
         generate_all(recipe(retriever, teacher), arguments(engine, checkpoint), [asking()])
     assert not engine.exchanges
+
+
+def test_every_sample_hears_of_a_tokenizer_that_is_not_there(
+    engine: ScriptedChat, retriever: ScriptedRetriever, checkpoint: Path, tokenizer: Any, tmp_path: Path
+) -> None:
+    """slime shows any one of those that fail together, and a second try may come in the same process."""
+    with ScriptedTeacher(tokenizer) as teacher:
+        one = recipe(retriever, teacher, tokenizer=str(tmp_path / "none"))
+        for number in (1, 2):
+            with pytest.raises(ConfigError, match="no tokenizer there"):
+                generate_all(one, arguments(engine, checkpoint), [asking(number)])
 
 
 def test_a_text_prompt_is_refused_where_messages_are_needed(
