@@ -208,6 +208,22 @@ def test_an_interrupted_sample_is_scored_when_it_is_whole(
     assert all(theirs == opinion(*sample.tokens[at - 1 : at + 1]) for at, mask, _, theirs in rows(sample) if mask)
 
 
+def test_tokens_that_are_no_longer_trained_do_not_count(
+    engine: ScriptedChat, retriever: ScriptedRetriever, checkpoint: Path, tokenizer: Any
+) -> None:
+    """slime's mask_offpolicy_in_partial_rollout."""
+    faults = [Abort(9)]
+    engine.script = lambda e: faults.pop() if faults and e not in engine.probes else None
+    with ScriptedTeacher(tokenizer) as teacher:
+        one, args, sample = recipe(retriever, teacher), arguments(engine, checkpoint), asking()
+        generate_all(one, args, [sample])
+        sample.loss_mask = [0] * (kept := sample.response_length)
+        generate_all(one, args, [sample])
+    assert kept == 9 and note(sample)["aligned"] == note(sample)["tokens"] == sum(sample.loss_mask or [])
+    assert distillation_metrics([sample])["distill/aligned"] == 1.0
+    assert all(own == theirs for _, mask, own, theirs in rows(sample) if not mask)
+
+
 def test_an_evaluation_does_without_the_teacher(
     engine: ScriptedChat, retriever: ScriptedRetriever, checkpoint: Path, tokenizer: Any
 ) -> None:
