@@ -15,7 +15,8 @@ from transformers import AutoTokenizer
 
 from slime_search.distill.alignment import transfer
 from slime_search.distill.rendering import Rendered, TeacherView
-from slime_search.trajectory import Owner
+from slime_search.drift import reconcile
+from slime_search.trajectory import Owner, Trajectory
 
 
 def view_of(student: Student, teacher: Any, **template_kwargs: Any) -> TeacherView:
@@ -230,6 +231,36 @@ def test_a_broken_call_in_another_notation_teaches_nothing(qwen3: Student, of_fa
     (given_,) = given_to(view_of(qwen3, of_families["llama3"]).render(ASKED, segments))
     begun = len(qwen3.encode("Hm."))
     assert [value is None for value in given_] == [False] * begun + [True] * (len(given_) - begun)
+
+
+@pytest.mark.parametrize("name", ["qwen3", "llama3"])
+def test_a_turn_whose_end_an_engine_read_in_other_tokens_is_shown_whole(
+    name: str, qwen3: Student, of_families: dict[str, Any]
+) -> None:
+    """Its last words are not trained on, and the teacher reads them before what came after."""
+    turn = f"Hm. {call('thing-7 maker')}"
+    tail, end = '"}}\n</tool_call>', qwen3.encode(qwen3.end)
+    sampled = qwen3.encode(turn.removesuffix(tail)) + [i for letter in tail[:3] for i in qwen3.encode(letter)]
+    said = qwen3.says([*sampled, *qwen3.encode(tail[3:]), *end])
+    trajectory = Trajectory(qwen3.prompt_ids())
+    trajectory.append(said)
+    trajectory.append(qwen3.reads("Doc 1", after=said))
+    rendered_ids = [*qwen3.prompt_ids(), *qwen3.encode(turn), *end, *trajectory.segments[1].token_ids]
+    reconcile(trajectory, rendered_ids)
+    assert trajectory.drift.lost_tokens > 1
+    trajectory.append(qwen3.says([*qwen3.encode("Bob"), *end]))
+
+    teacher = of_families[name]
+    view = view_of(qwen3, teacher)
+    rendered = view.render(ASKED, trajectory.segments)
+    frame = view._template.frame
+    shown = f"Hm. {view._template.call('search', {'query': 'thing-7 maker'})}{frame.turn_end}{frame.opening}Doc 1"
+    assert shown in text_of(teacher, rendered.token_ids)
+    kept, last = given_to(rendered)
+    assert len(kept) == len(trajectory.segments[0].token_ids)
+    taught = "".join(qwen3.tokenizer.decode([i]) for i, v in zip(said.token_ids, kept, strict=False) if v is not None)
+    assert "Hm." in taught and "thing-7" in taught
+    assert last[0] is not None
 
 
 THINKING_PROMPT = "{%- if add_generation_prompt and think -%}{{- '<think>\n' -}}{%- endif -%}"
