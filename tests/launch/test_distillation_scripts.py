@@ -9,7 +9,9 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from launched import free_port, wait_for
@@ -135,6 +137,35 @@ def test_a_training_without_its_teacher_does_not_start(environment: dict[str, st
     assert done.returncode == 2 and "start_teacher_server.sh" in done.stderr
 
 
+class Guarded(BaseHTTPRequestHandler):
+    """A teacher that asks for a key."""
+
+    def do_GET(self) -> None:
+        self.send_response(200 if self.headers["Authorization"] == "Bearer s3cr3t" else 401)
+        self.end_headers()
+
+
+def test_a_teacher_that_asks_for_a_key_is_asked_with_it(environment: dict[str, str], tmp_path: Path) -> None:
+    binaries = tmp_path / "bin"
+    binaries.mkdir()
+    (binaries / "nvidia-smi").write_text("#!/bin/sh\n")
+    (binaries / "nvidia-smi").chmod(0o755)
+    server = HTTPServer(("127.0.0.1", 0), Guarded)
+    Thread(target=server.serve_forever, daemon=True).start()
+    changed = environment | {
+        "PATH": f"{binaries}:{environment['PATH']}",
+        "TEACHER_URL": f"http://127.0.0.1:{server.server_port}/v1",
+    }
+    try:
+        with_key = run(DISTILL, environment=changed | {"SLIME_SEARCH_TEACHER__API_KEY": "s3cr3t"})
+        without = run(DISTILL, environment=changed)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert with_key.returncode == 0, with_key.stderr
+    assert without.returncode == 2 and "SLIME_SEARCH_TEACHER__API_KEY" in without.stderr
+
+
 # The teacher's server.
 
 
@@ -162,12 +193,13 @@ with open(f"{folder}/pids", "a") as pids:
     pids.write(f"{os.getpid()}\\n{worker.pid}\\n")
 if os.path.exists(f"{folder}/broken"):
     sys.exit("no GPU here")
-port = int(sys.argv[sys.argv.index("--port") + 1])
+host, port = (sys.argv[sys.argv.index(option) + 1] for option in ("--host", "--port"))
+refuses = "--api-key" in sys.argv
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_response(200 if os.path.exists(f"{folder}/loaded") else 503)
+        self.send_response((401 if refuses else 200) if os.path.exists(f"{folder}/loaded") else 503)
         self.end_headers()
-http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
+http.server.HTTPServer((host, int(port)), Handler).serve_forever()
 """
 
 
@@ -183,9 +215,14 @@ def site(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
 
 
 @contextmanager
-def started(site: dict[str, str]) -> Iterator["subprocess.Popen[str]"]:
+def started(site: dict[str, str], *arguments: str) -> Iterator["subprocess.Popen[str]"]:
     process = subprocess.Popen(
-        [EXAMPLE / TEACHER], env=site, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        [EXAMPLE / TEACHER, *arguments],
+        env=site,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     try:
         yield process
@@ -225,6 +262,19 @@ def test_it_says_when_it_is_ready_and_ends_all_that_it_started(
         os.kill(process.pid, number)
         assert process.wait(timeout=60) == code
         wait_for(lambda: not any(map(alive, pids(site))))
+
+
+@pytest.mark.parametrize(("host", "arguments"), [("127.0.0.2", ()), ("127.0.0.1", ("--api-key", "s3cr3t"))])
+def test_it_is_found_ready_at_its_own_address_and_behind_a_key(
+    site: dict[str, str], host: str, arguments: tuple[str, ...]
+) -> None:
+    (Path(site["STAND_IN"]) / "loaded").touch()
+    with started(site | {"TEACHER_HOST": host, "TEACHER_TIMEOUT": "20"}, *arguments) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert f"ready at http://{host}:{site['TEACHER_PORT']}" in process.stdout.readline()
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(timeout=60) == 143
 
 
 def test_a_server_that_ends_shows_why(site: dict[str, str]) -> None:
