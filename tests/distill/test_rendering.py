@@ -226,6 +226,35 @@ def test_a_call_in_another_notation_teaches_its_words_alone(qwen3: Student, of_f
         assert mark not in taught
 
 
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        (call("a"), ["search", "a"]),
+        ('<tool_call>\n{"arguments": {"query": "search engines"}, "name": "search"}\n</tool_call>', ["search"]),
+    ],
+)
+def test_a_text_is_not_taken_for_one_that_it_is_part_of(
+    written: str, words: list[str], qwen3: Student, of_families: dict[str, Any]
+) -> None:
+    """The letter in a key, the function's name in a query that comes before it."""
+    segments = qwen3.talk(f"{written}<|im_end|>")
+    (given_,) = given_to(view_of(qwen3, of_families["llama3"]).render(ASKED, segments))
+    places, text = [], ""
+    for token, value in zip(segments[0].token_ids, given_, strict=True):
+        if value is not None:
+            places.append(len(text))
+        text += qwen3.tokenizer.decode([token])
+    assert places == [text.index(f'"{word}"') + 1 for word in words]
+
+
+def test_a_call_in_a_thought_that_is_not_closed_is_thought(qwen3: Student, of_families: dict[str, Any]) -> None:
+    said = f"<think>\nI could write {call('thing-7')} and then"
+    rendered = view_of(qwen3, of_families["llama3"]).render(ASKED, [qwen3.says(qwen3.encode(said))])
+    (own,) = rendered.turns
+    assert text_of(of_families["llama3"], rendered.token_ids[own.start :]) == said
+    assert None not in given_to(rendered)[0]
+
+
 def test_a_broken_call_in_another_notation_teaches_nothing(qwen3: Student, of_families: dict[str, Any]) -> None:
     segments = qwen3.talk('Hm.<tool_call>{"name": </tool_call><|im_end|>')
     (given_,) = given_to(view_of(qwen3, of_families["llama3"]).render(ASKED, segments))
