@@ -43,6 +43,15 @@ def run(script: str, *arguments: str, environment: dict[str, str]) -> "subproces
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
 
 
+def with_gpu(folder: Path, environment: dict[str, str]) -> str:
+    """A PATH with a stand-in for ``nvidia-smi``."""
+    binaries = folder / "bin"
+    binaries.mkdir()
+    (binaries / "nvidia-smi").write_text("#!/bin/sh\n")
+    (binaries / "nvidia-smi").chmod(0o755)
+    return f"{binaries}:{environment['PATH']}"
+
+
 def command_of(script: str, *arguments: str, environment: dict[str, str]) -> list[str]:
     done = run(script, "--dry-run", *arguments, environment=environment)
     assert done.returncode == 0, done.stderr
@@ -125,16 +134,26 @@ def test_what_is_missing_is_named(
 
 
 def test_a_training_without_its_teacher_does_not_start(environment: dict[str, str], tmp_path: Path) -> None:
-    binaries = tmp_path / "bin"
-    binaries.mkdir()
-    (binaries / "nvidia-smi").write_text("#!/bin/sh\n")
-    (binaries / "nvidia-smi").chmod(0o755)
+    path = with_gpu(tmp_path, environment)
     changed = environment | {
-        "PATH": f"{binaries}:{environment['PATH']}",
+        "PATH": path,
         "TEACHER_URL": f"http://127.0.0.1:{free_port()}",
     }
     done = run(DISTILL, environment=changed)
     assert done.returncode == 2 and "start_teacher_server.sh" in done.stderr
+
+
+@pytest.mark.parametrize("told", [{}, {"RETRIEVAL_SERVER_URL": "http://10.0.0.5:8001"}])
+def test_the_agents_dict_says_where_to_search_unless_the_environment_does(
+    told: dict[str, str], environment: dict[str, str], tmp_path: Path
+) -> None:
+    path = with_gpu(tmp_path, environment)
+    name = "SLIME_SEARCH_LOCAL__SEARCH_URL"
+    (tmp_path / "slime/train.py").write_text(f"import os; print(os.environ.get({name!r}))")
+    plain = {key: value for key, value in environment.items() if key != name}
+    done = run(GRPO, environment=plain | told | {"PATH": path})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == ("http://10.0.0.5:8001/retrieve" if told else "None")
 
 
 class Guarded(BaseHTTPRequestHandler):
@@ -146,14 +165,11 @@ class Guarded(BaseHTTPRequestHandler):
 
 
 def test_a_teacher_that_asks_for_a_key_is_asked_with_it(environment: dict[str, str], tmp_path: Path) -> None:
-    binaries = tmp_path / "bin"
-    binaries.mkdir()
-    (binaries / "nvidia-smi").write_text("#!/bin/sh\n")
-    (binaries / "nvidia-smi").chmod(0o755)
+    path = with_gpu(tmp_path, environment)
     server = HTTPServer(("127.0.0.1", 0), Guarded)
     Thread(target=server.serve_forever, daemon=True).start()
     changed = environment | {
-        "PATH": f"{binaries}:{environment['PATH']}",
+        "PATH": path,
         "TEACHER_URL": f"http://127.0.0.1:{server.server_port}/v1",
     }
     try:
