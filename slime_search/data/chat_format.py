@@ -36,14 +36,16 @@ def read_rows(path: Path) -> Iterator[Mapping[str, Any]]:
         except pa.ArrowInvalid as error:
             raise DataError(f"{path}: not a parquet file ({error})") from error
     elif path.suffix == ".jsonl":
-        with path.open(encoding="utf-8") as lines:
+        with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 try:
+                    # Also what can't be decoded is a ValueError here.
                     row = json.loads(line)
                 except ValueError as error:
                     raise DataError(f"{path}, line {number}: not JSON ({error})") from error
                 if not isinstance(row, dict):
-                    raise DataError(f"{path}, line {number}: {line[:80]!r} is not a JSON object")
+                    shown = line[:80].decode(errors="replace")
+                    raise DataError(f"{path}, line {number}: {shown!r} is not a JSON object")
                 yield row
     else:
         raise DataError(f"{path}: give a .parquet or .jsonl file")
