@@ -160,7 +160,8 @@ class Guarded(BaseHTTPRequestHandler):
     """A teacher that asks for a key."""
 
     def do_GET(self) -> None:
-        self.send_response(200 if self.headers["Authorization"] == "Bearer s3cr3t" else 401)
+        there = 200 if self.path == "/v1/models" else 404
+        self.send_response(there if self.headers["Authorization"] == "Bearer s3cr3t" else 401)
         self.end_headers()
 
 
@@ -175,10 +176,12 @@ def test_a_teacher_that_asks_for_a_key_is_asked_with_it(environment: dict[str, s
     try:
         with_key = run(DISTILL, environment=changed | {"SLIME_SEARCH_TEACHER__API_KEY": "s3cr3t"})
         without = run(DISTILL, environment=changed)
+        slash = {"TEACHER_URL": f"{changed['TEACHER_URL']}/", "SLIME_SEARCH_TEACHER__API_KEY": "s3cr3t"}
+        with_slash = run(DISTILL, environment=changed | slash)
     finally:
         server.shutdown()
         server.server_close()
-    assert with_key.returncode == 0, with_key.stderr
+    assert (with_key.returncode, with_slash.returncode) == (0, 0), with_key.stderr + with_slash.stderr
     assert without.returncode == 2 and "SLIME_SEARCH_TEACHER__API_KEY" in without.stderr
 
 
