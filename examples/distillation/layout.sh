@@ -25,5 +25,8 @@ search_agent() {
     local folder
     folder=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
     export PYTHONPATH=$folder${PYTHONPATH:+:$PYTHONPATH}
-    export SLIME_SEARCH_LOCAL__SEARCH_URL=${SLIME_SEARCH_LOCAL__SEARCH_URL:-${RETRIEVAL_SERVER_URL:-http://127.0.0.1:8000}/retrieve}
+    # The environment overrides the agent's dict, so what nobody asked for stays out of it.
+    if [[ -n ${RETRIEVAL_SERVER_URL:-} ]]; then
+        export SLIME_SEARCH_LOCAL__SEARCH_URL=${SLIME_SEARCH_LOCAL__SEARCH_URL:-$RETRIEVAL_SERVER_URL/retrieve}
+    fi
 }

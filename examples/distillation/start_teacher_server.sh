@@ -57,10 +57,20 @@ if ((dry_run)); then
     exit
 fi
 
+# A server that was started with --api-key refuses who has no key, once it is ready.
 answers() {
-    "$python" -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=5).read()' "$1" >/dev/null 2>&1
+    "$python" -c '
+import sys, urllib.error, urllib.request
+try:
+    urllib.request.urlopen(sys.argv[1], timeout=5).read()
+except urllib.error.HTTPError as error:
+    sys.exit(error.code != 401)' "$1" >/dev/null 2>&1
 }
-url=http://127.0.0.1:$port/$ready
+case $host in
+    0.0.0.0 | ::) url=http://127.0.0.1:$port/$ready ;;
+    *:*) url=http://[$host]:$port/$ready ;;
+    *) url=http://$host:$port/$ready ;;
+esac
 
 [[ -f $checkpoint/config.json ]] ||
     stop "TEACHER_CHECKPOINT: $checkpoint has no config.json; hf download Qwen/$(basename "$checkpoint") there"

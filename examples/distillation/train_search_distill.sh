@@ -42,9 +42,15 @@ DISTILL_ARGS=(
 also_check() {
     local url
     for url in ${SLIME_SEARCH_TEACHER__URL//,/ }; do
-        python3 -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1] + "/v1/models", timeout=10)' \
-            "${url%/v1}" >/dev/null 2>&1 ||
-            stop "TEACHER_URL: $url/v1/models is not answered; start a teacher with $own/start_teacher_server.sh"
+        url=${url%/}
+        url=${url%/v1}
+        python3 -c '
+import os, sys, urllib.request
+key = os.environ.get("SLIME_SEARCH_TEACHER__API_KEY")
+headers = {"Authorization": f"Bearer {key}"} if key else {}
+urllib.request.urlopen(urllib.request.Request(sys.argv[1] + "/v1/models", headers=headers), timeout=10)' \
+            "$url" >/dev/null 2>&1 ||
+            stop "TEACHER_URL: $url/v1/models is not answered; start a teacher with $own/start_teacher_server.sh, or where it asks for a key, set SLIME_SEARCH_TEACHER__API_KEY"
     done
 }
 

@@ -105,7 +105,7 @@ def question_of(row: Mapping[str, Any], number: int) -> Question:
     text = next(filter(None, (_text(columns.get(name)) for name in _QUESTION)), None)
     if text is None:
         raise DataError(f"question: none of {', '.join(_QUESTION)} holds a text; the row has {', '.join(row)}")
-    answers = [well_formed(answer.strip()) for name in _ANSWERS if columns.get(name) for answer in _gold(columns[name])]
+    answers = [well_formed(answer.strip()) for name in _ANSWERS for answer in _gold(columns.get(name))]
     answers = list(dict.fromkeys(filter(None, answers)))
     if not answers:
         raise DataError(f"answers: none of {', '.join(_ANSWERS)} holds any; the row has {', '.join(row)}")

@@ -39,13 +39,13 @@ def read_rows(path: Path) -> Iterator[Mapping[str, Any]]:
         with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 try:
+                    # Also what can't be decoded is a ValueError here.
                     row = json.loads(line)
                 except ValueError as error:
                     raise DataError(f"{path}, line {number}: not JSON ({error})") from error
                 if not isinstance(row, dict):
-                    raise DataError(
-                        f"{path}, line {number}: {line[:80].decode(errors='replace').strip()!r} is not a JSON object"
-                    )
+                    shown = line[:80].decode(errors="replace").strip()
+                    raise DataError(f"{path}, line {number}: {shown!r} is not a JSON object")
                 yield row
     else:
         raise DataError(f"{path}: give a .parquet or .jsonl file")

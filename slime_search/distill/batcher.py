@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from slime_search.errors import ServiceRejected, SlimeSearchError
+from slime_search.errors import ProtocolError, ServiceRejected, SlimeSearchError
 
 I = TypeVar("I")  # noqa: E741
 O = TypeVar("O")  # noqa: E741
@@ -35,8 +35,8 @@ class Batcher(Generic[I, O]):
         """The answer to ``item``.
 
         Raises:
-            SlimeSearchError: whatever sending raised. A batch that the service rejects is sent again item by item, so
-                that only those fail which it rejects.
+            SlimeSearchError: whatever sending raised. A batch that the service rejects, or answers in a way that can't
+                be used, is sent again item by item, so that only those fail which it does that to.
         """
         answer: asyncio.Future[O] = asyncio.get_running_loop().create_future()
         if self._at_work < self._concurrency:
@@ -67,7 +67,7 @@ class Batcher(Generic[I, O]):
     async def _answer(self, batch: Sequence[tuple[I, asyncio.Future[O]]]) -> None:
         try:
             answers = await self._send([item for item, _ in batch])
-        except ServiceRejected as error:
+        except (ServiceRejected, ProtocolError) as error:
             if len(batch) == 1:
                 _fail(batch, error)
             else:

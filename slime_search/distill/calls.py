@@ -34,7 +34,11 @@ class CallNotation:
         """What the teacher reads of ``turn``, which has no end marker."""
         if self._alike:
             return [Piece(turn, 0)]
-        spoken = turn.rfind("</think>") + len("</think>") if "</think>" in turn else 0
+        _, closed, said = turn.partition("</think>")
+        if "<think>" in turn and not closed:
+            # What looks like a call is still a thought.
+            return [Piece(turn, 0)]
+        spoken = len(turn) - len(said) if closed else 0
         before, calls, _ = split_calls(turn[spoken:])
         if not calls:
             return [Piece(turn, 0)]
@@ -55,13 +59,19 @@ def _translated(call: WrittenCall, written: str, turn: str, start: int) -> Itera
     place = 0
     for text in (call.name, *_texts(call.arguments)):
         for spelling in dict.fromkeys((_in_json(text, False), _in_json(text, True), text)):
-            here, there = turn.find(spelling, start), written.find(spelling, place)
+            here, there = _find(spelling, turn, start), _find(spelling, written, place)
             if spelling and here >= 0 and there >= 0:
                 yield Piece(written[place:there], None)
                 yield Piece(spelling, here)
                 start, place = here + len(spelling), there + len(spelling)
                 break
     yield Piece(written[place:], None)
+
+
+def _find(spelling: str, text: str, start: int) -> int:
+    """Where it stands from ``start`` on: as a whole JSON string, or else anywhere, such as in a key or another text."""
+    quoted = text.find(f'"{spelling}"', start)
+    return quoted + 1 if quoted >= 0 else text.find(spelling, start)
 
 
 def _texts(value: Any) -> Iterator[str]:

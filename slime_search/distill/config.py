@@ -87,7 +87,9 @@ class SearchToolConfig(SearchConfig):
                 raise ValueError(f"max_steps = {steps!r}: write the number of turns, at least 1, the answer included")
             data.setdefault("max_turns", steps - 1)
         if "retrieval_service_url" in data:
-            data["local"] = {"search_url": data.pop("retrieval_service_url"), **data.get("local", {})}
+            url, local = data.pop("retrieval_service_url"), data.get("local", {})
+            # What is no section is left for the check of ``local`` to name.
+            data["local"] = {"search_url": url, **local} if isinstance(local, dict) else local
         return data
 
 

@@ -88,8 +88,7 @@ class TeacherView:
         turn_ids: list[int] = []
         for owner, group in groupby(segments, key=lambda segment: segment.owner):
             if owner is Owner.MODEL:
-                student_ids = [i for segment in group for i in segment.token_ids]
-                turn_ids, turn = self._turn(student_ids, len(ids), thinking)
+                turn_ids, turn = self._turn(list(group), len(ids), thinking)
                 turns.append(turn)
                 ids += turn_ids
             else:
@@ -101,11 +100,16 @@ class TeacherView:
                 thinking = _is_thinking(frames[0]), _is_thinking(frames[1])
         return Rendered(ids, turns)
 
-    def _turn(self, student_ids: Sequence[int], start: int, thinking: tuple[bool, bool]) -> tuple[list[int], Turn]:
+    def _turn(self, said: Sequence[Segment], start: int, thinking: tuple[bool, bool]) -> tuple[list[int], Turn]:
+        student_ids = [i for segment in said for i in segment.token_ids]
         end = self._student_bytes.special(student_ids[-1]) if student_ids else None
         pieces = self._student_bytes.of(student_ids)
         sizes = [len(piece) for piece in pieces]
         text, runs = readable(b"".join(pieces))
+        whole = "".join(segment.text for segment in said)
+        if end is None and whole.startswith(text):
+            # Where an engine read the last words in other tokens, only the text still has them.
+            text = whole.removesuffix(self._student_template.frame.turn_end)
         shown = with_thought(
             self._notation.pieces(text), student_is_thinking=thinking[0], teacher_is_thinking=thinking[1]
         )

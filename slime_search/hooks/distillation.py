@@ -88,8 +88,9 @@ def write_verdict(
     own = _own(sample)
     scored = [
         (place, mine, theirs)
-        for place, (mine, theirs) in enumerate(zip(own, log_probs, strict=True))
-        if theirs is not None
+        for place, (mine, theirs, trains) in enumerate(zip(own, log_probs, sample.loss_mask, strict=True))
+        # slime may have masked what an older policy wrote, before an interruption.
+        if theirs is not None and trains
     ]
     written = list(own)
     for place, mine, theirs in scored:

@@ -84,11 +84,14 @@ class DistillParts(ChatParts):
             consequence="sample without its teacher",
             setting="teacher.max_failure_share",
         )
+        self._scored_for: Any = None
 
     def ready(self, args: Any, tokenizer: Any) -> "DistillParts":
-        if self._tokenizer is not tokenizer:
-            super().ready(args, tokenizer)
+        super().ready(args, tokenizer)
+        # Known apart from the policy's own parts, which are ready even where the teacher's tokenizer can't be loaded.
+        if self._scored_for is not tokenizer:
             self.scorer = Scorer(self.teacher, tokenizer=tokenizer, template=self.dialect.template, tools=self.tools)
+            self._scored_for = tokenizer
         return self
 
     def decode_one(self, token_id: int) -> str:

@@ -48,6 +48,7 @@ def rows_of(path: Path) -> Rows:
         ),
         ({"prompt": None, "problem": "Who?", "reward_model": {"ground_truth": "A", "style": "rule"}}, "Who?", ["A"]),
         ({"extra_info": {"question": "Who?"}, "answers": [1984]}, "Who?", ["1984"]),
+        ({"question": "Who?", "answer": 0, "aug_answer": None}, "Who?", ["0"]),
     ],
 )
 def test_where_a_copy_keeps_question_and_answers(row: dict[str, Any], text: str, answers: list[str]) -> None:

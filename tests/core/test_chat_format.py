@@ -82,3 +82,10 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     for name in ("raw.csv", "fake.parquet"):
         with pytest.raises(DataError, match=name):
             list(read_rows(tmp_path / name))
+
+
+def test_a_line_that_is_no_utf8_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "raw.jsonl"
+    path.write_bytes('{"question": "Où?"}\n'.encode() + '{"question": "Où?"}\n'.encode("latin-1"))
+    with pytest.raises(DataError, match=r"raw\.jsonl, line 2: not JSON"):
+        list(read_rows(path))

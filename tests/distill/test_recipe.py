@@ -17,7 +17,7 @@ from support.scripted_teacher import ScriptedTeacher, opinion
 from support.teacher_tokenizers import save_kind
 from transformers import AutoTokenizer
 
-from slime_search.errors import DataError, SlimeSearchError, TooManyFailures
+from slime_search.errors import ConfigError, DataError, SlimeSearchError, TooManyFailures
 from slime_search.hooks.distillation import normalize_rewards
 from slime_search.hooks.distillation_metrics import distillation_metrics
 from slime_search.hooks.metrics import rollout_metrics
@@ -154,6 +154,17 @@ def test_before_anything_is_generated_the_teacher_is_asked(
     assert not engine.exchanges
 
 
+def test_every_sample_hears_of_a_tokenizer_that_is_not_there(
+    engine: ScriptedChat, retriever: ScriptedRetriever, checkpoint: Path, tokenizer: Any, tmp_path: Path
+) -> None:
+    """slime shows any one of those that fail together, and a second try may come in the same process."""
+    with ScriptedTeacher(tokenizer) as teacher:
+        one = recipe(retriever, teacher, tokenizer=str(tmp_path / "none"))
+        for number in (1, 2):
+            with pytest.raises(ConfigError, match="no tokenizer there"):
+                generate_all(one, arguments(engine, checkpoint), [asking(number)])
+
+
 def test_a_text_prompt_is_refused_where_messages_are_needed(
     engine: ScriptedChat, retriever: ScriptedRetriever, checkpoint: Path, other: Any, other_folder: Path
 ) -> None:
@@ -195,6 +206,22 @@ def test_an_interrupted_sample_is_scored_when_it_is_whole(
         generate_all(one, args, [sample])
     assert sample.status is LocalSample.Status.COMPLETED
     assert all(theirs == opinion(*sample.tokens[at - 1 : at + 1]) for at, mask, _, theirs in rows(sample) if mask)
+
+
+def test_tokens_that_are_no_longer_trained_do_not_count(
+    engine: ScriptedChat, retriever: ScriptedRetriever, checkpoint: Path, tokenizer: Any
+) -> None:
+    """slime's mask_offpolicy_in_partial_rollout."""
+    faults = [Abort(9)]
+    engine.script = lambda e: faults.pop() if faults and e not in engine.probes else None
+    with ScriptedTeacher(tokenizer) as teacher:
+        one, args, sample = recipe(retriever, teacher), arguments(engine, checkpoint), asking()
+        generate_all(one, args, [sample])
+        sample.loss_mask = [0] * (kept := sample.response_length)
+        generate_all(one, args, [sample])
+    assert kept == 9 and note(sample)["aligned"] == note(sample)["tokens"] == sum(sample.loss_mask or [])
+    assert distillation_metrics([sample])["distill/aligned"] == 1.0
+    assert all(own == theirs for _, mask, own, theirs in rows(sample) if not mask)
 
 
 def test_an_evaluation_does_without_the_teacher(

@@ -15,7 +15,8 @@ from transformers import AutoTokenizer
 
 from slime_search.distill.alignment import transfer
 from slime_search.distill.rendering import Rendered, TeacherView
-from slime_search.trajectory import Owner
+from slime_search.drift import reconcile
+from slime_search.trajectory import Owner, Trajectory
 
 
 def view_of(student: Student, teacher: Any, **template_kwargs: Any) -> TeacherView:
@@ -225,11 +226,70 @@ def test_a_call_in_another_notation_teaches_its_words_alone(qwen3: Student, of_f
         assert mark not in taught
 
 
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        (call("a"), ["search", "a"]),
+        ('<tool_call>\n{"arguments": {"query": "search engines"}, "name": "search"}\n</tool_call>', ["search"]),
+    ],
+)
+def test_a_text_is_not_taken_for_one_that_it_is_part_of(
+    written: str, words: list[str], qwen3: Student, of_families: dict[str, Any]
+) -> None:
+    """The letter in a key, the function's name in a query that comes before it."""
+    segments = qwen3.talk(f"{written}<|im_end|>")
+    (given_,) = given_to(view_of(qwen3, of_families["llama3"]).render(ASKED, segments))
+    places, text = [], ""
+    for token, value in zip(segments[0].token_ids, given_, strict=True):
+        if value is not None:
+            places.append(len(text))
+        text += qwen3.tokenizer.decode([token])
+    assert places == [text.index(f'"{word}"') + 1 for word in words]
+
+
+def test_a_call_in_a_thought_that_is_not_closed_is_thought(qwen3: Student, of_families: dict[str, Any]) -> None:
+    said = f"<think>\nI could write {call('thing-7')} and then"
+    rendered = view_of(qwen3, of_families["llama3"]).render(ASKED, [qwen3.says(qwen3.encode(said))])
+    (own,) = rendered.turns
+    assert text_of(of_families["llama3"], rendered.token_ids[own.start :]) == said
+    assert None not in given_to(rendered)[0]
+
+
 def test_a_broken_call_in_another_notation_teaches_nothing(qwen3: Student, of_families: dict[str, Any]) -> None:
     segments = qwen3.talk('Hm.<tool_call>{"name": </tool_call><|im_end|>')
     (given_,) = given_to(view_of(qwen3, of_families["llama3"]).render(ASKED, segments))
     begun = len(qwen3.encode("Hm."))
     assert [value is None for value in given_] == [False] * begun + [True] * (len(given_) - begun)
+
+
+@pytest.mark.parametrize("name", ["qwen3", "llama3"])
+def test_a_turn_whose_end_an_engine_read_in_other_tokens_is_shown_whole(
+    name: str, qwen3: Student, of_families: dict[str, Any]
+) -> None:
+    """Its last words are not trained on, and the teacher reads them before what came after."""
+    turn = f"Hm. {call('thing-7 maker')}"
+    tail, end = '"}}\n</tool_call>', qwen3.encode(qwen3.end)
+    sampled = qwen3.encode(turn.removesuffix(tail)) + [i for letter in tail[:3] for i in qwen3.encode(letter)]
+    said = qwen3.says([*sampled, *qwen3.encode(tail[3:]), *end])
+    trajectory = Trajectory(qwen3.prompt_ids())
+    trajectory.append(said)
+    trajectory.append(qwen3.reads("Doc 1", after=said))
+    rendered_ids = [*qwen3.prompt_ids(), *qwen3.encode(turn), *end, *trajectory.segments[1].token_ids]
+    reconcile(trajectory, rendered_ids)
+    assert trajectory.drift.lost_tokens > 1
+    trajectory.append(qwen3.says([*qwen3.encode("Bob"), *end]))
+
+    teacher = of_families[name]
+    view = view_of(qwen3, teacher)
+    rendered = view.render(ASKED, trajectory.segments)
+    frame = view._template.frame
+    shown = f"Hm. {view._template.call('search', {'query': 'thing-7 maker'})}{frame.turn_end}{frame.opening}Doc 1"
+    assert shown in text_of(teacher, rendered.token_ids)
+    kept, last = given_to(rendered)
+    assert len(kept) == len(trajectory.segments[0].token_ids)
+    taught = "".join(qwen3.tokenizer.decode([i]) for i, v in zip(said.token_ids, kept, strict=False) if v is not None)
+    assert "Hm." in taught and "thing-7" in taught
+    assert last[0] is not None
 
 
 THINKING_PROMPT = "{%- if add_generation_prompt and think -%}{{- '<think>\n' -}}{%- endif -%}"

@@ -120,6 +120,28 @@ def test_what_is_rejected_takes_nobody_along(tokenizer: Any) -> None:
     assert isinstance(bad, ServiceRejected) and "longer than the context" in str(bad)
 
 
+def test_what_has_no_log_probability_takes_nobody_along(tokenizer: Any) -> None:
+    def spoil(answer: Any) -> Any:
+        for one in answer if isinstance(answer, list) else [answer]:
+            last = one["meta_info"]["input_token_logprobs"][-1]
+            last[0] = None if last[1] == 404 else last[0]
+        return answer
+
+    with ScriptedTeacher(tokenizer) as server:
+        teacher = teacher_of(tokenizer, server, concurrency=1, batch_size=8)
+        spans = [Span([*IDS, 400 + n], 5) for n in range(5)]
+
+        async def work() -> list[Any]:
+            await teacher.ready()
+            server.script = lambda prompts: edited(spoil)
+            return await asyncio.gather(*map(teacher.log_probs, spans), return_exceptions=True)
+
+        *good, bad = run(work)
+        assert [len(prompts) for prompts in server.prompts[2:]] == [1, 4, 1, 1, 1, 1]
+    assert [one.log_probs for one in good] == [opinions(span.token_ids, 5) for span in spans[:4]]
+    assert isinstance(bad, ProtocolError)
+
+
 def test_a_prefix_is_scored_once(tokenizer: Any) -> None:
     with ScriptedTeacher(tokenizer) as server:
         teacher = teacher_of(tokenizer, server, cache_tokens=100_000)

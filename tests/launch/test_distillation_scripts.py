@@ -9,7 +9,9 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from launched import free_port, wait_for
@@ -39,6 +41,15 @@ def environment(tmp_path: Path) -> dict[str, str]:
 def run(script: str, *arguments: str, environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
     command = [EXAMPLE / script, *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+
+
+def with_gpu(folder: Path, environment: dict[str, str]) -> str:
+    """A PATH with a stand-in for ``nvidia-smi``."""
+    binaries = folder / "bin"
+    binaries.mkdir()
+    (binaries / "nvidia-smi").write_text("#!/bin/sh\n")
+    (binaries / "nvidia-smi").chmod(0o755)
+    return f"{binaries}:{environment['PATH']}"
 
 
 def command_of(script: str, *arguments: str, environment: dict[str, str]) -> list[str]:
@@ -123,16 +134,55 @@ def test_what_is_missing_is_named(
 
 
 def test_a_training_without_its_teacher_does_not_start(environment: dict[str, str], tmp_path: Path) -> None:
-    binaries = tmp_path / "bin"
-    binaries.mkdir()
-    (binaries / "nvidia-smi").write_text("#!/bin/sh\n")
-    (binaries / "nvidia-smi").chmod(0o755)
+    path = with_gpu(tmp_path, environment)
     changed = environment | {
-        "PATH": f"{binaries}:{environment['PATH']}",
+        "PATH": path,
         "TEACHER_URL": f"http://127.0.0.1:{free_port()}",
     }
     done = run(DISTILL, environment=changed)
     assert done.returncode == 2 and "start_teacher_server.sh" in done.stderr
+
+
+@pytest.mark.parametrize("told", [{}, {"RETRIEVAL_SERVER_URL": "http://10.0.0.5:8001"}])
+def test_the_agents_dict_says_where_to_search_unless_the_environment_does(
+    told: dict[str, str], environment: dict[str, str], tmp_path: Path
+) -> None:
+    path = with_gpu(tmp_path, environment)
+    name = "SLIME_SEARCH_LOCAL__SEARCH_URL"
+    (tmp_path / "slime/train.py").write_text(f"import os; print(os.environ.get({name!r}))")
+    plain = {key: value for key, value in environment.items() if key != name}
+    done = run(GRPO, environment=plain | told | {"PATH": path})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == ("http://10.0.0.5:8001/retrieve" if told else "None")
+
+
+class Guarded(BaseHTTPRequestHandler):
+    """A teacher that asks for a key."""
+
+    def do_GET(self) -> None:
+        there = 200 if self.path == "/v1/models" else 404
+        self.send_response(there if self.headers["Authorization"] == "Bearer s3cr3t" else 401)
+        self.end_headers()
+
+
+def test_a_teacher_that_asks_for_a_key_is_asked_with_it(environment: dict[str, str], tmp_path: Path) -> None:
+    path = with_gpu(tmp_path, environment)
+    server = HTTPServer(("127.0.0.1", 0), Guarded)
+    Thread(target=server.serve_forever, daemon=True).start()
+    changed = environment | {
+        "PATH": path,
+        "TEACHER_URL": f"http://127.0.0.1:{server.server_port}/v1",
+    }
+    try:
+        with_key = run(DISTILL, environment=changed | {"SLIME_SEARCH_TEACHER__API_KEY": "s3cr3t"})
+        without = run(DISTILL, environment=changed)
+        slash = {"TEACHER_URL": f"{changed['TEACHER_URL']}/", "SLIME_SEARCH_TEACHER__API_KEY": "s3cr3t"}
+        with_slash = run(DISTILL, environment=changed | slash)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert (with_key.returncode, with_slash.returncode) == (0, 0), with_key.stderr + with_slash.stderr
+    assert without.returncode == 2 and "SLIME_SEARCH_TEACHER__API_KEY" in without.stderr
 
 
 # The teacher's server.
@@ -162,12 +212,13 @@ with open(f"{folder}/pids", "a") as pids:
     pids.write(f"{os.getpid()}\\n{worker.pid}\\n")
 if os.path.exists(f"{folder}/broken"):
     sys.exit("no GPU here")
-port = int(sys.argv[sys.argv.index("--port") + 1])
+host, port = (sys.argv[sys.argv.index(option) + 1] for option in ("--host", "--port"))
+refuses = "--api-key" in sys.argv
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        self.send_response(200 if os.path.exists(f"{folder}/loaded") else 503)
+        self.send_response((401 if refuses else 200) if os.path.exists(f"{folder}/loaded") else 503)
         self.end_headers()
-http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
+http.server.HTTPServer((host, int(port)), Handler).serve_forever()
 """
 
 
@@ -183,9 +234,14 @@ def site(environment: dict[str, str], tmp_path: Path) -> dict[str, str]:
 
 
 @contextmanager
-def started(site: dict[str, str]) -> Iterator["subprocess.Popen[str]"]:
+def started(site: dict[str, str], *arguments: str) -> Iterator["subprocess.Popen[str]"]:
     process = subprocess.Popen(
-        [EXAMPLE / TEACHER], env=site, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        [EXAMPLE / TEACHER, *arguments],
+        env=site,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
     )
     try:
         yield process
@@ -225,6 +281,19 @@ def test_it_says_when_it_is_ready_and_ends_all_that_it_started(
         os.kill(process.pid, number)
         assert process.wait(timeout=60) == code
         wait_for(lambda: not any(map(alive, pids(site))))
+
+
+@pytest.mark.parametrize(("host", "arguments"), [("127.0.0.2", ()), ("127.0.0.1", ("--api-key", "s3cr3t"))])
+def test_it_is_found_ready_at_its_own_address_and_behind_a_key(
+    site: dict[str, str], host: str, arguments: tuple[str, ...]
+) -> None:
+    (Path(site["STAND_IN"]) / "loaded").touch()
+    with started(site | {"TEACHER_HOST": host, "TEACHER_TIMEOUT": "20"}, *arguments) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert f"ready at http://{host}:{site['TEACHER_PORT']}" in process.stdout.readline()
+        os.kill(process.pid, signal.SIGTERM)
+        assert process.wait(timeout=60) == 143
 
 
 def test_a_server_that_ends_shows_why(site: dict[str, str]) -> None:
