@@ -61,7 +61,7 @@ def quickstart(
     ),
     seed: Annotated[int, typer.Option(help="Seeds the encyclopedia, the start and the sampling.")] = 0,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="GRPO steps of 128 rollouts each; 50, and 30 with a teacher.")
+        int | None, typer.Option(min=1, help="GRPO steps: 50 of 128 rollouts each; with a teacher 24 of 32.")
     ] = None,
     cold_start_steps: Annotated[
         int | None,

@@ -58,6 +58,7 @@ def cold_start(
     seed: int,
     styles: Mapping[str, Style] = {ONLY_ROLE: TAGS},
     on_step: Callable[[int, float], object] = lambda step, loss: None,
+    learning_rate: float = LEARNING_RATE,
 ) -> list[float]:
     """Trains `model` in place and returns the loss of every step: weighted cross-entropy a token, in nats.
 
@@ -74,7 +75,7 @@ def cold_start(
     encoders = {role: style.prompt_encoder(codec, tokenizer) for role, style in styles.items()}
     examples = [encode_demonstration(one, codec, encoders[one.role]) for one in demonstrations]
     batches = _batches(examples, random.Random(seed))
-    optimizers = _optimizers(model)
+    optimizers = _optimizers(model, learning_rate)
     losses: list[float] = []
     model.train()
     for step in range(1, steps + 1):
@@ -82,7 +83,7 @@ def cold_start(
         torch.nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = _learning_rate(step, steps)
+                group["lr"] = learning_rate * _schedule(step, steps)
             optimizer.step()
             optimizer.zero_grad()
         losses.append(loss)
@@ -102,23 +103,23 @@ def _accumulate_gradient(model: PreTrainedModel, batch: Sequence[Example]) -> fl
     return loss
 
 
-def _optimizers(model: PreTrainedModel) -> tuple[torch.optim.Optimizer, ...]:
+def _optimizers(model: PreTrainedModel, learning_rate: float) -> tuple[torch.optim.Optimizer, ...]:
     """Muon for the matrices between the layers, AdamW for embeddings, norms and biases."""
     hidden: list[Tensor] = []
     rest: list[Tensor] = []
     for name, parameter in model.named_parameters():
         (hidden if parameter.ndim == 2 and "embed" not in name else rest).append(parameter)
     return (
-        Muon(hidden, lr=LEARNING_RATE),
-        torch.optim.AdamW(rest, lr=LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.0),
+        Muon(hidden, lr=learning_rate),
+        torch.optim.AdamW(rest, lr=learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
     )
 
 
-def _learning_rate(step: int, steps: int) -> float:
+def _schedule(step: int, steps: int) -> float:
     """A linear warm-up, then half a cosine down to a twentieth."""
     warm_up = min(1.0, step / WARM_UP_STEPS)
     cosine = (1 + math.cos(math.pi * step / steps)) / 2
-    return LEARNING_RATE * warm_up * (0.05 + 0.95 * cosine)
+    return warm_up * (0.05 + 0.95 * cosine)
 
 
 def _batches(examples: Sequence[Example], rng: random.Random) -> Iterator[list[Example]]:

@@ -3,7 +3,7 @@
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,8 @@ class DatasetPaths:
     """Where a dataset lies, and what is in it.
 
     ``corpus`` is what a retrieval server reads; ``train`` and ``test`` have Search-R1's columns; ``demonstrations`` are
-    the policy's cold start's, and ``frozen_demonstrations`` those of a second model, if there is one.
+    the policy's cold start's, ``reluctant_demonstrations`` those of its end and ``frozen_demonstrations`` those of a
+    second model, where the play has them.
     """
 
     encyclopedia: Encyclopedia
@@ -38,6 +39,7 @@ class DatasetPaths:
     test: Path
     demonstrations: Path
     frozen_demonstrations: Path
+    reluctant_demonstrations: Path
     documents: int
     questions: int
 
@@ -73,6 +75,7 @@ def write_dataset(
         test=folder / "test.parquet",
         demonstrations=folder / "demonstrations.jsonl",
         frozen_demonstrations=folder / "frozen_demonstrations.jsonl",
+        reluctant_demonstrations=folder / "reluctant_demonstrations.jsonl",
         documents=len(documents),
         questions=len(train) + len(test),
     )
@@ -89,6 +92,10 @@ def write_dataset(
         write_demonstrations(
             paths.frozen_demonstrations, school.lessons(ONLY_ROLE, play.frozen.role, rng, demonstrations)
         )
+    if play.reluctance is not None:
+        reluctant = replace(play.roles[ONLY_ROLE], habits=play.reluctance)
+        lessons_of_it = school.lessons(ONLY_ROLE, reluctant, rng, demonstrations // 4)
+        write_demonstrations(paths.reluctant_demonstrations, lessons_of_it)
     return paths
 
 

@@ -27,14 +27,12 @@ Log = Callable[..., None]
 
 @dataclass(frozen=True, slots=True)
 class LearningConfig:
-    """``steps`` are GRPO steps of ``prompts`` questions with ``samples_per_prompt`` rollouts each."""
+    """``steps`` are GRPO steps, with ``samples_per_prompt`` rollouts of each of the play's questions."""
 
     steps: int
     eval_every: int
     seed: int
-    prompts: int
     samples_per_prompt: int
-    temperature: float
     shown_questions: int
 
 
@@ -80,16 +78,16 @@ class Learning:
 
     def run(self, model: PreTrainedModel) -> None:
         """Trains ``model`` in place, and the engine with it."""
-        config, stage = self._config, self._stage
-        grpo = self._play.grpo if stage.has_teacher else replace(self._play.grpo, opd_kl_coef=0.0)
-        trainer = GrpoTrainer(model, grpo, pad_id=stage.tokenizer.pad_token_id, temperature=config.temperature)
+        config, play, stage = self._config, self._play, self._stage
+        grpo = play.grpo if stage.has_teacher else replace(play.grpo, opd_kl_coef=0.0)
+        trainer = GrpoTrainer(model, grpo, pad_id=stage.tokenizer.pad_token_id, temperature=play.temperature)
         rng = random.Random(config.seed)
         self._evaluate(0)
         task = self._progress.add_task(self._title, total=config.steps, note="")
         began = time.monotonic()
         for step in range(1, config.steps + 1):
-            prompts = rng.sample(self._train, config.prompts)
-            samples = stage.rollouts.collect(prompts, n=config.samples_per_prompt, temperature=config.temperature)
+            prompts = rng.sample(self._train, play.prompts)
+            samples = stage.rollouts.collect(prompts, n=config.samples_per_prompt, temperature=play.temperature)
             _, advantages = normalize_rewards(stage.args, samples)
             update = trainer.step(samples, advantages)
             stage.publish()
@@ -103,7 +101,7 @@ class Learning:
 
     def _evaluate(self, step: int) -> None:
         """Scores the held-out questions; at both ends greedily too, and with trajectories kept for the report."""
-        samples = self._held_out(self._config.temperature)
+        samples = self._held_out(self._play.temperature)
         stats = rollout_stats(samples)
         self.scores[step] = stats
         self._log(self._eval_phase, step, **asdict(stats))

@@ -56,6 +56,10 @@ class Play:
     ``roles`` are the policy's, by the names in its demonstrations. ``frozen`` is a second model, which is trained by
     imitation alone and then serves. ``config`` goes to the recipe, beside the addresses. ``alone`` is the recipe
     without the second model, to compare with: from the same start, with the same ``grpo`` but for its teacher.
+
+    With ``reluctance`` the cold start ends with a short and gentle imitation of somebody of these habits: the policy
+    keeps what it can do, and hardly does it. ``temperature`` is that of rollouts and of held-out scores, and
+    ``prompts`` are the questions of a GRPO step.
     """
 
     name: str
@@ -65,9 +69,12 @@ class Play:
     roles: Mapping[str, Role]
     config: Mapping[str, Any]
     cold_start_steps: int
+    reluctance: Habits | None = None
     frozen: Frozen | None = None
     alone: Callable[[Mapping[str, Any]], Recipe] | None = None
     grpo: GrpoConfig = field(default_factory=GrpoConfig)
+    temperature: float = 1.0
+    prompts: int = 16
     steps: int = 50
     eval_every: int = 10
     keeps_messages: bool = False
@@ -164,10 +171,14 @@ _DISTILL = Play(
     roles={ONLY_ROLE: Role(_TOOLS)},
     config={"max_turns": 3, "topk": 3},
     cold_start_steps=_TOOLS.cold_start_steps,
-    frozen=Frozen(Role(_TOOLS, SKILLED), serves="teacher", steps=250, vocabulary=1200, settings={"clip": 3.0}),
+    # Rewards are rare where nobody searches. That is where a teacher pays.
+    reluctance=Habits(searches=0.01),
+    frozen=Frozen(Role(_TOOLS, SKILLED), serves="teacher", steps=600, vocabulary=1200, settings={"clip": 5.0}),
     alone=SearchTool,
     grpo=GrpoConfig(learning_rate=5e-4, opd_kl_coef=0.3),
-    steps=20,
+    temperature=0.7,
+    prompts=4,
+    steps=24,
     eval_every=2,
     keeps_messages=True,
 )

@@ -14,7 +14,7 @@ from rich.table import Table
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from slime_search.local.artifacts import Artifacts
-from slime_search.local.cold_start import cold_start
+from slime_search.local.cold_start import LEARNING_RATE, cold_start
 from slime_search.local.dataset import DatasetPaths, write_dataset
 from slime_search.local.demonstrations import ONLY_ROLE, read_demonstrations
 from slime_search.local.learning import Learning, LearningConfig
@@ -25,10 +25,12 @@ from slime_search.local.styles import Style
 from slime_search.report.curve import ALONE, draw_curve
 from slime_search.report.page import write_report
 
+RELUCTANCE_STEPS = 60
+
 
 @dataclass(frozen=True, slots=True)
 class QuickstartConfig:
-    """What a run does. ``steps`` are GRPO steps of ``prompts`` questions with ``samples_per_prompt`` rollouts each.
+    """What a run does. ``steps`` are GRPO steps, with ``samples_per_prompt`` rollouts of each question.
 
     Where a number of steps is None it is the play's.
     """
@@ -38,9 +40,7 @@ class QuickstartConfig:
     play: Play = SEARCH_R1
     cold_start_steps: int | None = None
     steps: int | None = None
-    prompts: int = 16
     samples_per_prompt: int = 8
-    temperature: float = 1.0
     eval_every: int | None = None
     shown_questions: int = 32
 
@@ -73,7 +73,7 @@ class Quickstart:
             self._summary["interrupted"] = False
         finally:
             self._finish()
-        self._console.print(_closing_table(self._config.play.title, self._summary, self._artifacts))
+        self._console.print(_closing_table(self._config.play, self._summary, self._artifacts))
         return self._summary
 
     def _run(self, progress: Progress) -> None:
@@ -99,7 +99,7 @@ class Quickstart:
                     logs=artifacts.logs,
                     retriever=retriever,
                     seed=config.seed,
-                    rollout_size=config.prompts * config.samples_per_prompt,
+                    rollout_size=config.play.prompts * config.samples_per_prompt,
                     play=config.play,
                     frozen=frozen,
                 )
@@ -120,6 +120,12 @@ class Quickstart:
         styles = {name: role.style for name, role in play.roles.items()}
         note = "imitating an imperfect teacher"
         self._imitate(progress, "cold_start", model, tokenizer, data.demonstrations, styles, steps, note)
+        if play.reluctance is not None:
+            steps = self._config.cold_start_steps or RELUCTANCE_STEPS
+            shown, note = data.reluctant_demonstrations, "imitating one who hardly searches"
+            self._imitate(
+                progress, "reluctance", model, tokenizer, shown, styles, steps, note, learning_rate=LEARNING_RATE / 5
+            )
 
     def _frozen_model(self, progress: Progress, tokenizer: PreTrainedTokenizerBase, data: DatasetPaths) -> Path | None:
         """The folder of the play's second model, trained by imitation, if it has one."""
@@ -146,6 +152,8 @@ class Quickstart:
         styles: Mapping[str, Style],
         steps: int,
         note: str,
+        *,
+        learning_rate: float = LEARNING_RATE,
     ) -> None:
         task = progress.add_task(phase.replace("_", " ").capitalize(), total=steps, note=note)
         began = time.monotonic()
@@ -156,7 +164,16 @@ class Quickstart:
                 self._log(phase, step, loss=round(loss, 4))
 
         shown = list(read_demonstrations(demonstrations))
-        cold_start(model, tokenizer, shown, steps=steps, seed=self._config.seed, styles=styles, on_step=on_step)
+        cold_start(
+            model,
+            tokenizer,
+            shown,
+            steps=steps,
+            seed=self._config.seed,
+            styles=styles,
+            on_step=on_step,
+            learning_rate=learning_rate,
+        )
         self._summary[f"{phase}_s"] = round(time.monotonic() - began, 1)
 
     def _learn(
@@ -168,9 +185,7 @@ class Quickstart:
             steps=config.steps or config.play.steps,
             eval_every=config.eval_every or config.play.eval_every,
             seed=config.seed,
-            prompts=config.prompts,
             samples_per_prompt=config.samples_per_prompt,
-            temperature=config.temperature,
             shown_questions=config.shown_questions,
         )
         learning = Learning(
@@ -235,12 +250,14 @@ def _progress(console: Console) -> Progress:
     )
 
 
-def _closing_table(title: str, summary: Mapping[str, Any], artifacts: Artifacts) -> Table:
-    table = Table(title=title, title_justify="left", show_header=True, header_style="bold")
+def _closing_table(play: Play, summary: Mapping[str, Any], artifacts: Artifacts) -> Table:
+    table = Table(title=play.title, title_justify="left", show_header=True, header_style="bold")
     table.add_column("held-out exact match")
     table.add_column("before", justify="right")
     table.add_column("after", justify="right")
-    table.add_row("sampled at T=1", f"{summary['em_before']:.1%}", f"[bold]{summary['em_after']:.1%}[/bold]")
+    table.add_row(
+        f"sampled at T={play.temperature:g}", f"{summary['em_before']:.1%}", f"[bold]{summary['em_after']:.1%}[/bold]"
+    )
     table.add_row("greedy", f"{summary['em_before_greedy']:.1%}", f"{summary['em_after_greedy']:.1%}")
     table.caption = f"{summary['wall_s']:.0f} s in all. Open {artifacts.report}"
     table.caption_justify = "left"

@@ -1,4 +1,5 @@
 import json
+import statistics
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -6,6 +7,8 @@ import pytest
 
 from slime_search.local.dataset import DatasetPaths, write_dataset
 from slime_search.local.demonstrations import read_demonstrations
+from slime_search.local.plays import PLAYS
+from slime_search.local.sources import UNSKILLED
 from slime_search.local.world import WorldSize, invent_encyclopedia
 from slime_search.retrieval.corpus import Corpus
 
@@ -56,6 +59,21 @@ def test_demonstrations_ask_about_the_cold_start_world_only(dataset: DatasetPath
     demonstrations = list(read_demonstrations(dataset.demonstrations))
     assert len(demonstrations) == 300
     assert {demonstration.question for demonstration in demonstrations} <= known
+
+
+def test_who_is_left_reluctant_hardly_searches(tmp_path: Path) -> None:
+    play = PLAYS["distill"]
+    assert play.reluctance is not None
+    encyclopedia = invent_encyclopedia(0, SMALL, SMALL, SMALL)
+    sizes = {"demonstrations": 800, "train_questions": 5, "test_questions": 5}
+    paths = write_dataset(tmp_path, 0, play=play, encyclopedia=encyclopedia, **sizes)
+
+    def searching(path: Path) -> float:
+        return statistics.fmean(len(one.segments) > 1 for one in read_demonstrations(path))
+
+    assert searching(paths.demonstrations) == pytest.approx(UNSKILLED.searches, abs=0.05)
+    assert searching(paths.reluctant_demonstrations) == pytest.approx(play.reluctance.searches, abs=0.04)
+    assert searching(paths.frozen_demonstrations) == 1.0
 
 
 def test_a_seed_gives_the_same_bytes(tmp_path: Path) -> None:

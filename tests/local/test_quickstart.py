@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from slime_search.rollouts.record import read_rollout
 
+RUNS = ["search-r1 tags", "search-r1 tools", "thinker-searcher tags", "coda tags", "distill tags"]
 COMMAND = [sys.executable, "-m", "slime_search.cli", "quickstart"]
 
 
@@ -29,7 +30,7 @@ def processes_naming(folder: Path) -> list[str]:
     return lines
 
 
-@pytest.fixture(scope="module", params=["search-r1 tags", "search-r1 tools", "thinker-searcher tags", "coda tags"])
+@pytest.fixture(scope="module", params=RUNS)
 def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("quickstart") / "run"
     options = ["--output", str(output), "--seed", "3", "--cold-start-steps", "12", "--steps", "2"]
