@@ -32,6 +32,10 @@ class Ending(StrEnum):
     """A service failed; nothing of it may be trained on. It can be resumed."""
 
 
+UNSCORED = frozenset({Ending.FAILED, Ending.ABORTED})
+"""Endings that say nothing about the model."""
+
+
 @dataclass(frozen=True, slots=True)
 class Segment:
     """A run of tokens with one owner.

@@ -18,7 +18,7 @@ from slime_search.errors import ConfigError
 from slime_search.hooks.runtime import runtime
 from slime_search.launch import readiness
 from slime_search.launch.settings import LaunchSettings
-from slime_search.recipes.base import SearchRecipe
+from slime_search.recipes.base import SearchRecipe, recipe_in
 from slime_search.recipes.search_r1_tools import SearchR1Tools
 from slime_search.searcher.config import ThinkerConfig
 from slime_search.tokens import Tokenizer
@@ -59,10 +59,9 @@ class Setup:
     def recipe(self) -> SearchRecipe[Any] | None:
         """The recipe in the module; None where it holds none, or can't be imported."""
         try:
-            values = vars(self.module).values()
+            return recipe_in(self.module)
         except (ImportError, ConfigError):
             return None
-        return next((value for value in values if isinstance(value, SearchRecipe)), None)
 
     @property
     def calls_tools(self) -> bool:

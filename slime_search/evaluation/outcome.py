@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from slime_search.hooks.coda_metrics import EXECUTOR
 from slime_search.rollouts.record import Rollout
+from slime_search.trajectory import UNSCORED
 
 METRICS = ("em", "f1", "cover_em", "retrieval_hit", "searches", "response_tokens")
 """What has a mean and an interval. The first four lie in [0, 1], the others are counts a rollout."""
 SHARES = METRICS[:4]
-_FAILED = ("failed", "aborted", None)
 _DELEGATING = ("thinker-searcher", "coda")
 
 
@@ -46,7 +46,7 @@ class Outcome:
 
 def outcome_of(rollout: Rollout) -> Outcome:
     """The outcome of a rollout. One that a service failed, or that was aborted, is never scored."""
-    failed = rollout.ending in _FAILED
+    failed = rollout.ending is None or rollout.ending in UNSCORED
     service, error = None, None
     if failed:
         error = rollout.error or f"the rollout was {rollout.ending or 'not finished'}"

@@ -8,7 +8,7 @@ from slime_search.hooks.samples import RECORD_KEY, read_trajectory
 from slime_search.rewards.labels import gold_answers
 from slime_search.rewards.search import retrieval_hit
 from slime_search.rewards.text import cover_exact_match, exact_match, f1
-from slime_search.trajectory import Ending
+from slime_search.trajectory import UNSCORED
 
 _SCORERS = {"em": exact_match, "f1": f1, "cover_em": cover_exact_match}
 
@@ -24,7 +24,7 @@ def complete_score(samples: Sequence[Any]) -> None:
     last = samples[-1]
     trajectory, record = read_trajectory(last), last.metadata[RECORD_KEY]
     score = record.get("score", {})
-    if trajectory.ending in (Ending.FAILED, Ending.ABORTED) or score.keys() >= set(SHARES):
+    if trajectory.ending in UNSCORED or score.keys() >= set(SHARES):
         return
     answer, gold = trajectory.answer, gold_answers(last.label)
     measured = {name: 0.0 if answer is None else scorer(answer, gold) for name, scorer in _SCORERS.items()}

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from slime_search.recipes.base import SearchRecipe
-from slime_search.rollouts.recipes import owner_of
+from slime_search.recipes.base import recipe_in
 from slime_search.rollouts.target import Target
 
 
@@ -29,9 +28,9 @@ def settings_of(
         own_services: retriever and Searcher are ours, too, as a quickstart's, and their addresses count for nothing.
         questions: what tells each data set's from others.
     """
-    recipe = owner_of(target.recipe)
+    recipe = recipe_in(target.recipe)
     overlay = getattr(target.args, "slime_search", None)
-    config = recipe.config(overlay).model_dump(mode="json") if isinstance(recipe, SearchRecipe) else {}
+    config = recipe.config(overlay).model_dump(mode="json") if recipe is not None else {}
     if own_services:
         _drop_ports(config)
     return {

@@ -10,6 +10,7 @@ from slime_search.hooks.coda_metrics import EXECUTOR, coda_metrics
 from slime_search.hooks.distillation_metrics import distillation_metrics
 from slime_search.hooks.samples import RECORD_KEY, rollouts_of
 from slime_search.hooks.searcher_metrics import searcher_metrics
+from slime_search.trajectory import UNSCORED
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ class _Rollout:
         world = [segment for segment in segments if segment["owner"] == "world"]
         last = records[-1]
         self.ending = last["ending"]
-        self.score = last.get("score") if self.ending not in ("failed", "aborted") else None
+        self.score = last.get("score") if self.ending not in UNSCORED else None
         calls = [call for record in records for call in record["calls"]]
         # A planner's task is no search; its executor's are here too.
         self.calls = [call for call in calls if EXECUTOR not in call["details"]]

@@ -7,6 +7,7 @@ from typing import Any
 from slime_search.hooks.samples import RECORD_KEY
 from slime_search.rewards.labels import gold_answers
 from slime_search.rewards.text import cover_exact_match
+from slime_search.trajectory import UNSCORED
 
 SECONDS_KEY = "thinker_s"
 
@@ -51,7 +52,7 @@ def searcher_metrics(samples: Sequence[Any]) -> dict[str, float]:
 
 def _is_finished_thinker(sample: Any) -> bool:
     record: Mapping[str, Any] = (sample.metadata or {}).get(RECORD_KEY) or {}
-    return SECONDS_KEY in record and record["ending"] not in ("failed", "aborted")
+    return SECONDS_KEY in record and record["ending"] not in UNSCORED
 
 
 def _succeeded(details: Mapping[str, Any], sample: Any) -> float:

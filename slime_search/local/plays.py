@@ -171,7 +171,7 @@ _DISTILL = Play(
     roles={ONLY_ROLE: Role(_TOOLS)},
     config={"max_turns": 3, "topk": 3},
     cold_start_steps=_TOOLS.cold_start_steps,
-    # Rewards are rare where nobody searches. That is where a teacher pays.
+    # Where nobody searches rewards are rare, and a teacher has something to say that they don't.
     reluctance=Habits(searches=0.01),
     frozen=Frozen(Role(_TOOLS, SKILLED), serves="teacher", steps=600, vocabulary=1200, settings={"clip": 5.0}),
     alone=SearchTool,

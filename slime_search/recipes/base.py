@@ -108,6 +108,13 @@ class SearchRecipe(ABC, Generic[P]):
         return self._built[1]
 
 
+def recipe_in(hooks: object) -> SearchRecipe[Any] | None:
+    """The recipe behind a run's two hooks: itself, or one that their module holds; None where there is none."""
+    if isinstance(hooks, SearchRecipe):
+        return hooks
+    return next((value for value in vars(hooks).values() if isinstance(value, SearchRecipe)), None)
+
+
 def search_tool(config: SearchConfig) -> Tool:
     """The search backend that the config names.
 

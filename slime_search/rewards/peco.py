@@ -11,7 +11,7 @@ from slime_search.dialects.tags import TagDialect
 from slime_search.rewards.format import is_well_formed
 from slime_search.rewards.search import Score, retrieval_hit, score
 from slime_search.rewards.text import cover_exact_match
-from slime_search.trajectory import Ending, Trajectory
+from slime_search.trajectory import UNSCORED, Trajectory
 
 REFINE = "refine"
 
@@ -61,7 +61,7 @@ def peco(
     refined = float(any(refinement_hit(executor, gold, executor_dialect) for executor in executors))
     searched = float(any(executor.calls for executor in executors))
     hit = max((retrieval_hit(executor, gold) for executor in executors), default=0.0)
-    if planner.ending in (Ending.FAILED, Ending.ABORTED):
+    if planner.ending in UNSCORED:
         reward = 0.0
     else:
         matched = base.em if config.reward.metric == "em" else base.f1

@@ -8,7 +8,7 @@ from slime_search.config import SearchConfig
 from slime_search.dialects.base import Format
 from slime_search.rewards.format import is_well_formed
 from slime_search.rewards.text import cover_exact_match, exact_match, f1
-from slime_search.trajectory import Ending, Owner, Trajectory
+from slime_search.trajectory import UNSCORED, Owner, Trajectory
 
 _TAG = re.compile(r"</?\w+>")
 
@@ -41,7 +41,7 @@ def score(trajectory: Trajectory, gold: Sequence[str], dialect: Format, config: 
     em = exact_match(answer, gold) if answer is not None else 0.0
     overlap = f1(answer, gold) if answer is not None else 0.0
     covered = cover_exact_match(answer, gold) if answer is not None else 0.0
-    if trajectory.ending in (Ending.FAILED, Ending.ABORTED):
+    if trajectory.ending in UNSCORED:
         reward = 0.0
     else:
         matched = em if config.reward.metric == "em" else overlap

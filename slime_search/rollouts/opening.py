@@ -57,15 +57,14 @@ def opened(policy: Policy) -> Iterator[Opened]:
         ServiceDied: the embedded engine did not start.
     """
     with ExitStack() as stack:
-        if policy.engine_url is not None:
-            url, checkpoint = policy.engine_url, policy.checkpoint or _model_path(policy.engine_url)
-            _check_tokenizer(checkpoint)
-        elif policy.checkpoint is not None:
+        if policy.checkpoint is not None:
             checkpoint = policy.checkpoint
-            _check_tokenizer(checkpoint)
-            url = stack.enter_context(embedded_engine(checkpoint))
+        elif policy.engine_url is not None:
+            checkpoint = _model_path(policy.engine_url)
         else:
             raise ConfigError("engine: name a running server with --engine-url, or a tiny model with --checkpoint")
+        _check_tokenizer(checkpoint)
+        url = policy.engine_url or stack.enter_context(embedded_engine(checkpoint))
         endpoint = Endpoint(url, policy.protocol, policy.model, policy.token)
         target = open_target(
             policy.recipe,

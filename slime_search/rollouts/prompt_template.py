@@ -7,6 +7,7 @@ from typing import Any
 
 from slime_search.data.chat_format import as_question
 from slime_search.errors import DataError
+from slime_search.rollouts.questions import is_message
 from slime_search.rollouts.recipes import Message
 
 PLACE = "{question}"
@@ -43,10 +44,6 @@ def _messages(path: Path, text: str) -> list[Message]:
             f"{path}: not JSON ({error}); a prompt of plain text has another ending, such as .txt"
         ) from None
     match value:
-        case [*rows] if rows and all(_is_message(row) for row in rows):
+        case [*rows] if rows and all(map(is_message, rows)):
             return [{"role": row["role"], "content": row["content"]} for row in rows]
     raise DataError(f'{path}: write a list of messages, such as [{{"role": "user", "content": "… {PLACE}"}}]')
-
-
-def _is_message(row: Any) -> bool:
-    return isinstance(row, dict) and isinstance(row.get("role"), str) and isinstance(row.get("content"), str)

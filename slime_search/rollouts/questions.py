@@ -78,9 +78,13 @@ def _messages(column: str, value: Any) -> list[dict[str, str]]:
     match value:
         case str():
             return [{"role": "user", "content": value}]
-        case [*rows] if all(isinstance(row, Mapping) for row in rows):
-            return list(rows)
+        case [*rows] if all(map(is_message, rows)):
+            return rows
     raise DataError(f"{column}: {value!r} is no list of messages; write [{{'role': 'user', 'content': …}}]")
+
+
+def is_message(row: Any) -> bool:
+    return isinstance(row, Mapping) and all(isinstance(row.get(key), str) for key in ("role", "content"))
 
 
 def sample_of(question: Question, messages: Sequence[Mapping[str, str]], render: Render | None) -> Any:

@@ -10,6 +10,7 @@ from slime_search.data.chat_format import SYSTEM_PROMPT, as_question
 from slime_search.data.coda_format import planner_prompt
 from slime_search.data.search_r1_format import PROMPT
 from slime_search.errors import ConfigError
+from slime_search.recipes.base import recipe_in
 from slime_search.recipes.coda import Coda
 from slime_search.recipes.direct_answer import DIRECT_PROMPT, RAG_PROMPT, DirectAnswer, RetrieveThenAnswer
 from slime_search.recipes.distillation import SearchTool
@@ -96,9 +97,4 @@ def entry_of(name: str) -> Entry:
     if missing:
         raise ConfigError(f"recipe: the module {name} has no {' and no '.join(missing)}; see docs/extending.md")
     recipe = cast(Recipe, module)
-    return Entry(lambda config: recipe, None, calls_tools=isinstance(owner_of(recipe), SearchR1Tools))
-
-
-def owner_of(recipe: Recipe) -> Any:
-    """The object behind the hooks of a module, or of a recipe itself; None behind plain functions."""
-    return getattr(recipe.generate, "__self__", None)
+    return Entry(lambda config: recipe, None, calls_tools=isinstance(recipe_in(module), SearchR1Tools))

@@ -13,11 +13,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from slime_search.errors import DataError
 from slime_search.tokens import well_formed
+from slime_search.trajectory import UNSCORED
 
 Owner: TypeAlias = Literal["prompt", "model", "world"]
 Ending: TypeAlias = Literal["answered", "truncated", "out_of_turns", "failed", "aborted"]
-UNSCORED = ("failed", "aborted")
-"""Endings that say nothing about the model."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 

@@ -10,7 +10,8 @@ import orjson
 
 from slime_search.errors import DataError
 from slime_search.hooks.coda_metrics import EXECUTOR
-from slime_search.rollouts.record import UNSCORED, Rollout, displayable, read_rollout
+from slime_search.rollouts.record import Rollout, displayable, read_rollout
+from slime_search.trajectory import UNSCORED
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ def test_a_prompt_of_plain_text_is_a_message_as_in_slime(tmp_path: Path) -> None
     [
         ({"extra_info": "x"}, "row 1: extra_info: 'x' is not a mapping"),
         ({"prompt": ["x"]}, r"row 1: prompt: \['x'\] is no list of messages"),
+        ({"prompt": [{"role": "user"}]}, r"row 1: prompt: .* is no list of messages"),
         ({"question": None, "metadata": "x"}, "row 1: question: None is not a text"),
     ],
 )
