@@ -49,7 +49,7 @@ def test_the_message_names_the_service_the_last_error_and_the_setting() -> None:
 
 
 def test_each_failure_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING)
+    caplog.set_level(logging.WARNING, logger="slime_search.hooks.failures")
     monitor = FailureMonitor(window=4, max_share=1.0)
     for service in (None, "retriever"):
         monitor.observe(outcome(service))

@@ -193,11 +193,16 @@ def test_an_engine_that_fails_leaves_a_placeholder_with_one_value(
     assert told(sample) == [0.0]
 
 
+def break_off_once(engine: ScriptedChat) -> None:
+    """The first turn ends after nine tokens."""
+    faults = [Abort(9)]
+    engine.script = lambda e: faults.pop() if faults and e not in engine.probes else None
+
+
 def test_an_interrupted_sample_is_scored_when_it_is_whole(
     engine: ScriptedChat, retriever: ScriptedRetriever, checkpoint: Path, tokenizer: Any
 ) -> None:
-    faults = [Abort(9)]
-    engine.script = lambda e: faults.pop() if faults and e not in engine.probes else None
+    break_off_once(engine)
     with ScriptedTeacher(tokenizer) as teacher:
         one, args, sample = recipe(retriever, teacher), arguments(engine, checkpoint), asking()
         generate_all(one, args, [sample])
@@ -212,8 +217,7 @@ def test_tokens_that_are_no_longer_trained_do_not_count(
     engine: ScriptedChat, retriever: ScriptedRetriever, checkpoint: Path, tokenizer: Any
 ) -> None:
     """slime's mask_offpolicy_in_partial_rollout."""
-    faults = [Abort(9)]
-    engine.script = lambda e: faults.pop() if faults and e not in engine.probes else None
+    break_off_once(engine)
     with ScriptedTeacher(tokenizer) as teacher:
         one, args, sample = recipe(retriever, teacher), arguments(engine, checkpoint), asking()
         generate_all(one, args, [sample])

@@ -1,10 +1,12 @@
 """A Thinker that delegates one question, and the Searcher that answers it in two turns of its own."""
 
+from pathlib import Path
 from typing import Any
 
 from slime_search.recipes.thinker_searcher import ThinkerSearcher
 from support.policies import by_turn, question_number, spoken_turns, think_answer, think_search
 from support.scripted_engine import Policy
+from support.scripted_retriever import ScriptedRetriever
 from support.scripted_searcher import ScriptedSearcher
 
 
@@ -31,3 +33,13 @@ def thinker(searcher: ScriptedSearcher | None = None, **config: Any) -> ThinkerS
     url = searcher.search_url if searcher else "http://127.0.0.1:9/search"
     defaults = {"searcher_url": url, "searcher_attempts": 2, "engine_attempts": 2, "search_attempts": 2}
     return ThinkerSearcher({**defaults, "max_failure_share": 1.0, **config})
+
+
+def in_a_sentence(question: str) -> str:
+    number = question.partition("thing-")[2].rstrip("?")
+    return f"It was made by name-{number}."
+
+
+def in_process(retriever: ScriptedRetriever, checkpoint: Path, **config: Any) -> ThinkerSearcher:
+    local = {"search_url": retriever.search_url}
+    return thinker(searcher_model="searcher", searcher_checkpoint=str(checkpoint), local=local, **config)
