@@ -1,5 +1,5 @@
 # make quickstart   watch a search agent learn on this machine (sets everything up); DIALECT=tools,
-#                   RECIPE=thinker-searcher and RECIPE=coda show others
+#                   RECIPE=thinker-searcher, RECIPE=coda and RECIPE=distill show others
 # make test         lint, types and tests (sets everything up)
 # make test-sglang  the embedded engine's tests against a real SGLang, SGLANG_PYTHON=<a Python that has it>
 # make test-vllm    the tool-calling recipe against a real vLLM, VLLM_PYTHON=<a Python that has it>
