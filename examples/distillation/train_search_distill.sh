@@ -24,8 +24,10 @@ SAVE=${SAVE:-${HF_CHECKPOINT}_distill}
 source "$own/../search_r1/training.sh"
 search_agent
 
-TEACHER_URL=${TEACHER_URL:-http://127.0.0.1:15555}
-export SLIME_SEARCH_TEACHER__URL=${SLIME_SEARCH_TEACHER__URL:-$TEACHER_URL}
+# The environment overrides the agent's dict, so what nobody asked for stays out of it.
+if [[ -n ${TEACHER_URL:-} ]]; then
+    export SLIME_SEARCH_TEACHER__URL=${SLIME_SEARCH_TEACHER__URL:-$TEACHER_URL}
+fi
 if [[ -n ${TEACHER_TOKENIZER:-} ]]; then
     export SLIME_SEARCH_TEACHER__TOKENIZER=${SLIME_SEARCH_TEACHER__TOKENIZER:-$TEACHER_TOKENIZER}
 fi
@@ -40,17 +42,17 @@ DISTILL_ARGS=(
 )
 
 also_check() {
-    local url
-    for url in ${SLIME_SEARCH_TEACHER__URL//,/ }; do
-        url=${url%/}
-        url=${url%/v1}
+    local url urls
+    urls=$(python3 -c 'from search_agent_with_teacher import _recipe; print(*_recipe.config().teacher.urls)') ||
+        stop "search_agent_with_teacher.py: its configuration can't be read, for the reason above"
+    for url in $urls; do
         python3 -c '
 import os, sys, urllib.request
 key = os.environ.get("SLIME_SEARCH_TEACHER__API_KEY")
 headers = {"Authorization": f"Bearer {key}"} if key else {}
 urllib.request.urlopen(urllib.request.Request(sys.argv[1] + "/v1/models", headers=headers), timeout=10)' \
             "$url" >/dev/null 2>&1 ||
-            stop "TEACHER_URL: $url/v1/models is not answered; start a teacher with $own/start_teacher_server.sh, or where it asks for a key, set SLIME_SEARCH_TEACHER__API_KEY"
+            stop "TEACHER_URL, or teacher.url of search_agent_with_teacher.py: $url/v1/models is not answered; start a teacher with $own/start_teacher_server.sh, or where it asks for a key, set SLIME_SEARCH_TEACHER__API_KEY"
     done
 }
 

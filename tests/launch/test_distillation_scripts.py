@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -44,12 +45,12 @@ def run(script: str, *arguments: str, environment: dict[str, str]) -> "subproces
 
 
 def with_gpu(folder: Path, environment: dict[str, str]) -> str:
-    """A PATH with a stand-in for ``nvidia-smi``."""
+    """A PATH with a stand-in for ``nvidia-smi``, and with the Python that has the package."""
     binaries = folder / "bin"
     binaries.mkdir()
     (binaries / "nvidia-smi").write_text("#!/bin/sh\n")
     (binaries / "nvidia-smi").chmod(0o755)
-    return f"{binaries}:{environment['PATH']}"
+    return f"{binaries}:{Path(sys.executable).parent}:{environment['PATH']}"
 
 
 def command_of(script: str, *arguments: str, environment: dict[str, str]) -> list[str]:
@@ -141,6 +142,19 @@ def test_a_training_without_its_teacher_does_not_start(environment: dict[str, st
     }
     done = run(DISTILL, environment=changed)
     assert done.returncode == 2 and "start_teacher_server.sh" in done.stderr
+
+
+def test_the_agents_dict_says_which_teacher_unless_the_environment_does(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    for example in ("distillation", "search_r1"):
+        shutil.copytree(EXAMPLE.parent / example, tmp_path / "examples" / example)
+    own, url = tmp_path / "examples/distillation", f"http://127.0.0.1:{free_port()}"
+    agent = own / "search_agent_with_teacher.py"
+    agent.write_text(agent.read_text().replace("http://127.0.0.1:15555", url))
+    changed = environment | {"PATH": with_gpu(tmp_path, environment)}
+    told = subprocess.run([own / DISTILL], env=changed, capture_output=True, text=True, check=False, timeout=60)
+    assert told.returncode == 2 and f"{url}/v1/models is not answered" in told.stderr
 
 
 @pytest.mark.parametrize("told", [{}, {"RETRIEVAL_SERVER_URL": "http://10.0.0.5:8001"}])
