@@ -14,7 +14,7 @@ from slime_search.errors import DataError
 from slime_search.hooks.metrics import PREFIX, rollout_metrics
 from slime_search.hooks.samples import rollouts_of
 from slime_search.report.curve import Metric
-from slime_search.rollouts.slime_dump import DUMP_NAME, load_dump
+from slime_search.rollouts.slime_dump import DUMP_NAME, Unfinished, being_written, load_dump
 
 _FOLDER = "rollout_data"
 """Where ``--dump-details`` puts them."""
@@ -33,6 +33,8 @@ def dumps_of(folder: Path) -> list[Path]:
 def read_dumps(paths: Sequence[Path], progress: Progress) -> list[Metric]:
     """A row a training dump, and a row an evaluation's dump and test set. One dump is in memory at a time.
 
+    The newest is passed over if it is half written.
+
     ``response_tokens`` are those that were trained on, a mean over samples, as slime logs it. Of samples that another
     generate function made, reward, tokens and truncation are known alone.
 
@@ -43,7 +45,13 @@ def read_dumps(paths: Sequence[Path], progress: Progress) -> list[Metric]:
     for path in progress.track(paths, description="reading dumps"):
         match = DUMP_NAME.fullmatch(path.name)
         assert match is not None
-        samples = [SimpleNamespace(**row) for row in load_dump(path)]
+        try:
+            samples = [SimpleNamespace(**row) for row in load_dump(path)]
+        except Unfinished:
+            if not being_written(path, paths):
+                raise
+            progress.console.print(f"{path} is still being written and left out", markup=False, soft_wrap=True)
+            continue
         try:
             rows += _rows(samples, int(match["step"]), evaluation=match["eval"] is not None)
         except (AttributeError, KeyError, TypeError) as error:

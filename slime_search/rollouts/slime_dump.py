@@ -3,6 +3,7 @@
 import pickle
 import re
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,6 +28,10 @@ ALLOWED = frozenset(
 """What a dump may name beside plain values: what tensors and arrays are made of, which runs nothing of the file's."""
 
 
+class Unfinished(DataError):
+    """A dump without its end, which torch writes last."""
+
+
 class _Unpickler(pickle.Unpickler):
     """Refuses everything else by its name, before it is imported."""
 
@@ -36,6 +41,11 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
+def being_written(path: Path, folder: Sequence[Path]) -> bool:
+    """Whether a dump is the newest of several, so that half of it is no fault."""
+    return len(folder) > 1 and path == max(folder, key=lambda other: other.stat().st_mtime_ns)
+
+
 def load_dump(path: Path) -> list[dict[str, Any]]:
     """The samples of one dump, as ``Sample.to_dict`` made them.
 
@@ -43,6 +53,7 @@ def load_dump(path: Path) -> list[dict[str, Any]]:
 
     Raises:
         ConfigError: torch is not installed.
+        Unfinished: it is half a file, or no file of torch's.
         DataError: it is no dump, or holds objects that are more than data.
     """
     try:
@@ -75,6 +86,6 @@ def _check_format(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except zipfile.BadZipFile:
-        raise DataError(f"{path}: not a whole file of torch.save; name a dump of --save-debug-rollout-data") from None
+        raise Unfinished(f"{path}: not a whole file of torch.save; name a dump of --save-debug-rollout-data") from None
     if any(name.endswith("constants.pkl") for name in names):
         raise DataError(f"{path}: a TorchScript program; name a dump of --save-debug-rollout-data")

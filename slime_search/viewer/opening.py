@@ -8,7 +8,7 @@ from rich.progress import Progress
 
 from slime_search.errors import ConfigError, DataError
 from slime_search.rollouts.from_samples import Decoder
-from slime_search.rollouts.slime_dump import DUMP_NAME
+from slime_search.rollouts.slime_dump import DUMP_NAME, Unfinished, being_written
 from slime_search.viewer.dumps import Ids, Pieces, dump_rollouts
 from slime_search.viewer.index import index_file
 from slime_search.viewer.library import Indexed, Library
@@ -60,19 +60,25 @@ def open_library(
             raise DataError(f"{path}: named twice; name it once")
         seen.add(path.resolve())
     decoder: Decoder | None = None
-    indexed = []
+    indexed: list[Indexed] = []
     for number, path in enumerate(files):
         lines = path
         if path.suffix == ".pt":
             decoder = decoder or _decoder(tokenizer)
             lines = spool / f"{number}.jsonl"
-            _convert(path, lines, decoder, reward_key, progress)
+            try:
+                _convert(path, lines, decoder, reward_key, progress)
+            except Unfinished:
+                if path in paths or not being_written(path, files_of(path.parent)):
+                    raise
+                progress.console.print(f"{path} is still being written and left out", markup=False, soft_wrap=True)
+                continue
         task = progress.add_task(f"Indexing {path.name}", total=lines.stat().st_size)
 
         def on_bytes(count: int, task: Any = task) -> None:
             progress.advance(task, count)
 
-        indexed.append(Indexed(path, lines, index_file(lines, file=number, on_bytes=on_bytes)))
+        indexed.append(Indexed(path, lines, index_file(lines, file=len(indexed), on_bytes=on_bytes)))
     library = Library(indexed, metrics=next(_metrics(paths), None))
     if not library.entries:
         raise DataError(f"{library.title}: no rollouts yet")

@@ -180,6 +180,15 @@ def test_json_alone_draws_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not (tmp_path / "curves.png").exists()
 
 
+def test_a_dump_that_is_being_written_is_left_out(dumps: Path) -> None:
+    newest = dumps / "10.pt"
+    newest.write_bytes(newest.read_bytes()[:-100])
+    done = invoke(dumps, "--json")
+    assert done.exit_code == 0 and "10.pt is still being written and left out" in done.stderr.replace("\n", "")
+    (rows,) = json.loads(done.stdout)["runs"].values()
+    assert {row["step"] for row in rows} == {9}
+
+
 def test_sources_that_can_not_be_drawn_are_refused_by_name(tmp_path: Path, qwen: Any) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -278,6 +278,30 @@ def test_files_that_are_no_dumps_are_refused(tmp_path: Path, content: bytes, mes
         dumped(tmp_path / "7.pt")
 
 
+def test_a_dump_that_is_being_written_is_left_out_and_one_of_before_is_not(tmp_path: Path) -> None:
+    for step in range(3):
+        save_dump(tmp_path / f"{step}.pt", [sample(PROMPT, [ANSWER])])
+        os.utime(tmp_path / f"{step}.pt", (step, step))
+    newest, before = (tmp_path / f"{step}.pt" for step in (2, 1))
+    tear(newest, at=2)
+    assert [entry.id for entry in opened(tmp_path, spool=spool(tmp_path)).entries] == ["0/0", "1/0"]
+    with pytest.raises(DataError, match="not a whole file"):
+        opened(newest, spool=spool(tmp_path))
+    tear(before, at=1)
+    with pytest.raises(DataError, match=r"1\.pt: not a whole file"):
+        opened(tmp_path, spool=spool(tmp_path))
+
+
+def tear(path: Path, *, at: float) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+    os.utime(path, (at, at))
+
+
+def spool(folder: Path) -> Path:
+    (folder / "spool").mkdir(exist_ok=True)
+    return folder / "spool"
+
+
 def test_other_files_of_torch_are_refused(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(3)}, tmp_path / "7.pt")
     with pytest.raises(DataError, match="has no list of samples"):
