@@ -14,6 +14,7 @@ from slime_search.errors import DataError
 from slime_search.hooks.metrics import PREFIX, rollout_metrics
 from slime_search.hooks.samples import rollouts_of
 from slime_search.report.curve import Metric
+from slime_search.rollouts.from_samples import question_of
 from slime_search.rollouts.slime_dump import DUMP_NAME, Unfinished, being_written, load_dump
 
 _FOLDER = "rollout_data"
@@ -46,7 +47,7 @@ def read_dumps(paths: Sequence[Path], progress: Progress) -> list[Metric]:
         match = DUMP_NAME.fullmatch(path.name)
         assert match is not None
         try:
-            samples = [SimpleNamespace(**row) for row in load_dump(path)]
+            samples = [SimpleNamespace(**{**row, "metadata": row.get("metadata") or {}}) for row in load_dump(path)]
         except Unfinished:
             if not being_written(path, paths):
                 raise
@@ -54,7 +55,7 @@ def read_dumps(paths: Sequence[Path], progress: Progress) -> list[Metric]:
             continue
         try:
             rows += _rows(samples, int(match["step"]), evaluation=match["eval"] is not None)
-        except (AttributeError, KeyError, TypeError) as error:
+        except (AttributeError, LookupError, TypeError) as error:
             raise DataError(f"{path}: not samples of slime ({error})") from None
     return rows
 
@@ -67,7 +68,7 @@ def _rows(samples: Sequence[Any], step: int, *, evaluation: bool) -> Iterator[Me
     for sample in samples:
         # Each data set of an evaluation counts its samples from 0, so that equal numbers are no rollout.
         sample.rollout_id = None
-        sets[str((sample.metadata or {}).get("data_source") or "")].append(sample)
+        sets[str(sample.metadata.get("data_source") or "")].append(sample)
     for name, members in sets.items():
         yield {"phase": "eval", "step": step, "set": name, **_summary(members)}
 
@@ -77,7 +78,7 @@ def _summary(samples: Sequence[Any]) -> Mapping[str, float | int]:
     live = [rollout[-1] for rollout in rollouts if not rollout[-1].remove_sample]
     metrics = rollout_metrics(samples)
     told: dict[str, float | int] = {
-        "n": len(live),
+        "n": _questions(live),
         "response_tokens": statistics.fmean(map(_trained_tokens, samples)) if samples else 0.0,
         "truncated": _share(rollouts, "truncated"),
         "failed": _share(rollouts, "failed"),
@@ -87,6 +88,11 @@ def _summary(samples: Sequence[Any]) -> Mapping[str, float | int]:
     if rewards and all(isinstance(reward, Real) for reward in rewards):
         told["reward"] = statistics.fmean(rewards)
     return told | {key: metrics[PREFIX + key] for key in _KEYS if PREFIX + key in metrics}
+
+
+def _questions(rollouts: Sequence[Any]) -> int:
+    """Several attempts at one question tell of one question, as far as the questions are known."""
+    return len({question_of(sample) for sample in rollouts} - {""}) or len(rollouts)
 
 
 def _trained_tokens(sample: Any) -> int:

@@ -20,7 +20,7 @@ _ANSWERS = ("golden_answers", "reward_model", "answers", "answer", "label")
 
 
 def read_rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    """Rows of a ``.parquet`` or ``.jsonl`` file.
+    """Rows of a ``.parquet`` or ``.jsonl`` file. Blank lines are passed over, as slime does.
 
     Raises:
         DataError: it has another ending, can't be read, or a line is not a JSON object.
@@ -38,6 +38,8 @@ def read_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     elif path.suffix == ".jsonl":
         with path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
+                if not line.strip():
+                    continue
                 try:
                     # Also what can't be decoded is a ValueError here.
                     row = json.loads(line)

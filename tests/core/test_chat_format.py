@@ -89,3 +89,9 @@ def test_a_line_that_is_no_utf8_is_named(tmp_path: Path) -> None:
     path.write_bytes('{"question": "Où?"}\n'.encode() + '{"question": "Où?"}\n'.encode("latin-1"))
     with pytest.raises(DataError, match=r"raw\.jsonl, line 2: not JSON"):
         list(read_rows(path))
+
+
+def test_blank_lines_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "raw.jsonl"
+    path.write_text('{"question": "a"}\n\n{"question": "b"}\n \n')
+    assert [row["question"] for row in read_rows(path)] == ["a", "b"]

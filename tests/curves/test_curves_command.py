@@ -81,6 +81,16 @@ def test_numbers_agree_with_the_hooks_own(dumps: Path, qwen: Any) -> None:
     assert last["response_tokens"] == sum(sum(one.loss_mask or ()) for one in samples) / 2
 
 
+def test_attempts_at_one_question_count_as_one(qwen: Any, tmp_path: Path) -> None:
+    """An interval of 4 x 2 attempts must not be as narrow as one of 8 questions."""
+    samples = [sample(qwen, "name-7", index=n) for n in range(8)]
+    for n, one in enumerate(samples):
+        one.metadata["question"] = f"Who owns thing {n // 4}?"
+    dump(tmp_path / "eval_0.pt", 0, samples)
+    ((row,),) = rows_of(tmp_path)
+    assert (row["n"], row["em"]) == (2, 1.0)
+
+
 def test_dump_details_has_them_in_a_folder_of_its_own(qwen: Any, tmp_path: Path) -> None:
     dump(tmp_path / "details" / "rollout_data" / "0.pt", 0, [sample(qwen, "name-7")])
     ((row,),) = rows_of(tmp_path / "details")
