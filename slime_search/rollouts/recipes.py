@@ -13,7 +13,7 @@ from slime_search.errors import ConfigError
 from slime_search.recipes.base import recipe_in
 from slime_search.recipes.coda import Coda
 from slime_search.recipes.direct_answer import DIRECT_PROMPT, RAG_PROMPT, DirectAnswer, RetrieveThenAnswer
-from slime_search.recipes.distillation import SearchTool
+from slime_search.recipes.distillation import SearchDistillation, SearchTool
 from slime_search.recipes.search_r1 import SearchR1
 from slime_search.recipes.search_r1_tools import SearchR1Tools
 from slime_search.recipes.thinker_searcher import ThinkerSearcher
@@ -43,6 +43,18 @@ class Entry:
         if messages is None or self.brings_prompt or any(messages == prompt(question) for prompt in _PROMPTS):
             return self.prompt(question)
         return messages
+
+
+class WithoutTeacher:
+    """The hooks of a module whose recipe has a teacher, which is for training only: called as in an evaluation."""
+
+    def __init__(self, hooks: Recipe, recipe: SearchDistillation) -> None:
+        self.recipe = recipe
+        self._generate = hooks.generate
+        self.reward_func = hooks.reward_func
+
+    async def generate(self, args: Any, sample: Any, params: Mapping[str, Any]) -> Any:
+        return await self._generate(args, sample, params, evaluation=True)
 
 
 def _user(template: str) -> Callable[[str], list[Message]]:
@@ -96,5 +108,8 @@ def entry_of(name: str) -> Entry:
     missing = [hook for hook in ("generate", "reward_func") if not callable(getattr(module, hook, None))]
     if missing:
         raise ConfigError(f"recipe: the module {name} has no {' and no '.join(missing)}; see docs/extending.md")
-    recipe = cast(Recipe, module)
-    return Entry(lambda config: recipe, None, calls_tools=isinstance(recipe_in(module), SearchR1Tools))
+    own = recipe_in(module)
+    hooks = cast(Recipe, module)
+    if isinstance(own, SearchDistillation):
+        hooks = WithoutTeacher(hooks, own)
+    return Entry(lambda config: hooks, None, calls_tools=isinstance(own, SearchR1Tools))

@@ -1,5 +1,6 @@
 """``--recipe``: what a recipe is asked with, and a recipe of one's own in a module."""
 
+import asyncio
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from slime_search.data.parquet_file import write_parquet
 from slime_search.data.prepare import FORMATS
 from slime_search.data.questions import Question
 from slime_search.errors import ConfigError
+from slime_search.local.sample import LocalSample
+from slime_search.rollouts.driving import drive
 from slime_search.rollouts.questions import read_question_set
 from slime_search.rollouts.recipes import RECIPES, entry_of
 
@@ -27,6 +30,17 @@ class Own(SearchR1):
 
 recipe = Own({"max_turns": 1, "local": {"search_url": "http://127.0.0.1:9/retrieve"}})
 generate, reward_func = recipe.generate, recipe.reward_func
+"""
+TAUGHT = """
+from slime_search.recipes.distillation import SearchDistillation
+
+_recipe = SearchDistillation({"teacher": {"url": "http://127.0.0.1:9"}})
+
+async def generate(args, sample, sampling_params, evaluation=False):
+    sample.metadata["evaluation"] = evaluation
+    return sample
+
+reward_func = _recipe.reward_func
 """
 OWN_REWARD = """
 from slime_search.hooks.samples import read_trajectory
@@ -66,6 +80,15 @@ def test_a_module_is_rolled_out_with_its_rows_prompts(
     assert done.exit_code == 0, done.output
     assert "✓ who made thing-2 → name-2" in done.output
     assert "Mind this. who made thing-2<|im_end|>" in engine.exchanges[0].prompt
+
+
+def test_a_modules_teacher_is_for_training_only(modules: Path) -> None:
+    (modules / "own_student.py").write_text(TAUGHT)
+    entry = entry_of("own_student")
+    sample = LocalSample(reward=1.0)
+    asyncio.run(drive(entry.build({}), None, sample, {}))
+    assert sample.metadata == {"evaluation": True}
+    assert entry.calls_tools
 
 
 @pytest.mark.usefixtures("retriever")
