@@ -66,7 +66,7 @@ def write_dataset(
     rng = random.Random(f"dataset {seed}")
     folder.mkdir(parents=True, exist_ok=True)
     documents = _documents(encyclopedia, rng)
-    train = list(islice(encyclopedia.train.questions(rng), train_questions))
+    train = list(islice(encyclopedia.train.questions(rng, play.hops), train_questions))
     test = _distinct_questions(encyclopedia.held_out, rng, test_questions)
     paths = DatasetPaths(
         encyclopedia=encyclopedia,

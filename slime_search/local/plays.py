@@ -58,8 +58,8 @@ class Play:
     without the second model, to compare with: from the same start, with the same ``grpo`` but for its teacher.
 
     With ``reluctance`` the cold start ends with a short and gentle imitation of somebody of these habits: the policy
-    keeps what it can do, and hardly does it. ``temperature`` is that of rollouts and of held-out scores, and
-    ``prompts`` are the questions of a GRPO step.
+    keeps what it can do, and hardly does it. ``temperature`` is that of rollouts and of held-out scores. A GRPO step
+    asks ``prompts`` questions, of as many facts as ``hops`` says; the held-out ones are of one fact and of two.
     """
 
     name: str
@@ -75,6 +75,7 @@ class Play:
     grpo: GrpoConfig = field(default_factory=GrpoConfig)
     temperature: float = 1.0
     prompts: int = 16
+    hops: tuple[int, ...] = (1, 2)
     steps: int = 50
     eval_every: int = 10
     keeps_messages: bool = False
@@ -171,11 +172,12 @@ _DISTILL = Play(
     roles={ONLY_ROLE: Role(_TOOLS)},
     config={"max_turns": 3, "topk": 3},
     cold_start_steps=_TOOLS.cold_start_steps,
-    # Where nobody searches rewards are rare, and a teacher has something to say that they don't.
-    reluctance=Habits(searches=0.01),
+    # A reward takes two searches, each of which this policy seldom makes. A teacher has a word on each of them.
+    reluctance=replace(SKILLED, searches=0.2, follows_up=0.03),
+    hops=(2,),
     frozen=Frozen(Role(_TOOLS, SKILLED), serves="teacher", steps=600, vocabulary=1200, settings={"clip": 5.0}),
     alone=SearchTool,
-    grpo=GrpoConfig(learning_rate=5e-4, opd_kl_coef=0.3),
+    grpo=GrpoConfig(learning_rate=5e-4, opd_kl_coef=0.2),
     temperature=0.7,
     prompts=4,
     steps=24,

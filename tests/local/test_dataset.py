@@ -1,5 +1,6 @@
 import json
 import statistics
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -74,6 +75,19 @@ def test_who_is_left_reluctant_hardly_searches(tmp_path: Path) -> None:
     assert searching(paths.demonstrations) == pytest.approx(UNSKILLED.searches, abs=0.05)
     assert searching(paths.reluctant_demonstrations) == pytest.approx(play.reluctance.searches, abs=0.04)
     assert searching(paths.frozen_demonstrations) == 1.0
+    searches = Counter(len(one.segments) // 2 for one in read_demonstrations(paths.reluctant_demonstrations))
+    assert searches[2] / searches[1] < 0.1
+
+
+def test_the_play_says_how_many_facts_training_takes(tmp_path: Path) -> None:
+    encyclopedia = invent_encyclopedia(0, SMALL, SMALL, SMALL)
+    sizes = {"demonstrations": 5, "train_questions": 30, "test_questions": 30}
+    paths = write_dataset(tmp_path, 0, play=PLAYS["distill"], encyclopedia=encyclopedia, **sizes)
+
+    def hops(path: Path) -> set[int]:
+        return {row["hops"] for row in pq.read_table(path)["extra_info"].to_pylist()}
+
+    assert (hops(paths.train), hops(paths.test)) == ({2}, {1, 2})
 
 
 def test_a_seed_gives_the_same_bytes(tmp_path: Path) -> None:
