@@ -62,9 +62,10 @@ def demonstrator(retriever: ScriptedRetriever, tokenizer: Any, **config: Any) ->
 
 def demonstrated(one: Demonstrator, *problems: Problem) -> list[dict[str, Any]]:
     async def collect() -> list[dict[str, Any]]:
-        rows = [row async for some in one.demonstrate(problems) for row in some]
-        await close_sessions()
-        return rows
+        try:
+            return [row async for some in one.demonstrate(problems) for row in some]
+        finally:
+            await close_sessions()
 
     return asyncio.run(collect())
 
