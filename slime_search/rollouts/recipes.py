@@ -1,6 +1,7 @@
 """The recipes by name, as the command line takes them: how each is built, and how each is asked a question."""
 
 import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -110,6 +111,6 @@ def entry_of(name: str) -> Entry:
         raise ConfigError(f"recipe: the module {name} has no {' and no '.join(missing)}; see docs/extending.md")
     own = recipe_in(module)
     hooks = cast(Recipe, module)
-    if isinstance(own, SearchDistillation):
+    if isinstance(own, SearchDistillation) and "evaluation" in inspect.signature(hooks.generate).parameters:
         hooks = WithoutTeacher(hooks, own)
     return Entry(lambda config: hooks, None, calls_tools=isinstance(own, SearchR1Tools))
