@@ -15,7 +15,7 @@ from slime_search.hooks.metrics import PREFIX, rollout_metrics
 from slime_search.hooks.samples import rollouts_of
 from slime_search.report.curve import Metric
 from slime_search.rollouts.from_samples import question_of
-from slime_search.rollouts.slime_dump import DUMP_NAME, Unfinished, being_written, load_dump
+from slime_search.rollouts.slime_dump import DUMP_NAME, load_dump, written
 
 _FOLDER = "rollout_data"
 """Where ``--dump-details`` puts them."""
@@ -43,16 +43,10 @@ def read_dumps(paths: Sequence[Path], progress: Progress) -> list[Metric]:
         DataError: a dump can't be read, or its samples are not slime's; the message names it.
     """
     rows: list[Metric] = []
-    for path in progress.track(paths, description="reading dumps"):
+    for path in progress.track(written(paths, progress.console), description="reading dumps"):
         match = DUMP_NAME.fullmatch(path.name)
         assert match is not None
-        try:
-            samples = [SimpleNamespace(**{**row, "metadata": row.get("metadata") or {}}) for row in load_dump(path)]
-        except Unfinished:
-            if not being_written(path, paths):
-                raise
-            progress.console.print(f"{path} is still being written and left out", markup=False, soft_wrap=True)
-            continue
+        samples = [SimpleNamespace(**{**row, "metadata": row.get("metadata") or {}}) for row in load_dump(path)]
         try:
             rows += _rows(samples, int(match["step"]), evaluation=match["eval"] is not None)
         except (AttributeError, LookupError, TypeError) as error:

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from rich.console import Console
+
 from slime_search.errors import ConfigError, DataError
 
 DUMP_NAME = re.compile(r".*?(?P<eval>eval_)?(?P<step>\d+)\.pt")
@@ -28,10 +30,6 @@ ALLOWED = frozenset(
 """What a dump may name beside plain values: what tensors and arrays are made of, which runs nothing of the file's."""
 
 
-class Unfinished(DataError):
-    """A dump without its end, which torch writes last."""
-
-
 class _Unpickler(pickle.Unpickler):
     """Refuses everything else by its name, before it is imported."""
 
@@ -41,9 +39,14 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def being_written(path: Path, folder: Sequence[Path]) -> bool:
-    """Whether a dump is the newest of several, so that half of it is no fault."""
-    return len(folder) > 1 and path == max(folder, key=lambda other: other.stat().st_mtime_ns)
+def written(dumps: Sequence[Path], console: Console) -> list[Path]:
+    """The dumps of a folder, without the newest where it is half a file, as while a run goes on; that is told."""
+    newest = max(dumps, key=lambda path: path.stat().st_mtime_ns)
+    # What is_zipfile looks for is written last.
+    if len(dumps) == 1 or zipfile.is_zipfile(newest):
+        return list(dumps)
+    console.print(f"{newest} is still being written and left out", markup=False, soft_wrap=True)
+    return [path for path in dumps if path != newest]
 
 
 def load_dump(path: Path) -> list[dict[str, Any]]:
@@ -53,7 +56,6 @@ def load_dump(path: Path) -> list[dict[str, Any]]:
 
     Raises:
         ConfigError: torch is not installed.
-        Unfinished: it is half a file, or no file of torch's.
         DataError: it is no dump, or holds objects that are more than data.
     """
     try:
@@ -86,6 +88,6 @@ def _check_format(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except zipfile.BadZipFile:
-        raise Unfinished(f"{path}: not a whole file of torch.save; name a dump of --save-debug-rollout-data") from None
+        raise DataError(f"{path}: not a whole file of torch.save; name a dump of --save-debug-rollout-data") from None
     if any(name.endswith("constants.pkl") for name in names):
         raise DataError(f"{path}: a TorchScript program; name a dump of --save-debug-rollout-data")

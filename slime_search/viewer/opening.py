@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.progress import Progress
 
 from slime_search.errors import ConfigError, DataError
 from slime_search.rollouts.from_samples import Decoder
-from slime_search.rollouts.slime_dump import DUMP_NAME, Unfinished, being_written
+from slime_search.rollouts.slime_dump import DUMP_NAME, written
 from slime_search.viewer.dumps import Ids, Pieces, dump_rollouts
 from slime_search.viewer.index import index_file
 from slime_search.viewer.library import Indexed, Library
@@ -17,8 +18,10 @@ LINES = ("rollouts.jsonl", "trajectories.jsonl")
 METRICS = "metrics.jsonl"
 
 
-def files_of(path: Path) -> list[Path]:
+def files_of(path: Path, console: Console) -> list[Path]:
     """The files of rollouts that a path names: itself, or those of its folder, dumps by their number.
+
+    A dump that is still being written is left out, which the console is told.
 
     Raises:
         DataError: there is nothing to show.
@@ -28,10 +31,12 @@ def files_of(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     found = [path / name for name in LINES if (path / name).exists()]
-    found = found or sorted(path.glob("*.pt"), key=_by_number)
-    if not found:
+    if found:
+        return found
+    dumps = sorted(path.glob("*.pt"), key=_by_number)
+    if not dumps:
         raise DataError(f"{path}: holds no {', '.join(LINES)} or dumps (*.pt); name a file or the folder of a run")
-    return found
+    return written(dumps, console)
 
 
 def open_library(
@@ -53,32 +58,26 @@ def open_library(
         ConfigError: what reads or decodes dumps is not installed.
         DataError: a file is named twice or can't be read; the message names it, and the line or sample.
     """
-    files = [file for path in paths for file in files_of(path)]
+    files = [file for path in paths for file in files_of(path, progress.console)]
     seen: set[Path] = set()
     for path in files:
         if path.resolve() in seen:
             raise DataError(f"{path}: named twice; name it once")
         seen.add(path.resolve())
     decoder: Decoder | None = None
-    indexed: list[Indexed] = []
+    indexed = []
     for number, path in enumerate(files):
         lines = path
         if path.suffix == ".pt":
             decoder = decoder or _decoder(tokenizer)
             lines = spool / f"{number}.jsonl"
-            try:
-                _convert(path, lines, decoder, reward_key, progress)
-            except Unfinished:
-                if path in paths or not being_written(path, files_of(path.parent)):
-                    raise
-                progress.console.print(f"{path} is still being written and left out", markup=False, soft_wrap=True)
-                continue
+            _convert(path, lines, decoder, reward_key, progress)
         task = progress.add_task(f"Indexing {path.name}", total=lines.stat().st_size)
 
         def on_bytes(count: int, task: Any = task) -> None:
             progress.advance(task, count)
 
-        indexed.append(Indexed(path, lines, index_file(lines, file=len(indexed), on_bytes=on_bytes)))
+        indexed.append(Indexed(path, lines, index_file(lines, file=number, on_bytes=on_bytes)))
     library = Library(indexed, metrics=next(_metrics(paths), None))
     if not library.entries:
         raise DataError(f"{library.title}: no rollouts yet")

@@ -7,7 +7,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.loopback import Fault, cut, disconnect, edited, hang, in_order, not_http, raw, status, truncated
+from support.loopback import (
+    OF_ANY_SERVICE,
+    Fault,
+    cut,
+    edited,
+    in_order,
+    status,
+    truncated,
+)
 from support.policies import by_turn, question_number, spoken_turns, think_answer, think_search, turns_of
 from support.rollouts import arguments, generate, new_sample, passage, recipe
 from support.scripted_engine import ScriptedEngine
@@ -94,17 +102,9 @@ def test_a_hostile_passage_neither_scores_nor_forges(contents: str, tag_token: A
     assert len(observation) <= 1024
 
 
-BROKEN: dict[str, Fault] = {
-    "500": status(500),
+BROKEN: dict[str, Fault] = OF_ANY_SERVICE | {
     "503 with Retry-After": status(503, headers={"Retry-After": "0"}),
-    "404": status(404),
-    "cut": cut,
-    "disconnected": disconnect,
-    "truncated": truncated,
-    "garbage": raw(b"<html>"),
     "wrong shape": edited(lambda answer: {"result": "none"}),
-    "slow": hang,
-    "not HTTP": not_http,
 }
 
 

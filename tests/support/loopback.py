@@ -141,3 +141,16 @@ def in_order(*faults: Any) -> Callable[[Any], Any]:
     """A script that plays ``faults`` one a request, and then answers properly."""
     remaining = iter(faults)
     return lambda exchange: next(remaining, None)
+
+
+OF_ANY_SERVICE: dict[str, Fault] = {
+    "500": status(500),
+    "404": status(404),
+    "cut": cut,
+    "disconnected": disconnect,
+    "truncated": truncated,
+    "garbage": raw(b"<html>"),
+    "slow": hang,
+    "not HTTP": not_http,
+}
+"""What can be wrong with any server, by name."""

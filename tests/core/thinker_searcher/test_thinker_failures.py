@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.loopback import Fault, cut, disconnect, edited, hang, in_order, not_http, raw, status, truncated, until
+from support.loopback import (
+    OF_ANY_SERVICE,
+    Fault,
+    edited,
+    hang,
+    in_order,
+    raw,
+    status,
+    until,
+)
 from support.policies import think_answer, think_search, turns_of
 from support.rollouts import arguments, generate, new_sample
 from support.scripted_engine import Abort, ScriptedEngine
@@ -70,14 +79,8 @@ def without(key: str) -> Fault:
     return edited(edit)
 
 
-BROKEN: dict[str, Fault] = {
-    "500": status(500),
+BROKEN: dict[str, Fault] = OF_ANY_SERVICE | {
     "503 of the retriever behind it": status(503, '{"error": {"type": "service_error", "service": "retriever"}}'),
-    "404": status(404),
-    "cut": cut,
-    "disconnected": disconnect,
-    "truncated": truncated,
-    "garbage": raw(b"<html>"),
     "no results": edited(lambda answer: {"results": []}),
     "another shape": edited(lambda answer: {"summary": "name-7"}),
     "an answer of another kind": edited(lambda answer: {"results": [{**answer["results"][0], "answer": ["name-7"]}]}),
@@ -85,8 +88,6 @@ BROKEN: dict[str, Fault] = {
     "no answer in its row": without("answer"),
     "no turns in its row": without("turns"),
     "no seconds in its row": without("seconds"),
-    "slow": hang,
-    "not HTTP": not_http,
 }
 
 
