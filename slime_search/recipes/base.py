@@ -109,10 +109,11 @@ class SearchRecipe(ABC, Generic[P]):
 
 
 def recipe_in(hooks: object) -> SearchRecipe[Any] | None:
-    """The recipe behind a run's two hooks: itself, or one that their module holds; None where there is none."""
+    """The recipe behind a run's two hooks: itself, or one that their module holds or takes a hook from, if any."""
     if isinstance(hooks, SearchRecipe):
         return hooks
-    return next((value for value in vars(hooks).values() if isinstance(value, SearchRecipe)), None)
+    held = (one for value in vars(hooks).values() for one in (value, getattr(value, "__self__", None)))
+    return next((one for one in held if isinstance(one, SearchRecipe)), None)
 
 
 def search_tool(config: SearchConfig) -> Tool:

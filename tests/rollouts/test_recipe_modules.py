@@ -82,6 +82,12 @@ def test_a_module_is_rolled_out_with_its_rows_prompts(
     assert "Mind this. who made thing-2<|im_end|>" in engine.exchanges[0].prompt
 
 
+def test_a_module_may_take_its_hooks_from_a_recipe_without_a_name(modules: Path) -> None:
+    made = "from slime_search.recipes.search_r1_tools import SearchR1Tools as Own\n"
+    (modules / "nameless.py").write_text(made + "generate, reward_func = Own({}).generate, Own({}).reward_func\n")
+    assert entry_of("nameless").calls_tools
+
+
 def test_a_modules_teacher_is_for_training_only(modules: Path) -> None:
     (modules / "own_student.py").write_text(TAUGHT)
     entry = entry_of("own_student")
