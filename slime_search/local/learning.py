@@ -101,7 +101,8 @@ class Learning:
 
     def _evaluate(self, step: int) -> None:
         """Scores the held-out questions; at both ends greedily too, and with trajectories kept for the report."""
-        samples = self._held_out(self._play.temperature)
+        kept = self._artifacts if step in (0, self._config.steps) else None
+        samples = self._held_out(self._play.temperature, shown=kept is not None)
         stats = rollout_stats(samples)
         self.scores[step] = stats
         self._log(self._eval_phase, step, **asdict(stats))
@@ -109,19 +110,20 @@ class Learning:
             f"  step {step:>3}: held-out exact match [bold]{stats.em:.1%}[/bold], of two hops {stats.em_two_hops:.1%}, "
             f"{stats.searches:.1f} {self._play.searches}"
         )
-        if self._artifacts is None or step not in (0, self._config.steps):
+        if kept is None:
             return
         self.greedy_scores[step] = rollout_stats(self._held_out(0.0))
         codec = TokenCodec(self._stage.tokenizer)
         stage_name = "after" if step else "before"
-        self._artifacts.add_rollouts(
+        kept.add_rollouts(
             rollout_record(
                 rollout, codec, id=f"{stage_name}/{number}", group=str(number), recipe=self._play.name, stage=stage_name
             )
             for number, rollout in enumerate(rollouts_of(samples)[: self._config.shown_questions])
         )
 
-    def _held_out(self, temperature: float) -> list[Any]:
-        # An evaluation returns the answering agent alone; the report shows the others too.
-        evaluation = len(self._play.roles) == 1
+    def _held_out(self, temperature: float, *, shown: bool = False) -> list[Any]:
+        # An evaluation returns the answering agent alone, and asks no teacher; the report shows other agents, too, and
+        # where student and teacher differ.
+        evaluation = len(self._play.roles) == 1 and not (shown and self._stage.has_teacher)
         return self._stage.rollouts.collect(self._test, n=1, temperature=temperature, evaluation=evaluation)

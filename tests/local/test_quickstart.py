@@ -56,6 +56,11 @@ def test_it_leaves_what_it_promises(finished: Path) -> None:
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
+def test_the_report_tells_where_student_and_teacher_differ(finished: Path) -> None:
+    taught = json.loads((finished / "summary.json").read_text())["recipe"] == "distill"
+    assert ("where it differs most from its teacher" in (finished / "report.html").read_text()) == taught
+
+
 def test_metrics_tell_each_step(finished: Path) -> None:
     rows = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if row["phase"] == "train"] == [1, 2]
