@@ -17,8 +17,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from benchmarks.machine import describe
-from slime_search.distill.alignment import Run, transfer
-from slime_search.distill.token_bytes import TokenBytes
+from slime_search.recipes.distillation.alignment import Run, transfer
+from slime_search.recipes.distillation.token_bytes import TokenBytes
 
 TOKENS = 10_000
 TARGET_S = 0.050

@@ -20,13 +20,12 @@ from rich.table import Table
 
 from benchmarks.embedding_like import EmbeddingLike, Floats
 from benchmarks.machine import describe
-from slime_search.retrieval.build.building import build
-from slime_search.retrieval.build.inputs import Questions
-from slime_search.retrieval.build.vector_file import CHUNK_ROWS
-from slime_search.retrieval.vectors.manifest import Kind, Manifest, Source
+from slime_search.retrieval.indexing.building import build
+from slime_search.retrieval.indexing.inputs import Questions
+from slime_search.retrieval.indexing.vector_file import CHUNK_ROWS
+from slime_search.retrieval.vectors.manifest import VECTORS, Kind, Manifest, Source
 from slime_search.retrieval.vectors.opening import open_index
 from slime_search.retrieval.vectors.rescoring import Stored
-from slime_search.retrieval.vectors.store_files import VECTORS
 from slime_search.retrieval.vectors.vector_index import VectorIndex
 
 WIKIPEDIA = 21_015_324

@@ -34,8 +34,8 @@ from benchmarks.machine import describe
 from benchmarks.retrieval_fixture import Fixture, build_fixture
 from slime_search.retrieval.collection import RetrieverName, RetrieverSettings
 from slime_search.retrieval.computing import plan
-from slime_search.retrieval.dense import DenseRetriever
 from slime_search.retrieval.encoders.loading import load_encoder
+from slime_search.retrieval.retriever import DenseRetriever
 from slime_search.retrieval.vectors.opening import open_index
 
 CLIENTS = 64
@@ -191,7 +191,7 @@ def _plain_server(fixture: Fixture) -> Iterator[str]:
 @contextmanager
 def _our_server(fixture: Fixture) -> Iterator[str]:
     files = ("--retriever_model", fixture.encoder, "--corpus_path", fixture.corpus, "--index_path", fixture.index)
-    with _server("slime_search.retrieval", "--retriever_name", "e5", *files, port=18_102) as url:
+    with _server("slime_search.cli", "serve-retriever", "--retriever_name", "e5", *files, port=18_102) as url:
         yield url
 
 

@@ -218,7 +218,15 @@ def _server(folder: Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     rows = ({"id": number, "contents": "T\n" + " ".join(dice.choices(WORDS, k=60))} for number in range(PASSAGES))
     corpus = folder / "corpus.jsonl"
     corpus.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    command = [sys.executable, "-m", "slime_search.retrieval", "--exit-with-parent", "--corpus_path", str(corpus)]
+    command = [
+        sys.executable,
+        "-m",
+        "slime_search.cli",
+        "serve-retriever",
+        "--exit-with-parent",
+        "--corpus_path",
+        str(corpus),
+    ]
     with subprocess.Popen(
         [*command, *SERVER_OPTIONS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:

@@ -13,19 +13,18 @@ from rich.progress import track
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from slime_search.core.tokens import TokenCodec
 from slime_search.local.cold_start import cold_start
 from slime_search.local.dataset import write_dataset
-from slime_search.local.demonstrations import ONLY_ROLE, Demonstration, read_demonstrations
-from slime_search.local.plays import SEARCH_R1, Role
+from slime_search.local.demonstrations import ONLY_ROLE, SKILLED, Demonstration, read_demonstrations
 from slime_search.local.policy import MAX_CONTEXT, build_model, save_policy
+from slime_search.local.policy_format import EOS, PAD, TAGS
+from slime_search.local.presets import SEARCH_R1, Role
 from slime_search.local.rollouts import load_prompts
-from slime_search.local.sources import SKILLED
-from slime_search.local.stage import RetrieverProcess, Stage
-from slime_search.local.styles import EOS, PAD, TAGS
+from slime_search.local.stack import RetrieverProcess, Stage
 from slime_search.local.world import WorldSize, invent_encyclopedia
-from slime_search.rollouts.from_samples import rollout_record
-from slime_search.rollouts.record import Rollout
-from slime_search.tokens import TokenCodec
+from slime_search.records.from_samples import rollout_record
+from slime_search.records.rollout import Rollout
 
 CUTS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 """Qwen2.5's."""

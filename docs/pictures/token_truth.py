@@ -16,9 +16,9 @@ from matplotlib.patches import FancyBboxPatch, Rectangle
 from rich.console import Console
 from tiny_rollouts import rollouts_in
 
-from slime_search.report.curve import LIGHT
-from slime_search.rollouts.record import Owner, Rollout, Segment
-from slime_search.tokens import TokenCodec
+from slime_search.core.tokens import TokenCodec
+from slime_search.records.rollout import Owner, Rollout, Segment
+from slime_search.viewer.curve import LIGHT
 
 IMAGE = Path(__file__).parents[1] / "images/token-truth.png"
 COLUMNS = 90

@@ -10,8 +10,8 @@ look_after_checkpoints() {
     local hub=() found
     [[ -z ${HUB_REPO:-} ]] || hub=(--hub "$HUB_REPO")
     if [[ -z ${LOAD:-} ]]; then
-        found=$(python3 -m slime_search.checkpoints resume "$SAVE" "${hub[@]}") || exit 2
+        found=$(python3 -m slime_search.cli checkpoints resume "$SAVE" "${hub[@]}") || exit 2
         echo "resuming from checkpoint: $found" >&2
     fi
-    python3 -m slime_search.checkpoints watch "$SAVE" "${hub[@]}" --keep "${KEEP_CHECKPOINTS:-2}" --until-pid $$ >&2 &
+    python3 -m slime_search.cli checkpoints watch "$SAVE" "${hub[@]}" --keep "${KEEP_CHECKPOINTS:-2}" --until-pid $$ >&2 &
 }

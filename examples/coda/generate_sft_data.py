@@ -19,19 +19,19 @@ import typer
 from generate_with_coda import CODA_CONFIGS  # type: ignore[import-not-found]
 from rich.progress import Progress
 
-from slime_search.coda_data.generate import Demonstrator
-from slime_search.coda_data.questions import Problem, read_problems
-from slime_search.coda_data.templates import TemplateTeacher
 from slime_search.config import load_config
-from slime_search.data.parquet_file import write_parquet
-from slime_search.engines.base import Engine
+from slime_search.core.engine import Engine
+from slime_search.core.tokens import Tokenizer
+from slime_search.data.coda_demonstrations.generate import Demonstrator
+from slime_search.data.coda_demonstrations.questions import Problem, read_problems
+from slime_search.data.coda_demonstrations.templates import TemplateTeacher
+from slime_search.data.formats import write_parquet
 from slime_search.engines.completions import CompletionsEngine
 from slime_search.errors import ConfigError, ServiceError, SlimeSearchError
 from slime_search.hooks.runtime import load_tokenizer
 from slime_search.recipes.base import search_tool
-from slime_search.recipes.coda import CodaConfig
-from slime_search.service import PooledSender, ServiceClient, close_sessions
-from slime_search.tokens import Tokenizer
+from slime_search.recipes.coda.recipe import CodaConfig
+from slime_search.transport.client import PooledSender, ServiceClient, close_sessions
 
 
 def main(

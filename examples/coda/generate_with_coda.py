@@ -6,13 +6,14 @@ Put this folder on PYTHONPATH and point slime at it:
     --custom-rm-path generate_with_coda.reward_func
     --custom-reward-post-process-path slime_search.hooks.groups.normalize_rewards
 
-Every other key, with its meaning and default, is in ``slime_search/recipes/coda.py`` and ``slime_search/config.py``.
+Every other key, with its meaning and default, is in ``slime_search/recipes/coda/recipe.py`` and
+``slime_search/config.py``.
 The environment overrides this dict: ``SLIME_SEARCH_TASKS_PER_TURN=4``, ``SLIME_SEARCH_EXECUTOR__MAX_TURNS=2``.
 """
 
 from typing import Any
 
-from slime_search.recipes.coda import Coda
+from slime_search.recipes.coda.recipe import Coda
 
 PECO_OF_THE_PAPER: dict[str, Any] = {
     "correctness_weight": 6.0,

@@ -17,15 +17,14 @@ from generate_with_coda import CODA_CONFIGS  # type: ignore[import-not-found]
 from rich.console import Console
 from rich.markup import escape
 
+from slime_search.core.callbacks import observed_by
 from slime_search.errors import SlimeSearchError
+from slime_search.evaluation.questions import Question
+from slime_search.evaluation.target import Policy, Target, opened
+from slime_search.evaluation.transcript import Transcript
+from slime_search.hooks.driving import drive, sampling_params
 from slime_search.hooks.samples import read_trajectory
-from slime_search.observing import observed_by
-from slime_search.rollouts.driving import drive, sampling_params
-from slime_search.rollouts.opening import Policy, opened
-from slime_search.rollouts.questions import Question
-from slime_search.rollouts.target import Target
-from slime_search.rollouts.transcript import Transcript
-from slime_search.service import close_sessions
+from slime_search.transport.client import close_sessions
 
 console = Console()
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import typer
 from rich.progress import track
 
-from slime_search.data.chat_format import SYSTEM_PROMPT, chat_row, read_rows
+from slime_search.data.formats import SYSTEM_PROMPT, chat_row, read_rows
 from slime_search.errors import DataError
 
 

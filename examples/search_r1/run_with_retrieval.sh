@@ -40,4 +40,4 @@ if [[ -z ${CORPUS_PATH:-} ]]; then
 fi
 export INDEX_PATH=${INDEX_PATH:-$data/e5_Flat.index}
 
-exec "${PYTHON:-python3}" -m slime_search.launch "${options[@]}" "$@"
+exec "${PYTHON:-python3}" -m slime_search.cli launch search-r1 "${options[@]}" "$@"

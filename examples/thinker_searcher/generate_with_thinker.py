@@ -6,14 +6,15 @@ Put this folder on PYTHONPATH and point slime at it:
     --custom-rm-path generate_with_thinker.reward_func
     --custom-reward-post-process-path slime_search.hooks.groups.normalize_rewards
 
-Every other key, with its meaning and default, is in ``slime_search/searcher/config.py`` and ``slime_search/config.py``.
+Every other key, with its meaning and default, is in ``slime_search/recipes/thinker_searcher/config.py`` and
+``slime_search/config.py``.
 The environment overrides this dict: ``SLIME_SEARCH_THINKER_MAX_TURNS=3``,
 ``SLIME_SEARCH_SEARCHER_URL=http://searcher:8001/search``.
 """
 
 from typing import Any
 
-from slime_search.recipes.thinker_searcher import ThinkerSearcher
+from slime_search.recipes.thinker_searcher.recipe import ThinkerSearcher
 
 THINKER_SEARCHER_CONFIGS: dict[str, Any] = {
     # Questions that the Thinker may delegate; a turn to answer always follows the last one.

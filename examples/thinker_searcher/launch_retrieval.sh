@@ -32,7 +32,7 @@ options=(--corpus_path "$corpus" --retriever_name "$name" --port "${port%%/*}")
 if [[ $name != bm25 ]]; then
     options+=(--index_path "$index" --retriever_model "${RETRIEVER_MODEL:-intfloat/e5-base-v2}")
 fi
-command=("${PYTHON:-python3}" -m slime_search.retrieval "${options[@]}" "$@")
+command=("${PYTHON:-python3}" -m slime_search.cli serve-retriever "${options[@]}" "$@")
 
 if ((dry_run)); then
     printf '%q ' "${command[@]}"

@@ -45,7 +45,7 @@ engine=(
     --mem-fraction-static "$SEARCHER_MEM_FRACTION" --cuda-graph-max-bs 16 "${engine_options[@]}"
 )
 service=(
-    "$python" -m slime_search.searcher --model "$SEARCHER_CHECKPOINT" --engine-url "$engine_url"
+    "$python" -m slime_search.cli serve-searcher --model "$SEARCHER_CHECKPOINT" --engine-url "$engine_url"
     --engine-api "${SEARCHER_ENGINE_API:-sglang}" --port "${port%%/*}"
 )
 export SLIME_SEARCH_LOCAL__SEARCH_URL=${SLIME_SEARCH_LOCAL__SEARCH_URL:-$RETRIEVAL_SERVER_URL/retrieve}

@@ -28,4 +28,4 @@ export SEARCHER_SCRIPT=${SEARCHER_SCRIPT:-$own/launch_searcher.sh}
 export CORPUS_PATH=${CORPUS_PATH:-$DATA/corpus.jsonl} INDEX_PATH=${INDEX_PATH:-$DATA/faiss.index}
 export DATA TRAIN_GPUS SEARCHER_GPU SEARCHER_CHECKPOINT SEARCHER_SERVER_URL RETRIEVAL_SERVER_URL
 
-exec "${PYTHON:-python3}" -m slime_search.launch.thinker_searcher "${options[@]}" "$@"
+exec "${PYTHON:-python3}" -m slime_search.cli launch thinker-searcher "${options[@]}" "$@"

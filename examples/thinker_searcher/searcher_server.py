@@ -6,7 +6,7 @@
 ``--help`` lists the rest; ``slime-search serve-searcher`` is the same service. launch_searcher.sh starts both servers.
 """
 
-from slime_search.searcher.__main__ import app
+from slime_search.cli.serve_searcher import app
 
 if __name__ == "__main__":
     app()

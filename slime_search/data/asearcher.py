@@ -7,15 +7,13 @@ from typing import Any, NamedTuple
 
 from rich.progress import Progress
 
-from slime_search.data.chat_format import chat_row, read_rows
+from slime_search.core.tokens import well_formed
 from slime_search.data.flashrag import downloaded
-from slime_search.data.overlap import key_of, sift
-from slime_search.data.parquet_file import write_parquet
-from slime_search.data.questions import Question, read_questions
+from slime_search.data.formats import chat_row, read_rows, write_parquet
+from slime_search.data.questions import Question, key_of, read_questions, sift
 from slime_search.errors import DataError
-from slime_search.recipes.distillation import TOOL_SCHEMAS
+from slime_search.recipes.distillation.recipe import TOOL_SCHEMAS
 from slime_search.rewards.labels import gold_answers
-from slime_search.tokens import well_formed
 
 REPO, FILE = "inclusionAI/ASearcher-train-data", "ASearcher-Base-35k.jsonl"
 NAME = "asearcher"

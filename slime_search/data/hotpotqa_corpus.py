@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from slime_search.core.tokens import well_formed
 from slime_search.data.questions import parsed_row
 from slime_search.errors import DataError
-from slime_search.tokens import well_formed
 
 OnBytes = Callable[[int], object]
 """Told how many more bytes were read."""

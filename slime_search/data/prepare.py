@@ -6,12 +6,8 @@ from typing import Any, NamedTuple
 
 from rich.progress import Progress
 
-from slime_search.data.chat_format import chat_row
-from slime_search.data.coda_format import coda_row
-from slime_search.data.overlap import key_of, sift
-from slime_search.data.parquet_file import write_parquet
-from slime_search.data.questions import Question, read_questions
-from slime_search.data.search_r1_format import search_r1_row
+from slime_search.data.formats import chat_row, coda_row, search_r1_row, write_parquet
+from slime_search.data.questions import Question, key_of, read_questions, sift
 from slime_search.errors import DataError
 
 RowOf = Callable[[Question, str, int], dict[str, Any]]

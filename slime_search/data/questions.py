@@ -1,14 +1,16 @@
 """Questions with their answers, read from FlashRAG's files."""
 
 import json
-from collections.abc import Callable, Iterator
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
+from slime_search.core.tokens import well_formed
 from slime_search.errors import DataError
-from slime_search.tokens import well_formed
+from slime_search.rewards.text import normalize_answer
 
 OnBytes = Callable[[int], object]
 """Told how many more bytes were read."""
@@ -76,3 +78,37 @@ def _question(row: dict[str, Any], source: str, number: int) -> Question:
 
 def _shown(value: Any) -> str:
     return repr(value)[:200]
+
+
+_QUOTES = str.maketrans("‘’“”–—", "''\"\"--")
+
+
+def key_of(question: str) -> str:
+    """What two questions share that differ in case, punctuation, articles, blanks or Unicode spelling alone."""
+    text = unicodedata.normalize("NFKC", question).translate(_QUOTES).casefold()
+    # A question that is all punctuation and articles is only like itself.
+    return normalize_answer(text) or text.strip()
+
+
+class Sifted(NamedTuple):
+    kept: list[Question]
+    duplicates: int
+    """Questions that came before."""
+    leaked: int
+    """Questions that are in a test set."""
+
+
+def sift(questions: Iterable[Question], seen: set[str], secret: Collection[str]) -> Sifted:
+    """Leaves out questions whose key is in ``secret`` or came before; adds the keys of the others to ``seen``."""
+    kept: list[Question] = []
+    duplicates = leaked = 0
+    for question in questions:
+        key = key_of(question.text)
+        if key in secret:
+            leaked += 1
+        elif key in seen:
+            duplicates += 1
+        else:
+            seen.add(key)
+            kept.append(question)
+    return Sifted(kept, duplicates, leaked)

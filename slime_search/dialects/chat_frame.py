@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from slime_search.core.call_markup import CALL_CLOSE, CALL_OPEN, RESULT_CLOSE, RESULT_OPEN, call_block, split_calls
+from slime_search.core.tokens import Tokenizer
 from slime_search.errors import ConfigError
-from slime_search.hermes import CALL_CLOSE, CALL_OPEN, RESULT_CLOSE, RESULT_OPEN, call_block, split_calls
-from slime_search.tokens import Tokenizer
 
 Message = Mapping[str, Any]
 

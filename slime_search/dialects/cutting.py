@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from slime_search.dialects.base import Observation
-from slime_search.tokens import Encode, well_formed
+from slime_search.core.dialect import Observation
+from slime_search.core.tokens import Encode, well_formed
 
 # Longer than any token of a real vocabulary, so a text cut to this many characters a token still fills its budget.
 CHARACTERS_PER_TOKEN = 64

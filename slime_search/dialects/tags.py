@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from slime_search.dialects.base import END_MARKER, Action, Answer, CallTools, Invalid, Observation, ToolCall
+from slime_search.core.dialect import END_MARKER, Action, Answer, CallTools, Invalid, Observation, ToolCall
+from slime_search.core.tokens import TokenCodec
+from slime_search.core.tool import ToolResult
 from slime_search.dialects.cutting import fit_blocks
-from slime_search.tokens import TokenCodec
-from slime_search.tools.base import ToolResult
 
 CORRECTION = (
     "\nMy previous action is invalid. "

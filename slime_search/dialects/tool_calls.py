@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from slime_search.dialects.base import END_MARKER, Action, Answer, CallTools, Invalid, Observation, ToolCall
+from slime_search.core.call_markup import CALL_CLOSE, CALL_OPEN, RESULT_CLOSE, RESULT_OPEN, WrittenCall, split_calls
+from slime_search.core.dialect import END_MARKER, Action, Answer, CallTools, Invalid, Observation, ToolCall
+from slime_search.core.tokens import TokenCodec
+from slime_search.core.tool import ToolResult
+from slime_search.core.trajectory import Owner, Segment
 from slime_search.dialects.chat_frame import ChatTemplate, Message
 from slime_search.dialects.cutting import fit_blocks
-from slime_search.hermes import CALL_CLOSE, CALL_OPEN, RESULT_CLOSE, RESULT_OPEN, WrittenCall, split_calls
-from slime_search.tokens import TokenCodec
-from slime_search.tools.base import ToolResult
-from slime_search.trajectory import Owner, Segment
 
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _ANSWER_MARK = re.compile(r"</?answer>")

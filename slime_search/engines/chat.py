@@ -8,11 +8,11 @@ from typing import Any
 
 import aiohttp
 
-from slime_search.engines.base import Completion, Finish
+from slime_search.core.call_markup import call_block, split_calls
+from slime_search.core.engine import Completion, Finish
 from slime_search.engines.chat_answer import ChatAnswer, NoTokenIds, read_chat_answer
 from slime_search.errors import ProtocolError, TransientFault
-from slime_search.hermes import call_block, split_calls
-from slime_search.service import ServiceClient
+from slime_search.transport.client import ServiceClient
 
 logger = logging.getLogger(__name__)
 

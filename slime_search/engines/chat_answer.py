@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slime_search.engines.base import Finish
+from slime_search.core.engine import Finish
 from slime_search.errors import ProtocolError, TransientFault
 
 _FINISH = {

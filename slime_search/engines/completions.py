@@ -9,10 +9,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from slime_search.engines.base import Completion, Finish
+from slime_search.core.engine import Completion, Finish
+from slime_search.core.tokens import Tokenizer
 from slime_search.errors import TransientFault
-from slime_search.service import ServiceClient
-from slime_search.tokens import Tokenizer
+from slime_search.transport.client import ServiceClient
 
 _FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH, "abort": Finish.ABORT}
 _PASSED_ON = {"temperature": "temperature", "top_p": "top_p", "stop": "stop", "sampling_seed": "seed"}

@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from slime_search.engines.base import Completion, Finish
+from slime_search.core.engine import Completion, Finish
 from slime_search.errors import ProtocolError, TransientFault
-from slime_search.service import ServiceClient
+from slime_search.transport.client import ServiceClient
 
 
 class SGLangEngine:

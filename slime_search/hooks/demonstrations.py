@@ -7,9 +7,9 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from slime_search.core.prompt_template import FilledPrompt
+from slime_search.core.tokens import TokenCodec, Tokenizer
 from slime_search.errors import ConfigError, DataError
-from slime_search.prompting import FilledPrompt
-from slime_search.tokens import TokenCodec, Tokenizer
 
 TASK = "{task}"
 

@@ -3,8 +3,8 @@
 import logging
 from collections import Counter, deque
 
+from slime_search.core.trajectory import Trajectory
 from slime_search.errors import TooManyFailures
-from slime_search.trajectory import Trajectory
 
 logger = logging.getLogger(__name__)
 

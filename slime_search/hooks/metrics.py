@@ -1,16 +1,129 @@
 """``--custom-rollout-log-function-path``: what a search agent did, beside slime's own rollout metrics."""
 
 import logging
+import math
 import statistics
 from collections import Counter
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
-from slime_search.hooks.coda_metrics import EXECUTOR, coda_metrics
-from slime_search.hooks.distillation_metrics import distillation_metrics
-from slime_search.hooks.samples import RECORD_KEY, rollouts_of
-from slime_search.hooks.searcher_metrics import searcher_metrics
-from slime_search.trajectory import UNSCORED
+from slime_search.core.trajectory import UNSCORED
+from slime_search.hooks.distillation import DISTILLATION_KEY
+from slime_search.hooks.samples import RECORD_KEY, role_of, rollouts_of
+from slime_search.rewards.labels import gold_answers
+from slime_search.rewards.text import cover_exact_match
+
+EXECUTOR = "executor"
+"""The role of executors, and the key of their number in the details of a planner's call."""
+
+
+def coda_metrics(samples: Sequence[Any]) -> dict[str, float]:
+    """Metrics of delegated tasks, empty where none of ``samples`` has a role.
+
+    ``tasks`` and ``executor_tokens`` are counted a rollout, ``tasks_solved`` is the share of tasks that an executor
+    answered. ``executors_well_formed`` and ``refined`` are PECO's parts. Failed and aborted rollouts do not count.
+    """
+    rollouts = [
+        rollout
+        for rollout in rollouts_of(samples)
+        if role_of(rollout[-1]) and "score" in rollout[-1].metadata[RECORD_KEY] and not rollout[-1].remove_sample
+    ]
+    if not rollouts:
+        return {}
+    scores = [rollout[-1].metadata[RECORD_KEY]["score"] for rollout in rollouts]
+    executors = [sample for rollout in rollouts for sample in rollout if role_of(sample) == EXECUTOR]
+    metrics = {
+        "tasks": len(executors) / len(rollouts),
+        "executor_tokens": sum(sample.response_length for sample in executors) / len(rollouts),
+        "executors_well_formed": statistics.fmean(score["executors_well_formed"] for score in scores),
+        "refined": statistics.fmean(score["refined"] for score in scores),
+    }
+    if executors:
+        answered = (sample.metadata[RECORD_KEY]["ending"] == "answered" for sample in executors)
+        metrics["tasks_solved"] = statistics.fmean(answered)
+    return metrics
+
+
+DISTILLATION_PREFIX = "distill/"
+
+
+def distillation_metrics(samples: Sequence[Any]) -> dict[str, float]:
+    """Metrics of the samples that a teacher was asked about; none where there are no such samples.
+
+    ``aligned`` is the share of trained tokens of which the teacher says something, ``kl`` the mean over those of
+    ``log p_student - log q_teacher`` before clipping, in nats, which estimates the divergence of the student from the
+    teacher. ``failures`` is the share of samples that the teacher failed, ``remembered`` that of the teacher's tokens
+    whose scores were known before.
+    """
+    told = [
+        sample.metadata[RECORD_KEY][DISTILLATION_KEY]
+        for sample in samples
+        if DISTILLATION_KEY in ((sample.metadata or {}).get(RECORD_KEY) or {})
+    ]
+    if not told:
+        return {}
+    answered = [one for one in told if one["error"] is None]
+    tokens, aligned, asked = (sum(one[key] for one in answered) for key in ("tokens", "aligned", "asked"))
+    metrics = {"failures": 1 - len(answered) / len(told)}
+    if tokens:
+        metrics["aligned"] = aligned / tokens
+    if aligned:
+        metrics["kl"] = math.fsum(one["gap"] for one in answered) / aligned
+    if asked:
+        metrics["remembered"] = sum(one["remembered"] for one in answered) / asked
+    return {f"{DISTILLATION_PREFIX}{name}": value for name, value in metrics.items()}
+
+
+SECONDS_KEY = "thinker_s"
+
+
+def thinker_seconds_of(sample: Any) -> float:
+    """How long its Thinker itself was at work in earlier rollouts; 0.0 for a new sample."""
+    return float(((sample.metadata or {}).get(RECORD_KEY) or {}).get(SECONDS_KEY, 0.0))
+
+
+def keep_thinker_seconds(sample: Any, seconds: float) -> None:
+    """Leaves them in the record that ``write_back`` has made."""
+    sample.metadata[RECORD_KEY][SECONDS_KEY] = seconds
+
+
+def searcher_metrics(samples: Sequence[Any]) -> dict[str, float]:
+    """Metrics of delegated questions, empty where none of ``samples`` has a Thinker.
+
+    ``delegation_depth`` is the Searcher's turns a question and ``searcher_queries`` its searches.
+    ``searcher_answered`` is the share of questions with an answer, ``searcher_success`` the share whose answer holds a
+    gold answer of what the Thinker was asked. The stages are mean seconds: ``thinker_s`` a rollout, the others a
+    question; ``searcher_wait_s`` is what is left of a call, on the way and in queues. Failed and aborted rollouts do
+    not count.
+    """
+    finished = [sample for sample in samples if _is_finished_thinker(sample)]
+    if not finished:
+        return {}
+    metrics = {"thinker_s": statistics.fmean(map(thinker_seconds_of, finished))}
+    asked = [(call, sample) for sample in finished for call in sample.metadata[RECORD_KEY]["calls"]]
+    if not asked:
+        return metrics
+    told = [call["details"] for call, _ in asked]
+    return metrics | {
+        "delegation_depth": statistics.fmean(len(one["turns"]) for one in told),
+        "searcher_queries": statistics.fmean(len(one["queries"]) for one in told),
+        "searcher_answered": statistics.fmean(one["answer"] is not None for one in told),
+        "searcher_success": statistics.fmean(_succeeded(call["details"], sample) for call, sample in asked),
+        "searcher_model_s": statistics.fmean(one["seconds"]["model"] for one in told),
+        "searcher_search_s": statistics.fmean(one["seconds"]["search"] for one in told),
+        "searcher_wait_s": statistics.fmean(c["latency_s"] - c["details"]["seconds"]["total"] for c, _ in asked),
+    }
+
+
+def _is_finished_thinker(sample: Any) -> bool:
+    record: Mapping[str, Any] = (sample.metadata or {}).get(RECORD_KEY) or {}
+    return SECONDS_KEY in record and record["ending"] not in UNSCORED
+
+
+def _succeeded(details: Mapping[str, Any], sample: Any) -> float:
+    answer = details["answer"]
+    return 0.0 if answer is None else cover_exact_match(answer, gold_answers(sample.label))
+
 
 logger = logging.getLogger(__name__)
 

@@ -7,14 +7,14 @@ from functools import cache
 from typing import Any
 
 from slime_search.config import SearchConfig
-from slime_search.engines.base import Engine
+from slime_search.core.engine import Engine
+from slime_search.core.tokens import Tokenizer
 from slime_search.engines.chat import ChatEngine, TokenIn
 from slime_search.engines.completions import CompletionsEngine
 from slime_search.engines.endpoint import Endpoint
 from slime_search.engines.sglang import SGLangEngine
-from slime_search.errors import RefusedRequest, TransientFault
-from slime_search.service import PooledSender, Send, ServiceClient
-from slime_search.tokens import Tokenizer
+from slime_search.errors import ConfigError, RefusedRequest, TransientFault
+from slime_search.transport.client import PooledSender, Send, ServiceClient
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,3 +136,19 @@ async def _distributed_post(url: str, payload: Any, headers: Any) -> Any:
         raise TransientFault(str(error)) from error
     except httpx.HTTPError as error:
         raise TransientFault(f"{type(error).__name__}: {error}") from error
+
+
+def model_url(args: Any, name: str, *, key: str) -> str:
+    """Base URL of that model's router.
+
+    slime's own ``get_model_url`` answers an unknown name with the policy's router, and a frozen model's questions would
+    go to the policy.
+
+    Raises:
+        ConfigError: slime serves no model of that name; it names the configuration's ``key``.
+    """
+    routers = getattr(args, "sglang_model_routers", None) or {}
+    if name not in routers:
+        known = f"it serves {', '.join(routers)}" if routers else "it was started without one"
+        raise ConfigError(f"{key} = {name!r}: no model of slime's --sglang-config has that name; {known}")
+    return router_url(*routers[name])

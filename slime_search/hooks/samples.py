@@ -9,9 +9,9 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from slime_search.core.trajectory import Ending, Owner, Segment, Trajectory
+from slime_search.core.trajectory_record import from_record, to_record
 from slime_search.errors import DataError
-from slime_search.trajectory import Ending, Owner, Segment, Trajectory
-from slime_search.trajectory_record import from_record, to_record
 
 RECORD_KEY = "slime_search"
 PLACEHOLDER_KEY = "placeholder"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slime_search.rollouts.record import Rollout
+from slime_search.records.rollout import Rollout
 
 
 @dataclass(frozen=True)

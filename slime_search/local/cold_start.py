@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from slime_search.core.tokens import TokenCodec
+from slime_search.core.trajectory import Owner
 from slime_search.local.demonstrations import ONLY_ROLE, Demonstration
 from slime_search.local.muon import Muon
-from slime_search.local.styles import TAGS, Style
-from slime_search.tokens import TokenCodec
-from slime_search.trajectory import Owner
+from slime_search.local.policy_format import TAGS, Style
 
 _ONE_AGENT: Mapping[str, Style] = MappingProxyType({ONLY_ROLE: TAGS})
 LEARNING_RATE = 3e-3

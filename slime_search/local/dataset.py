@@ -12,13 +12,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from transformers import PreTrainedTokenizerBase
 
-from slime_search.local.demonstrations import ONLY_ROLE, Demonstration, Teacher, write_demonstrations
-from slime_search.local.plays import SEARCH_R1, Play, Role
+from slime_search.core.tool import Passage
+from slime_search.local.demonstrations import (
+    ONLY_ROLE,
+    Colleague,
+    Demonstration,
+    Documents,
+    Source,
+    Teacher,
+    write_demonstrations,
+)
 from slime_search.local.policy import build_tokenizer
-from slime_search.local.sources import Colleague, Documents, Source
+from slime_search.local.presets import SEARCH_R1, Play, Role
 from slime_search.local.world import Encyclopedia, Question, World, invent_encyclopedia
 from slime_search.retrieval.bm25 import Bm25Index
-from slime_search.tools.base import Passage
 
 DATA_SOURCE = "synthetic_encyclopedia"
 PASSAGES_PER_SEARCH = 3

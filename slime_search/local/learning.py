@@ -9,17 +9,16 @@ from typing import Any
 from rich.progress import Progress
 from transformers import PreTrainedModel
 
+from slime_search.core.tokens import TokenCodec
 from slime_search.hooks.groups import normalize_rewards
 from slime_search.hooks.samples import rollouts_of
 from slime_search.local.artifacts import Artifacts
 from slime_search.local.dataset import DatasetPaths
-from slime_search.local.evaluation import RolloutStats, rollout_stats
 from slime_search.local.grpo import GrpoTrainer
-from slime_search.local.plays import Play
-from slime_search.local.rollouts import load_prompts
-from slime_search.local.stage import Stage
-from slime_search.rollouts.from_samples import rollout_record
-from slime_search.tokens import TokenCodec
+from slime_search.local.presets import Play
+from slime_search.local.rollouts import RolloutStats, load_prompts, rollout_stats
+from slime_search.local.stack import Stage
+from slime_search.records.from_samples import rollout_record
 
 Log = Callable[..., None]
 """Takes a phase, a step and numbers by name."""

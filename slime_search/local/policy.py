@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTraine
 from slime_search.errors import SlimeSearchError
 from slime_search.local.demonstrations import PHRASES
 from slime_search.local.induction import seed_induction
-from slime_search.local.styles import EOS, PAD, TAGS, Style
+from slime_search.local.policy_format import EOS, PAD, TAGS, Style
 from slime_search.local.world import Encyclopedia
 
 MAX_CONTEXT = 1024

@@ -18,12 +18,12 @@ from slime_search.local.cold_start import LEARNING_RATE, cold_start
 from slime_search.local.dataset import DatasetPaths, write_dataset
 from slime_search.local.demonstrations import ONLY_ROLE, read_demonstrations
 from slime_search.local.learning import Learning, LearningConfig
-from slime_search.local.plays import SEARCH_R1, Play
 from slime_search.local.policy import build_model, build_tokenizer, save_policy
-from slime_search.local.stage import RetrieverProcess, Stage
-from slime_search.local.styles import Style
-from slime_search.report.curve import ALONE, draw_curve
-from slime_search.report.page import write_report
+from slime_search.local.policy_format import Style
+from slime_search.local.presets import SEARCH_R1, Play
+from slime_search.local.stack import RetrieverProcess, Stage
+from slime_search.viewer.curve import ALONE, draw_curve
+from slime_search.viewer.report import write_report
 
 RELUCTANCE_STEPS = 60
 

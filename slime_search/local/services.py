@@ -13,6 +13,16 @@ from typing import Self
 
 from slime_search.errors import SlimeSearchError
 
+# glibc hands large buffers back to the kernel after each use and OpenMP threads spin while they wait; on two cores
+# both cost more than the small model's arithmetic.
+CPU_ENV = {
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "MALLOC_MMAP_THRESHOLD_": str(2**32),
+    "MALLOC_TRIM_THRESHOLD_": str(2**33),
+    "MALLOC_TOP_PAD_": str(2**28),
+}
+
+
 POLL_S = 0.1
 STOP_TIMEOUT_S = 5.0
 

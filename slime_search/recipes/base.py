@@ -7,18 +7,18 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Generic, TypeVar
 
-from slime_search.agent import Budget
 from slime_search.config import RETRIEVER_TOKEN, SearchConfig, load_config
-from slime_search.dialects.base import Format
+from slime_search.core.agent import Budget
+from slime_search.core.dialect import Format
+from slime_search.core.tool import Tool
 from slime_search.hooks.failures import FailureMonitor
 from slime_search.hooks.runtime import policy_url
 from slime_search.hooks.samples import RECORD_KEY, read_whole, rollouts_of
-from slime_search.replicas import Replicas
 from slime_search.rewards.labels import gold_answers
 from slime_search.rewards.search import score
-from slime_search.service import PooledSender, ServiceClient
-from slime_search.tools.base import Tool
 from slime_search.tools.retriever import Retriever
+from slime_search.transport.client import PooledSender, ServiceClient
+from slime_search.transport.replicas import Replicas
 
 
 class Parts:
@@ -123,7 +123,7 @@ def search_tool(config: SearchConfig) -> Tool:
         ConfigError: Google is chosen without its key, packages or cache.
     """
     if config.search_backend == "google":
-        from slime_search.recipes.google_search import google_search
+        from slime_search.tools.from_config import google_search
 
         return google_search(config)
     local = config.local

@@ -8,17 +8,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from slime_search.agent import ANSWER_ROOM, Agent, Budget
 from slime_search.config import SearchConfig
-from slime_search.dialects.base import Observation, ToolCall
+from slime_search.core.agent import ANSWER_ROOM, Agent, Budget
+from slime_search.core.dialect import Observation, ToolCall
+from slime_search.core.tokens import TokenCodec
+from slime_search.core.trajectory import Trajectory
 from slime_search.dialects.cutting import fit_blocks
 from slime_search.dialects.tags import TagDialect
 from slime_search.errors import DataError, ServiceError
 from slime_search.hooks.runtime import policy_engine, runtime
 from slime_search.hooks.samples import open_trajectory, write_back
 from slime_search.recipes.base import Parts, SearchRecipe, budget_of
-from slime_search.tokens import TokenCodec
-from slime_search.trajectory import Trajectory
 
 ANSWER_TAGS = TagDialect(tools={})
 PASSAGES = "\N{OBJECT REPLACEMENT CHARACTER}"

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from slime_search.agent import Agent
 from slime_search.config import SearchConfig
+from slime_search.core.agent import Agent
+from slime_search.core.tokens import TokenCodec
 from slime_search.dialects.tags import SEARCH_R1_TAGS, TagDialect
 from slime_search.hooks.runtime import policy_engine, runtime
 from slime_search.hooks.samples import open_trajectory, write_back
 from slime_search.recipes.base import Parts, SearchRecipe, budget_of
-from slime_search.tokens import TokenCodec
 
 
 class SearchR1(SearchRecipe["TagParts"]):

@@ -4,16 +4,16 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from slime_search.agent import Agent
 from slime_search.config import SearchConfig
-from slime_search.dialects.base import Format
+from slime_search.core.agent import Agent
+from slime_search.core.dialect import Format
+from slime_search.core.tokens import TokenCodec
 from slime_search.dialects.chat_frame import ChatTemplate, Message
 from slime_search.dialects.tool_calls import MARKUP, SEARCH_TOOL, FunctionTool, ToolCallDialect, ToolCallFormat
 from slime_search.errors import ConfigError, DataError
 from slime_search.hooks.runtime import policy_chat, runtime
 from slime_search.hooks.samples import open_trajectory, write_back, write_back_parts
 from slime_search.recipes.base import Parts, SearchRecipe, budget_of
-from slime_search.tokens import TokenCodec
 
 logger = logging.getLogger(__name__)
 

@@ -7,27 +7,25 @@ from fastapi import FastAPI, Request, Response
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 
-from slime_search.retrieval.auth import BearerToken
-from slime_search.retrieval.body_limit import BodyLimit
 from slime_search.retrieval.corpus import Corpus
-from slime_search.retrieval.disconnecting import ClientGone, while_connected
-from slime_search.retrieval.draining import Drain
-from slime_search.retrieval.loading import Loading, NotLoaded
+from slime_search.retrieval.loading import Loading, NotLoaded, ServingOptions
 from slime_search.retrieval.metrics import CONTENT_TYPE, Metrics, RequestMetrics
-from slime_search.retrieval.options import ServingOptions
 from slime_search.retrieval.protocol import (
     DETAILS_HEADER,
+    MAX_BODY_BYTES,
     AnswerTooLarge,
+    InvalidRequest,
     NotNow,
     Refusal,
     RetrieveRequest,
     RetrieveResponse,
     check_answer,
+    read_request,
 )
-from slime_search.retrieval.reading import InvalidRequest, read_request
 from slime_search.retrieval.retriever import Hit
 from slime_search.retrieval.service import SearchService
-from slime_search.retrieval.unavailable import Unavailable
+from slime_search.transport.middleware import BearerToken, BodyLimit, ClientGone, Drain, while_connected
+from slime_search.transport.unavailable import Unavailable
 
 _RETRY_AFTER = {"Retry-After": "1"}
 _REQUEST = {
@@ -55,7 +53,7 @@ def create_app(loading: Loading, drain: Drain, options: ServingOptions) -> FastA
     metrics = Metrics()
     service = SearchService(loading, options, metrics)
     guarded = _UNAUTHORIZED if options.token is not None else {}
-    app.add_middleware(BodyLimit)
+    app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
     if options.token is not None:
         app.add_middleware(BearerToken, token=options.token)
     app.add_middleware(RequestMetrics, metrics=metrics)

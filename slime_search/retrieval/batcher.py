@@ -8,7 +8,7 @@ from contextlib import suppress
 from itertools import islice
 
 from slime_search.retrieval.retriever import Hit, Query
-from slime_search.retrieval.unavailable import QueueFull
+from slime_search.transport.unavailable import QueueFull
 
 MAX_BATCH_QUERIES = 256
 LINGER_SHARE = 0.1

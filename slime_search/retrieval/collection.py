@@ -96,13 +96,13 @@ def index_words(path: Path, corpus: Corpus, progress: Progress) -> Bm25Index:
 
 def refined(settings: RetrieverSettings, corpus: Corpus, retrievers: list[Retriever], progress: Progress) -> Retriever:
     """One retriever of several, reranked where that is wanted. Raises SetupError."""
-    from slime_search.retrieval.hybrid import HybridRetriever
+    from slime_search.retrieval.retriever import HybridRetriever
 
     retriever = retrievers[0] if len(retrievers) == 1 else HybridRetriever(retrievers)
     if settings.reranker is None:
         return retriever
-    from slime_search.retrieval.cross_encoder import load_cross_encoder
-    from slime_search.retrieval.reranker import RerankedRetriever
+    from slime_search.retrieval.encoders.cross_encoder import load_cross_encoder
+    from slime_search.retrieval.retriever import RerankedRetriever
 
     progress.add_task(f"loading {settings.reranker}", total=None)
     cross_encoder = load_cross_encoder(
@@ -148,8 +148,8 @@ def check_settings(settings: RetrieverSettings) -> None:
 
 
 def _dense(settings: RetrieverSettings, corpus: Corpus, progress: Progress) -> Retriever:
-    from slime_search.retrieval.dense import DenseRetriever
     from slime_search.retrieval.encoders.loading import load_encoder
+    from slime_search.retrieval.retriever import DenseRetriever
     from slime_search.retrieval.vectors.opening import open_index
 
     assert settings.index_path is not None and settings.model is not None

@@ -7,8 +7,7 @@ from typing import Self
 
 import orjson
 
-from slime_search.retrieval.corpus_file import open_corpus
-from slime_search.retrieval.offsets import Offsets
+from slime_search.retrieval.corpus_file import Offsets, open_corpus
 from slime_search.retrieval.passages import passage_text
 
 _STREAMED_BYTES = 64 << 20

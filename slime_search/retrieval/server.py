@@ -9,8 +9,9 @@ from rich.progress import Progress
 
 from slime_search.retrieval.app import create_app
 from slime_search.retrieval.collection import Collection
-from slime_search.retrieval.draining import Drain
-from slime_search.retrieval.listening import (
+from slime_search.retrieval.loading import Loading, ServingOptions
+from slime_search.transport.middleware import Drain
+from slime_search.transport.serving import (
     SIGNALS,
     ListenError,
     allow_many_connections,
@@ -19,8 +20,6 @@ from slime_search.retrieval.listening import (
     stop_at_end_of_stdin,
     url_of,
 )
-from slime_search.retrieval.loading import Loading
-from slime_search.retrieval.options import ServingOptions
 
 __all__ = ["ListenError", "open_listener", "serve"]
 

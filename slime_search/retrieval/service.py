@@ -1,18 +1,113 @@
 """Searching, as the HTTP application sees it: cached, shared, batched and bounded."""
 
 import asyncio
-from collections.abc import Sequence
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
-from slime_search.retrieval.batcher import Batcher
-from slime_search.retrieval.cache import ResultCache
+from slime_search.retrieval.batcher import Answer, Batcher
 from slime_search.retrieval.collection import Collection
-from slime_search.retrieval.loading import Loading
+from slime_search.retrieval.loading import Loading, ServingOptions
 from slime_search.retrieval.metrics import Metrics
-from slime_search.retrieval.options import ServingOptions
 from slime_search.retrieval.retriever import Hit, Query
-from slime_search.retrieval.sharing import SharedSearches
-from slime_search.retrieval.unavailable import DeadlineExceeded
+from slime_search.transport.unavailable import DeadlineExceeded
+
+# A tuple of two, its two numbers and its place in a list.
+_HIT_BYTES = 136
+# The key, the list and the dictionary's own entry.
+_ENTRY_BYTES = 360
+
+
+class ResultCache:
+    """Keeps the hits of the queries that were asked for last, in about ``max_bytes`` of memory; 0 keeps nothing."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._results: OrderedDict[Query, list[Hit]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def get(self, query: Query) -> list[Hit] | None:
+        """The hits of ``query``, or None where they are not kept."""
+        hits = self._results.get(query)
+        if hits is not None:
+            self._results.move_to_end(query)
+        return hits
+
+    def put(self, query: Query, hits: list[Hit]) -> None:
+        """Keeps ``hits``, which must not be changed afterwards, in place of those that were asked for longest ago."""
+        size = _size(query, hits)
+        if query in self._results or size > self._max_bytes:
+            return
+        self._results[query] = hits
+        self._bytes += size
+        while self._bytes > self._max_bytes:
+            self._bytes -= _size(*self._results.popitem(last=False))
+
+
+def _size(query: Query, hits: list[Hit]) -> int:
+    return _ENTRY_BYTES + sys.getsizeof(query.text) + _HIT_BYTES * len(hits)
+
+
+@dataclass(slots=True)
+class _Shared:
+    answer: Answer
+    requests: int = 0
+
+
+class SharedSearches:
+    """The searches in flight, each shared by every request that needs it.
+
+    Args:
+        batcher: what searches.
+        on_hits: told every query that was searched and its hits.
+    """
+
+    def __init__(self, batcher: Batcher, on_hits: Callable[[Query, list[Hit]], object]) -> None:
+        self._batcher = batcher
+        self._on_hits = on_hits
+        self._in_flight: dict[Query, _Shared] = {}
+
+    async def search(self, queries: Iterable[Query]) -> dict[Query, list[Hit]]:
+        """The hits of every query.
+
+        Where the caller is cancelled, queries that nobody else waits for and whose search has not begun are dropped.
+
+        Raises:
+            QueueFull: there is no room for the queries that are not in flight.
+            Exception: what the search of one of them raised.
+        """
+        if not queries:
+            return {}
+        self._start([query for query in dict.fromkeys(queries) if query not in self._in_flight])
+        needed = {query: self._in_flight[query] for query in queries}
+        for shared in needed.values():
+            shared.requests += 1
+        try:
+            await asyncio.wait([shared.answer for shared in needed.values()])
+            return {query: shared.answer.result() for query, shared in needed.items()}
+        finally:
+            for query, shared in needed.items():
+                shared.requests -= 1
+                if not shared.requests and self._batcher.withdraw(shared.answer):
+                    del self._in_flight[query]
+
+    def _start(self, queries: list[Query]) -> None:
+        for query, answer in zip(queries, self._batcher.submit(queries), strict=True):
+            self._in_flight[query] = _Shared(answer)
+            answer.add_done_callback(partial(self._end, query))
+
+    def _end(self, query: Query, answer: Answer) -> None:
+        if answer.cancelled():
+            return
+        del self._in_flight[query]
+        if answer.exception() is None:
+            self._on_hits(query, answer.result())
 
 
 class Found(NamedTuple):

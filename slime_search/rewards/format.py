@@ -2,8 +2,8 @@
 
 from enum import Enum, auto
 
-from slime_search.dialects.base import Answer, Format
-from slime_search.trajectory import Owner, Trajectory
+from slime_search.core.dialect import Answer, Format
+from slime_search.core.trajectory import Owner, Trajectory
 
 
 class _State(Enum):

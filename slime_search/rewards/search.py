@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from slime_search.config import SearchConfig
-from slime_search.dialects.base import Format
+from slime_search.core.dialect import Format
+from slime_search.core.trajectory import UNSCORED, Owner, Trajectory
 from slime_search.rewards.format import is_well_formed
 from slime_search.rewards.text import cover_exact_match, exact_match, f1
-from slime_search.trajectory import UNSCORED, Owner, Trajectory
 
 _TAG = re.compile(r"</?\w+>")
 

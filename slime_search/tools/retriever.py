@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from slime_search.core.tokens import well_formed
+from slime_search.core.tool import Passage, ToolResult, passages_result
 from slime_search.errors import TransientFault
-from slime_search.replicas import Replicas
-from slime_search.tokens import well_formed
-from slime_search.tools.base import Passage, ToolResult, passages_result
+from slime_search.transport.replicas import Replicas
 
 
 class Retriever:

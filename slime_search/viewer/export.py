@@ -3,10 +3,10 @@
 from markupsafe import Markup
 
 from slime_search.errors import DataError
-from slime_search.report.rendering import asset, csp_hash, environment
-from slime_search.report.views import view
 from slime_search.viewer.library import Library, share_of
+from slime_search.viewer.rendering import asset, csp_hash, environment
 from slime_search.viewer.selection import Selection, select
+from slime_search.viewer.views import view
 
 LIMIT = 100
 """Rollouts of a file, unless the user says otherwise; each takes some 50 kB."""

@@ -8,11 +8,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from slime_search.errors import ConfigError, DataError
-from slime_search.rollouts.from_samples import Decoder
-from slime_search.rollouts.slime_dump import DUMP_NAME, written
-from slime_search.viewer.dumps import Ids, Pieces, dump_rollouts
-from slime_search.viewer.index import index_file
-from slime_search.viewer.library import Indexed, Library
+from slime_search.records.dump_rollouts import Ids, Pieces, dump_rollouts
+from slime_search.records.from_samples import Decoder
+from slime_search.records.slime_dump import DUMP_NAME, written
+from slime_search.viewer.library import Indexed, Library, index_file
 
 LINES = ("rollouts.jsonl", "trajectories.jsonl")
 METRICS = "metrics.jsonl"

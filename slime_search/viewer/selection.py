@@ -7,9 +7,8 @@ from urllib.parse import urlencode
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from slime_search.errors import DataError
-from slime_search.rollouts.record import Ending, explain
-from slime_search.viewer.index import Entry
-from slime_search.viewer.library import Library
+from slime_search.records.rollout import Ending, explain
+from slime_search.viewer.library import Entry, Library
 
 Sort: TypeAlias = Literal["", "reward", "searches", "tokens", "latency", "question"]
 # A form sends each of its fields, the empty ones too.

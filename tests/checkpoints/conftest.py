@@ -8,7 +8,7 @@ import pytest
 from model_hub import ModelHub
 from saving import context, hub_settings
 
-from slime_search.checkpoints.folder import CheckpointFolder
+from slime_search.ops.checkpoints.folder import CheckpointFolder
 
 
 @pytest.fixture(scope="session")

@@ -13,9 +13,9 @@ from typing import Any
 
 from huggingface_hub import constants
 
-from slime_search.checkpoints.folder import TRACKER, CheckpointFolder, folder_name, position_name
-from slime_search.checkpoints.hub import HubRepo
-from slime_search.checkpoints.resume import prepare_resume
+from slime_search.ops.checkpoints.folder import TRACKER, CheckpointFolder, folder_name, position_name
+from slime_search.ops.checkpoints.hub import HubRepo
+from slime_search.ops.checkpoints.resume import prepare_resume
 
 REPO = "owner/run"
 SHARDS = 3

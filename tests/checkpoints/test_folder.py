@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from saving import content, is_whole, killed_at, prune, resume, save, save_next, seal
 
-from slime_search.checkpoints.folder import TRACKER, CheckpointFolder
-from slime_search.checkpoints.manifest import Manifest
-from slime_search.checkpoints.resume import prepare_resume
 from slime_search.errors import DataError
+from slime_search.ops.checkpoints.folder import TRACKER, CheckpointFolder
+from slime_search.ops.checkpoints.manifest import Manifest
+from slime_search.ops.checkpoints.resume import prepare_resume
 
 EVENTS = range(1, 200)
 

@@ -13,10 +13,10 @@ from model_hub import ModelHub
 from saving import NEVER, REPO, content, fetch, hub_settings, is_whole, killed_at, push, save, until_killed
 from support.loopback import Fault, status
 
-from slime_search.checkpoints.folder import CheckpointFolder, manifest_name
-from slime_search.checkpoints.hub import HubRepo
-from slime_search.checkpoints.resume import prepare_resume
 from slime_search.errors import RefusedRequest, TransientFault
+from slime_search.ops.checkpoints.folder import CheckpointFolder, manifest_name
+from slime_search.ops.checkpoints.hub import HubRepo
+from slime_search.ops.checkpoints.resume import prepare_resume
 
 
 def pushed(folder: CheckpointFolder, *iterations: int) -> None:

@@ -1,4 +1,4 @@
-"""``python -m slime_search.checkpoints`` beside a process that plays the training."""
+"""``python -m slime_search.cli checkpoints`` beside a process that plays the training."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from model_hub import ModelHub
 from saving import REPO, is_whole, save
 from support.loopback import status
 
-from slime_search.checkpoints.folder import CheckpointFolder, manifest_name
+from slime_search.ops.checkpoints.folder import CheckpointFolder, manifest_name
 
 TOKEN = "hf_s3cr3t"
 
@@ -31,7 +31,7 @@ def environment(hub: ModelHub | None) -> dict[str, str]:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "slime_search.checkpoints", *arguments]
+    return [sys.executable, "-m", "slime_search.cli", "checkpoints", *arguments]
 
 
 @contextmanager

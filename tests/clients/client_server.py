@@ -36,5 +36,13 @@ def load_file(path: Path) -> ModuleType:
 
 
 def serve(corpus: Path, port: int) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "slime_search.retrieval", "--exit-with-parent", "--corpus_path", str(corpus)]
+    command = [
+        sys.executable,
+        "-m",
+        "slime_search.cli",
+        "serve-retriever",
+        "--exit-with-parent",
+        "--corpus_path",
+        str(corpus),
+    ]
     return subprocess.Popen([*command, "--port", str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

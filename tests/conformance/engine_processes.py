@@ -33,7 +33,7 @@ class Server:
 def embedded(model_path: Path, log: Path) -> Iterator[Server]:
     """``slime_search.local.engine`` with its defaults."""
     options = ["--max-running-requests", str(MAX_RUNNING), "--context-length", str(CONTEXT), "--threads", "1"]
-    command = [sys.executable, "-m", "slime_search.local.engine", "--model-path", str(model_path), *options]
+    command = [sys.executable, "-m", "slime_search.cli", "serve-engine", "--model-path", str(model_path), *options]
     with _running("embedded", command, dict(os.environ), model_path, log) as server:
         yield server
 

@@ -14,13 +14,13 @@ from support.students import ASKED, TOOLS, Student, call
 from support.teacher_tokenizers import save_kind
 from transformers import AutoTokenizer
 
-from slime_search.distill.alignment import transfer
-from slime_search.distill.config import TeacherConfig
-from slime_search.distill.prompt_log_probs import Span
-from slime_search.distill.rendering import TeacherView
-from slime_search.distill.scoring import Scorer
-from slime_search.distill.teacher import Teacher
-from slime_search.service import close_sessions
+from slime_search.recipes.distillation.alignment import transfer
+from slime_search.recipes.distillation.config import TeacherConfig
+from slime_search.recipes.distillation.prompt_log_probs import Span
+from slime_search.recipes.distillation.rendering import TeacherView
+from slime_search.recipes.distillation.scoring import Scorer
+from slime_search.recipes.distillation.teacher import Teacher
+from slime_search.transport.client import close_sessions
 
 
 @pytest.fixture

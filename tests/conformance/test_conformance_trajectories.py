@@ -17,9 +17,9 @@ from support.rollouts import sampling_params
 from support.scripted_retriever import ScriptedRetriever
 from trajectories import arguments, asked, assert_exact, played
 
+from slime_search.hooks.driving import LocalSample
 from slime_search.hooks.samples import RECORD_KEY
-from slime_search.local.sample import LocalSample
-from slime_search.service import close_sessions
+from slime_search.transport.client import close_sessions
 
 Status = LocalSample.Status
 

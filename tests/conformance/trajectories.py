@@ -9,7 +9,7 @@ from lessons import LESSONS
 from support.chat_rollouts import generate_all
 from support.rollouts import sampling_params
 
-from slime_search.local.sample import LocalSample
+from slime_search.hooks.driving import LocalSample
 from slime_search.recipes.search_r1_tools import SearchR1Tools
 
 TRAJECTORIES = 64

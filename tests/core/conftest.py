@@ -14,7 +14,7 @@ from support.scripted_retriever import ScriptedRetriever
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries happen, the waits between them don't (a server's Retry-After is still honoured)."""
-    monkeypatch.setattr("slime_search.service._backoff", lambda state: 0.0)
+    monkeypatch.setattr("slime_search.transport.client._backoff", lambda state: 0.0)
 
 
 @pytest.fixture(scope="session")

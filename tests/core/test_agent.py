@@ -10,11 +10,11 @@ from support.policies import think_answer, think_search, turns_of
 from support.scripted_engine import Abort, Exchange, MemoryEngine
 from support.training_view import training_view
 
-from slime_search.agent import ANSWER_ROOM, Budget
+from slime_search.core.agent import ANSWER_ROOM, Budget
+from slime_search.core.tool import Passage
+from slime_search.core.trajectory import Ending, Owner
+from slime_search.core.trajectory_record import from_record, to_record
 from slime_search.errors import DataError, ProtocolError, ServiceUnavailable
-from slime_search.tools.base import Passage
-from slime_search.trajectory import Ending, Owner
-from slime_search.trajectory_record import from_record, to_record
 
 
 def test_search_then_answer(qwen: Any) -> None:

@@ -12,11 +12,11 @@ from support.scripted_engine import Abort, MemoryEngine
 from support.tokenizers import SPECIAL, TAGS, TOOL_MARKUP
 from support.training_view import training_view
 
-from slime_search.agent import Budget
 from slime_search.config import SearchConfig
+from slime_search.core.agent import Budget
+from slime_search.core.trajectory import Ending, Owner, Trajectory
 from slime_search.dialects.tags import SEARCH_R1_TAGS
 from slime_search.rewards.search import score
-from slime_search.trajectory import Ending, Owner, Trajectory
 
 TURNS = (
     think_search("thing-7 maker"),

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
+from slime_search.cli.prepare_data import app
 from slime_search.data.asearcher import question_of
-from slime_search.data.prepare_app import app
 from slime_search.errors import DataError
-from slime_search.recipes.distillation import TOOL_SCHEMAS
+from slime_search.recipes.distillation.recipe import TOOL_SCHEMAS
 
 Rows = list[dict[str, Any]]
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slime_search.engines.base import Finish
+from slime_search.core.engine import Finish
 from slime_search.engines.chat_answer import ChatAnswer, NoTokenIds, read_chat_answer
 from slime_search.errors import ProtocolError, TransientFault
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from slime_search.data.chat_format import chat_row, read_rows
+from slime_search.data.formats import chat_row, read_rows
 from slime_search.errors import DataError
 from slime_search.recipes.search_r1_tools import TOOL_SCHEMAS
 from slime_search.rewards.labels import gold_answers

@@ -15,11 +15,11 @@ from support.scripted_retriever import ScriptedRetriever
 from support.training_view import training_view
 
 from slime_search.errors import ConfigError
+from slime_search.hooks.driving import LocalSample
 from slime_search.hooks.metrics import rollout_metrics
 from slime_search.hooks.samples import RECORD_KEY, read_trajectory, role_of
-from slime_search.local.sample import LocalSample
-from slime_search.recipes.coda import Coda
-from slime_search.service import close_sessions
+from slime_search.recipes.coda.recipe import Coda
+from slime_search.transport.client import close_sessions
 
 Status = LocalSample.Status
 EXECUTOR_MARK = "You are the executor"

@@ -14,16 +14,16 @@ import pytest
 from support.loopback import status
 from support.scripted_retriever import ScriptedRetriever
 
-from slime_search.coda_data.generate import Demonstrator
-from slime_search.coda_data.questions import Problem, Step, read_problems
-from slime_search.coda_data.rows import rows_of
-from slime_search.coda_data.templates import TemplateTeacher
 from slime_search.config import load_config
+from slime_search.data.coda_demonstrations.generate import Demonstrator
+from slime_search.data.coda_demonstrations.questions import Problem, Step, read_problems
+from slime_search.data.coda_demonstrations.rows import rows_of
+from slime_search.data.coda_demonstrations.templates import TemplateTeacher
 from slime_search.errors import DataError, ServiceError
 from slime_search.hooks.demonstrations import Encoder, parse, read_demonstrations
 from slime_search.recipes.base import search_tool
-from slime_search.recipes.coda import CodaConfig
-from slime_search.service import close_sessions
+from slime_search.recipes.coda.recipe import CodaConfig
+from slime_search.transport.client import close_sessions
 
 ROOT = Path(__file__).parents[2]
 FILM = Problem(

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from slime_search.config import load_config
-from slime_search.config_reference import REFERENCE, reference
+from slime_search.reference.configuration import REFERENCE, reference
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples/search_r1"
@@ -17,7 +17,7 @@ PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/**/*.
 
 def test_the_reference_of_the_configuration_is_current() -> None:
     page = (ROOT / "docs/configuration.md").read_text()
-    assert page == reference(), "run: python -m slime_search.config_reference > docs/configuration.md"
+    assert page == reference(), "run: python -m slime_search.reference.configuration > docs/configuration.md"
 
 
 @pytest.mark.parametrize("title", REFERENCE)

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slime_search.dialects.base import Observation, ToolCall
-from slime_search.drift import REALIGNED_TOKENS, reconcile
-from slime_search.engines.base import Completion, Finish
-from slime_search.tools.base import ToolResult
-from slime_search.trajectory import Drift, Ending, Owner, Trajectory
-from slime_search.trajectory_record import from_record, to_record
+from slime_search.core.dialect import Observation, ToolCall
+from slime_search.core.drift import REALIGNED_TOKENS, reconcile
+from slime_search.core.engine import Completion, Finish
+from slime_search.core.tool import ToolResult
+from slime_search.core.trajectory import Drift, Ending, Owner, Trajectory
+from slime_search.core.trajectory_record import from_record, to_record
 
 Sampled = tuple[tuple[int, ...], int, float]
 """The context that a token was sampled after, the token, its log-probability."""

@@ -21,12 +21,12 @@ from support.scripted_engine import ScriptedEngine
 from support.scripted_retriever import ScriptedRetriever
 from support.training_view import training_view
 
-from slime_search.data.parquet_file import write_parquet
+from slime_search.data.formats import write_parquet
 from slime_search.data.prepare import FORMATS
 from slime_search.data.questions import Question
-from slime_search.doctor.slime_hooks import GENERATE, REWARD
+from slime_search.hooks.driving import LocalSample
 from slime_search.hooks.samples import read_trajectory
-from slime_search.local.sample import LocalSample
+from slime_search.ops.doctor.slime_hooks import GENERATE, REWARD
 
 PAGE = Path(__file__).parents[2] / "docs/extending.md"
 FILES = dict(re.findall(r"```python\n# (\w+)\.py\n(.*?)```", PAGE.read_text(), re.DOTALL))

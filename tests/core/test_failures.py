@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slime_search.core.trajectory import Trajectory
 from slime_search.errors import ServiceUnavailable, TooManyFailures
 from slime_search.hooks.failures import FailureMonitor
-from slime_search.trajectory import Trajectory
 
 
 def outcome(service: str | None) -> Trajectory:

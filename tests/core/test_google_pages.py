@@ -15,14 +15,14 @@ from aiohttp import web
 from support.scripted_web import KEY, Answer, Serper, Web, breaks_off, crawls, fails, floods, redirects, sends
 
 from slime_search.config import load_config
+from slime_search.core.tool import Passage, ToolResult
 from slime_search.recipes.base import search_tool
-from slime_search.service import PooledSender, ServiceClient, close_sessions
-from slime_search.tools.base import Passage, ToolResult
 from slime_search.tools.google.addresses import AddressPolicy
 from slime_search.tools.google.cache import DiskCache, Memory
 from slime_search.tools.google.pages import Pages
 from slime_search.tools.google.search import GoogleSearch
 from slime_search.tools.google.serper import Serper as SerperClient
+from slime_search.transport.client import PooledSender, ServiceClient, close_sessions
 
 SNIPPET = "The bridge of Avignon was built in 1185 ... it spans the Rhône."
 STORY = "<p>The bridge of Avignon was built in 1185 and fell in 1669. Four of its arches remain today.</p>"

@@ -13,10 +13,10 @@ from support.loopback import Fault, in_order, raw, status
 from support.scripted_web import KEY, Serper
 
 from slime_search.config import load_config
+from slime_search.core.tool import Passage, ToolResult
 from slime_search.errors import ConfigError, ServiceError, ServiceUnavailable
 from slime_search.recipes.base import search_tool
-from slime_search.service import close_sessions
-from slime_search.tools.base import Passage, ToolResult
+from slime_search.transport.client import close_sessions
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slime_search.hooks.driving import LocalSample
 from slime_search.hooks.groups import normalize_rewards
-from slime_search.local.sample import LocalSample
 
 
 def arguments(**overrides: Any) -> Any:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slime_search.hermes import WrittenCall, call_block, split_calls
+from slime_search.core.call_markup import WrittenCall, call_block, split_calls
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

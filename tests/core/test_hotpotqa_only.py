@@ -17,8 +17,8 @@ from support.encoders import save_bert
 from support.loopback import LoopbackServer
 from typer.testing import CliRunner, Result
 
+from slime_search.cli.prepare_data import app
 from slime_search.data.hotpotqa_corpus import Paragraphs, paragraphs_of, write_corpus
-from slime_search.data.prepare_app import app
 from slime_search.errors import DataError
 from slime_search.retrieval.encoders.loading import load_encoder
 
@@ -94,7 +94,7 @@ def test_what_it_says_to_serve_is_served(tmp_path: Path) -> None:
     assert arguments[-2:] == ["--retriever_name", "bm25"]
     asks = (
         "import sys, threading, urllib.request, json\n"
-        "from slime_search.cli import app\n"
+        "from slime_search.cli.main import app\n"
         f"sys.argv = ['slime-search', *{arguments!r}, '--port', '0', '--exit-with-parent']\n"
         "app()\n"
     )

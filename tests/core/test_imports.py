@@ -40,7 +40,7 @@ def offenders(paths: list[Path], forbidden: tuple[str, ...]) -> list[str]:
 
 @pytest.mark.parametrize("folder", SOCKETS)
 def test_sockets_know_neither_the_loop_nor_slime(folder: str) -> None:
-    above = ("slime", "slime_search.agent", "slime_search.hooks", "slime_search.recipes", "slime_search.local")
+    above = ("slime", "slime_search.core.agent", "slime_search.hooks", "slime_search.recipes", "slime_search.local")
     assert offenders(files(folder), above) == []
 
 
@@ -68,7 +68,7 @@ def test_the_plugin_imports_without_the_heavy_packages() -> None:
         f"class Absent:\n    def find_spec(self, name, path=None, target=None):\n"
         f"        if name.split('.')[0] in {HEAVY!r}: raise ModuleNotFoundError(name)\n"
         "sys.meta_path.insert(0, Absent())\n"
-        "import slime_search.recipes.search_r1, slime_search.recipes.thinker_searcher\n"
-        "import slime_search.hooks.groups, slime_search.cli\n"
+        "import slime_search.recipes.search_r1, slime_search.recipes.thinker_searcher.recipe\n"
+        "import slime_search.hooks.groups, slime_search.cli.main\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=PACKAGE.parent)

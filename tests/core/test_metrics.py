@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from slime_search.hooks.driving import LocalSample
 from slime_search.hooks.metrics import PREFIX, log_eval, log_rollout, rollout_metrics
 from slime_search.hooks.samples import RECORD_KEY
-from slime_search.local.sample import LocalSample
 
 
 def sample(

@@ -12,12 +12,12 @@ from support.scripted_retriever import ScriptedRetriever
 
 from core.test_coda import planner_turn, team, think
 from core.test_coda import recipe as coda
-from slime_search.agent import Budget
-from slime_search.dialects.base import ToolCall
-from slime_search.observing import OBSERVER, observed_by
-from slime_search.service import close_sessions
-from slime_search.tools.base import ToolResult
-from slime_search.trajectory import Segment, Trajectory
+from slime_search.core.agent import Budget
+from slime_search.core.callbacks import OBSERVER, observed_by
+from slime_search.core.dialect import ToolCall
+from slime_search.core.tool import ToolResult
+from slime_search.core.trajectory import Segment, Trajectory
+from slime_search.transport.client import close_sessions
 
 
 class Diary:

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from slime_search.config import load_config
-from slime_search.dialects.base import Answer, CallTools, Invalid, Observation, ToolCall
+from slime_search.core.dialect import Answer, CallTools, Invalid, Observation, ToolCall
+from slime_search.core.engine import Completion, Finish
+from slime_search.core.tool import passages_result
+from slime_search.core.trajectory import Ending, Trajectory
 from slime_search.dialects.tags import TagDialect
-from slime_search.engines.base import Completion, Finish
-from slime_search.recipes.coda import EXECUTOR_TAGS, CodaConfig, planner_tags
-from slime_search.rewards.peco import PecoConfig, PecoScore, peco
-from slime_search.tools.base import passages_result
-from slime_search.trajectory import Ending, Trajectory
+from slime_search.recipes.coda.recipe import EXECUTOR_TAGS, CodaConfig, planner_tags
+from slime_search.recipes.coda.reward import PecoConfig, PecoScore, peco
 
 GOLD = ["Ada Lovelace"]
 PLANNER_TAGS = planner_tags(1)

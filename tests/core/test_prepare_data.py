@@ -10,11 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
+from slime_search.cli.prepare_data import app
 from slime_search.data.flashrag import DATA_SETS
-from slime_search.data.overlap import key_of, sift
-from slime_search.data.parquet_file import write_parquet
-from slime_search.data.prepare_app import app
-from slime_search.data.questions import Question, read_questions
+from slime_search.data.formats import write_parquet
+from slime_search.data.questions import Question, key_of, read_questions, sift
 from slime_search.errors import DataError
 from slime_search.rewards.labels import gold_answers
 

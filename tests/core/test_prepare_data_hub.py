@@ -39,7 +39,7 @@ class Hub(LoopbackServer):
 
 def prepare(hub: Hub, folder: Path, *options: str) -> "subprocess.CompletedProcess[str]":
     environment = os.environ | {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "hf"), "COLUMNS": "300"}
-    argv = [sys.executable, "-m", "slime_search.data.prepare_app", "--output", str(folder / "out"), *options]
+    argv = [sys.executable, "-m", "slime_search.cli.prepare_data", "--output", str(folder / "out"), *options]
     return subprocess.run(argv, capture_output=True, text=True, env=environment)
 
 

@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 
 from slime_search.errors import ConfigError, DataError
 from slime_search.hooks.demonstrations import Encoder, parse, read_demonstrations
-from slime_search.hooks.red.batches import Demonstrations, load
+from slime_search.hooks.driving import LocalSample
 from slime_search.hooks.red.config import RedConfig, red_config, steps_of
-from slime_search.hooks.red.entropy import Entropies, sft_weight
-from slime_search.hooks.red.rollout import accuracy_of
+from slime_search.hooks.red.rollout import Demonstrations, accuracy_of, load
+from slime_search.hooks.red.weights import Entropies, sft_weight
 from slime_search.hooks.samples import RECORD_KEY
-from slime_search.local.sample import LocalSample
 
 ENTROPY = st.floats(0, 10)
 G = 5.0

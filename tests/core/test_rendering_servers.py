@@ -25,9 +25,9 @@ from support.scripted_retriever import ScriptedRetriever
 from support.training_view import training_view
 
 from slime_search.errors import ConfigError, DataError, ProtocolError
+from slime_search.hooks.driving import LocalSample
 from slime_search.hooks.samples import PART_KEY, RECORD_KEY
-from slime_search.local.sample import LocalSample
-from slime_search.service import close_sessions
+from slime_search.transport.client import close_sessions
 
 Status = LocalSample.Status
 STICKY = {"router_policy": "consistent_hashing"}

@@ -17,11 +17,11 @@ from support.loopback import Fault, hang, in_order, status, until
 from support.scripted_retriever import ScriptedRetriever
 
 from slime_search.config import load_config
+from slime_search.core.tool import Passage, ToolResult
 from slime_search.errors import ServiceRejected, ServiceUnavailable
 from slime_search.recipes.base import search_tool
-from slime_search.replicas import COOL_DOWN_S, Pool, Replica
-from slime_search.service import close_sessions
-from slime_search.tools.base import Passage, ToolResult
+from slime_search.transport.client import close_sessions
+from slime_search.transport.replicas import COOL_DOWN_S, Pool, Replica
 
 Search = Callable[[str], Awaitable[ToolResult]]
 
@@ -157,7 +157,16 @@ class Process:
         self.start()
 
     def start(self) -> None:
-        command = ["-m", "slime_search.retrieval", "--exit-with-parent", "--cache-mb", "0", "--port", self._port]
+        command = [
+            "-m",
+            "slime_search.cli",
+            "serve-retriever",
+            "--exit-with-parent",
+            "--cache-mb",
+            "0",
+            "--port",
+            self._port,
+        ]
         self.process = subprocess.Popen(
             [sys.executable, *command, "--corpus_path", self._corpus],
             stdin=subprocess.PIPE,
@@ -176,7 +185,7 @@ class Process:
 def test_a_server_that_is_killed_costs_no_search_and_is_used_again_when_it_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("slime_search.replicas.COOL_DOWN_S", 0.2)
+    monkeypatch.setattr("slime_search.transport.replicas.COOL_DOWN_S", 0.2)
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text("".join(f'{{"contents": "T\\nq{number}"}}\n' for number in range(1_000)))
     processes = [Process(corpus) for _ in range(2)]

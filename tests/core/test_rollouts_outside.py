@@ -16,12 +16,12 @@ from support.scripted_retriever import ScriptedRetriever
 
 from slime_search.engines.endpoint import Endpoint
 from slime_search.errors import ConfigError, DataError
-from slime_search.rollouts.driving import Finished, drive_all, sampling_params
-from slime_search.rollouts.from_samples import rollout_record
-from slime_search.rollouts.questions import Question, read_question_set
-from slime_search.rollouts.record import read_rollout
-from slime_search.rollouts.target import Target, open_target
-from slime_search.service import close_sessions
+from slime_search.evaluation.questions import Question, read_question_set
+from slime_search.evaluation.target import Target, open_target
+from slime_search.hooks.driving import Finished, drive_all, sampling_params
+from slime_search.records.from_samples import rollout_record
+from slime_search.records.rollout import read_rollout
+from slime_search.transport.client import close_sessions
 
 TOKEN = "a-token-that-nobody-may-see"
 

@@ -13,11 +13,11 @@ from support.scripted_engine import Abort, ScriptedEngine
 from support.scripted_retriever import ScriptedRetriever
 from support.training_view import training_view
 
+from slime_search.core.tokens import TokenCodec
+from slime_search.core.trajectory import Ending, Owner
 from slime_search.errors import DataError
+from slime_search.hooks.driving import LocalSample
 from slime_search.hooks.samples import RECORD_KEY, open_trajectory, read_trajectory
-from slime_search.local.sample import LocalSample
-from slime_search.tokens import TokenCodec
-from slime_search.trajectory import Ending, Owner
 
 Status = LocalSample.Status
 SEARCH, ANSWER = think_search("thing-7 maker"), think_answer("name-7")

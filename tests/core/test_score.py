@@ -6,14 +6,14 @@ import pytest
 from support.policies import think_answer, think_search
 
 from slime_search.config import SearchConfig, load_config
-from slime_search.dialects.base import Answer, Observation, ToolCall
+from slime_search.core.dialect import Answer, Observation, ToolCall
+from slime_search.core.engine import Completion, Finish
+from slime_search.core.tool import Passage, passages_result
+from slime_search.core.trajectory import Ending, Trajectory
 from slime_search.dialects.tags import SEARCH_R1_TAGS
-from slime_search.engines.base import Completion, Finish
 from slime_search.errors import ServiceUnavailable
 from slime_search.rewards.format import is_well_formed
 from slime_search.rewards.search import Score, retrieval_hit, score
-from slime_search.tools.base import Passage, passages_result
-from slime_search.trajectory import Ending, Trajectory
 
 GOLD = ["Ada Lovelace"]
 

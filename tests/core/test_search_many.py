@@ -10,12 +10,12 @@ from support.rollouts import arguments
 from support.scripted_chat import ScriptedChat
 from support.scripted_retriever import ScriptedRetriever
 
-from slime_search.dialects.base import Action, CallTools, Invalid, ToolCall
+from slime_search.core.dialect import Action, CallTools, Invalid, ToolCall
+from slime_search.core.tokens import TokenCodec
+from slime_search.core.tool import ToolResult
 from slime_search.dialects.chat_frame import ChatTemplate
 from slime_search.dialects.tool_calls import CALLS_A_TURN, MARKUP, SEARCH_MANY_TOOL, ToolCallDialect, ToolCallFormat
 from slime_search.recipes.search_r1_tools import SearchR1Tools
-from slime_search.tokens import TokenCodec
-from slime_search.tools.base import ToolResult
 
 
 def call(query: Any) -> str:

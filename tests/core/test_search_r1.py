@@ -23,9 +23,9 @@ from support.scripted_retriever import ScriptedRetriever
 from support.training_view import training_view
 
 from slime_search.errors import ConfigError, DataError, ProtocolError, TooManyFailures
+from slime_search.hooks.driving import LocalSample
 from slime_search.hooks.runtime import policy_url
 from slime_search.hooks.samples import RECORD_KEY
-from slime_search.local.sample import LocalSample
 from slime_search.recipes.search_r1 import SearchR1
 
 Status = LocalSample.Status

@@ -25,8 +25,8 @@ from support.scripted_chat import ScriptedChat
 from support.scripted_retriever import ScriptedRetriever
 from support.training_view import training_view
 
+from slime_search.hooks.driving import LocalSample
 from slime_search.hooks.samples import RECORD_KEY
-from slime_search.local.sample import LocalSample
 
 Status = LocalSample.Status
 STICKY = {"router_policy": "consistent_hashing"}

@@ -10,10 +10,10 @@ from support.loopback import LoopbackServer, edited, in_order, json_response, ra
 from support.scripted_retriever import ScriptedRetriever
 
 from slime_search.config import load_config
+from slime_search.core.tool import Passage, ToolResult
 from slime_search.errors import ServiceUnavailable
 from slime_search.recipes.base import search_tool
-from slime_search.service import close_sessions
-from slime_search.tools.base import Passage, ToolResult
+from slime_search.transport.client import close_sessions
 
 TOKEN = "token-0123456789"
 

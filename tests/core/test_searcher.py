@@ -16,14 +16,13 @@ from support.thinkers import SEARCHER
 from support.training_view import training_view
 
 from slime_search.config import load_config
+from slime_search.core.tool import Passage, ToolResult, passages_result
 from slime_search.errors import ConfigError, DelegateFailed, Interrupted, ServiceError
-from slime_search.searcher.building import searcher_of
-from slime_search.searcher.config import ThinkerConfig
-from slime_search.searcher.searcher import Searcher
-from slime_search.searcher.serving import EngineApi, FrozenModel, searcher_and_warm_up
-from slime_search.service import close_sessions
-from slime_search.tools.base import Passage, ToolResult, passages_result
-from slime_search.tools.searcher import Finding
+from slime_search.recipes.thinker_searcher.client import Finding
+from slime_search.recipes.thinker_searcher.config import ThinkerConfig
+from slime_search.recipes.thinker_searcher.searcher import Searcher, searcher_of
+from slime_search.recipes.thinker_searcher.service.server import EngineApi, FrozenModel, searcher_and_warm_up
+from slime_search.transport.client import close_sessions
 
 
 def finding(work: Coroutine[Any, Any, Finding]) -> Finding:

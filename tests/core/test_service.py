@@ -25,7 +25,7 @@ from support.loopback import (
 )
 
 from slime_search.errors import ServiceError, ServiceRejected, ServiceUnavailable, TransientFault
-from slime_search.service import PooledSender, ServiceClient, close_sessions
+from slime_search.transport.client import PooledSender, ServiceClient, close_sessions
 
 
 class Echo(LoopbackServer):

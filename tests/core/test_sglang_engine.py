@@ -10,10 +10,10 @@ from support.loopback import edited, in_order, truncated
 from support.policies import think_answer, turns_of
 from support.scripted_engine import Abort, ScriptedEngine
 
-from slime_search.engines.base import Completion, Finish
+from slime_search.core.engine import Completion, Finish
 from slime_search.engines.sglang import SGLangEngine
 from slime_search.errors import ProtocolError, ServiceUnavailable
-from slime_search.service import PooledSender, ServiceClient, close_sessions
+from slime_search.transport.client import PooledSender, ServiceClient, close_sessions
 
 PARAMS = {"max_new_tokens": 100, "temperature": 1.0, "skip_special_tokens": False, "stop": ["</answer>"]}
 

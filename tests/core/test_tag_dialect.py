@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.tokenizers import TAGS
 
-from slime_search.dialects.base import Answer, CallTools, Invalid, ToolCall
+from slime_search.core.dialect import Answer, CallTools, Invalid, ToolCall
+from slime_search.core.tokens import TokenCodec
+from slime_search.core.tool import Passage, ToolResult, passages_result
 from slime_search.dialects.cutting import fit_blocks
 from slime_search.dialects.tags import SEARCH_R1_TAGS
-from slime_search.tokens import TokenCodec
-from slime_search.tools.base import Passage, ToolResult, passages_result
 
 parse, is_well_formed = SEARCH_R1_TAGS.parse, SEARCH_R1_TAGS.is_well_formed
 SEARCH_Q = CallTools((ToolCall("search", "q"),))

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.chat_templates import FAMILIES
 
-from slime_search.dialects.base import Action, Answer, CallTools, Invalid, Observation, ToolCall
+from slime_search.core.dialect import Action, Answer, CallTools, Invalid, Observation, ToolCall
+from slime_search.core.engine import Completion, Finish
+from slime_search.core.tokens import TokenCodec, well_formed
+from slime_search.core.tool import ToolResult
+from slime_search.core.trajectory import Trajectory
 from slime_search.dialects.chat_frame import ChatTemplate
 from slime_search.dialects.tool_calls import CALLS_A_TURN, MARKUP, SEARCH_TOOL, ToolCallDialect, ToolCallFormat
-from slime_search.engines.base import Completion, Finish
-from slime_search.tokens import TokenCodec, well_formed
-from slime_search.tools.base import ToolResult
-from slime_search.trajectory import Trajectory
 
 FORMAT = ToolCallFormat([SEARCH_TOOL])
 

@@ -12,12 +12,12 @@ from support.policies import think_answer, think_search
 from torch.utils.tensorboard import SummaryWriter
 from typer.testing import CliRunner
 
+from slime_search.cli.curves import app
 from slime_search.config import SearchConfig
-from slime_search.curves.app import app
 from slime_search.dialects.tags import SEARCH_R1_TAGS
+from slime_search.hooks.driving import LocalSample
 from slime_search.hooks.metrics import log_eval, log_rollout, rollout_metrics
 from slime_search.hooks.samples import RECORD_KEY, write_back
-from slime_search.local.sample import LocalSample
 from slime_search.rewards.search import score
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from slime_search.distill.alignment import Run
+from slime_search.recipes.distillation.alignment import Run
 
 
 def spans(sizes: Sequence[int]) -> list[set[int]]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.reference import transfer_by_definition
-from slime_search.distill.alignment import Run, transfer
+from slime_search.recipes.distillation.alignment import Run, transfer
 
 
 @st.composite

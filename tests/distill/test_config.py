@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from slime_search.config import load_config
-from slime_search.distill.config import SearchToolConfig
 from slime_search.errors import ConfigError
+from slime_search.recipes.distillation.config import SearchToolConfig
 
 OTHERS: dict[str, Any] = {
     "retrieval_service_url": "http://a/retrieve",

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slime_search.distill.alignment import Run
-from slime_search.distill.matching import chained, normalised, readable
+from slime_search.recipes.distillation.alignment import Run, chained, normalised, readable
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 some_bytes = st.lists(st.one_of(texts.map(str.encode), st.binary(max_size=4)), max_size=5).map(b"".join)

@@ -19,10 +19,9 @@ from transformers import AutoTokenizer
 
 from slime_search.errors import ConfigError, DataError, SlimeSearchError, TooManyFailures
 from slime_search.hooks.distillation import normalize_rewards
-from slime_search.hooks.distillation_metrics import distillation_metrics
-from slime_search.hooks.metrics import rollout_metrics
-from slime_search.local.sample import LocalSample
-from slime_search.recipes.distillation import SearchDistillation, SearchTool
+from slime_search.hooks.driving import LocalSample
+from slime_search.hooks.metrics import distillation_metrics, rollout_metrics
+from slime_search.recipes.distillation.recipe import SearchDistillation, SearchTool
 
 STICKY = {"router_policy": "consistent_hashing"}
 
@@ -233,7 +232,7 @@ def test_an_evaluation_does_without_the_teacher(
 ) -> None:
     import asyncio
 
-    from slime_search.service import close_sessions
+    from slime_search.transport.client import close_sessions
 
     async def evaluate(one: SearchDistillation) -> Any:
         try:

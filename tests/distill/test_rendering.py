@@ -13,10 +13,10 @@ from support.students import ASKED, TOOLS, Student, call
 from support.teacher_tokenizers import KINDS, MARKUP, save_kind
 from transformers import AutoTokenizer
 
-from slime_search.distill.alignment import transfer
-from slime_search.distill.rendering import Rendered, TeacherView
-from slime_search.drift import reconcile
-from slime_search.trajectory import Owner, Trajectory
+from slime_search.core.drift import reconcile
+from slime_search.core.trajectory import Owner, Trajectory
+from slime_search.recipes.distillation.alignment import transfer
+from slime_search.recipes.distillation.rendering import Rendered, TeacherView
 
 
 def view_of(student: Student, teacher: Any, **template_kwargs: Any) -> TeacherView:

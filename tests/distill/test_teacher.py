@@ -11,12 +11,12 @@ from support.scripted_teacher import ScriptedTeacher, Style, opinions
 from support.teacher_tokenizers import save_kind
 from transformers import AutoTokenizer
 
-from slime_search.distill.config import TeacherConfig
-from slime_search.distill.probing import probe_of
-from slime_search.distill.prompt_log_probs import Span
-from slime_search.distill.teacher import Teacher
 from slime_search.errors import ConfigError, ProtocolError, ServiceRejected, ServiceUnavailable, SlimeSearchError
-from slime_search.service import close_sessions
+from slime_search.recipes.distillation.config import TeacherConfig
+from slime_search.recipes.distillation.probing import probe_of
+from slime_search.recipes.distillation.prompt_log_probs import Span
+from slime_search.recipes.distillation.teacher import Teacher
+from slime_search.transport.client import close_sessions
 
 T = TypeVar("T")
 STYLES: tuple[Style, ...] = ("sglang", "vllm", "echo")

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from support.teacher_tokenizers import KINDS, MARKUP, save_kind
 from transformers import AutoTokenizer
 
-from slime_search.distill.token_bytes import TokenBytes
 from slime_search.errors import ConfigError
+from slime_search.recipes.distillation.token_bytes import TokenBytes
 
 texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=30)
 

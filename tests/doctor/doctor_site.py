@@ -12,13 +12,11 @@ import pytest
 from support.small_slime import save_slime
 from support.tokenizers import save_qwen_like, save_with_tools_template
 
-from slime_search.data.chat_format import chat_row
-from slime_search.data.parquet_file import write_parquet
+from slime_search.data.formats import chat_row, search_r1_row, write_parquet
 from slime_search.data.questions import Question
-from slime_search.data.search_r1_format import search_r1_row
-from slime_search.doctor.results import Result, Status
-from slime_search.doctor.settings import RunSettings, launch_settings
-from slime_search.doctor.setup import Setup
+from slime_search.ops.doctor.results import Result, Status
+from slime_search.ops.doctor.settings import RunSettings, launch_settings
+from slime_search.ops.doctor.setup import Setup
 
 ROOT = Path(__file__).parents[2]
 _TOLD = {*map(str.upper, RunSettings.model_fields), "INDEX_PATH", "CORPUS_PATH", "CUDA_VISIBLE_DEVICES"}

@@ -10,11 +10,11 @@ from doctor_site import Site, save_weights, statuses, the
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slime_search.data.parquet_file import write_parquet
-from slime_search.doctor import data
-from slime_search.doctor.data import _SAMPLE, Prompts, columns_of
-from slime_search.doctor.examine import carry_out
-from slime_search.doctor.results import Result, Status
+from slime_search.data.formats import write_parquet
+from slime_search.ops.doctor import data
+from slime_search.ops.doctor.data import _SAMPLE, Prompts, columns_of
+from slime_search.ops.doctor.examine import carry_out
+from slime_search.ops.doctor.results import Result, Status
 
 
 def look(site: Site) -> list[Result]:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from doctor_site import ROOT, Site
 
-from slime_search.doctor.data import TAGS, TOOLS
-from slime_search.doctor.settings import TURN_TOKENS, RunSettings, launch_settings
+from slime_search.ops.doctor.data import TAGS, TOOLS
+from slime_search.ops.doctor.settings import TURN_TOKENS, RunSettings, launch_settings
 
 EXAMPLE = ROOT / "examples/search_r1"
 

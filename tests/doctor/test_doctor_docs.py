@@ -2,11 +2,11 @@
 
 from doctor_site import ROOT
 
-from slime_search.doctor.reference import table
-from slime_search.doctor.results import NO_GPU
+from slime_search.ops.doctor.results import NO_GPU
+from slime_search.reference.doctor import table
 
 
 def test_the_list_of_checks() -> None:
     text = (ROOT / "docs/doctor.md").read_text()
-    assert table() in text, "python -m slime_search.doctor.reference prints what it should hold"
+    assert table() in text, "python -m slime_search.reference.doctor prints what it should hold"
     assert f"`{NO_GPU}`" in text

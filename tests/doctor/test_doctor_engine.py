@@ -12,10 +12,10 @@ from support.scripted_chat import ScriptedChat
 from support.scripted_engine import ScriptedEngine
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from slime_search.doctor import engine
-from slime_search.doctor.examine import carry_out
-from slime_search.doctor.results import Result, Status
 from slime_search.local.engine.server import running_engine
+from slime_search.ops.doctor import engine
+from slime_search.ops.doctor.examine import carry_out
+from slime_search.ops.doctor.results import Result, Status
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from doctor_site import ROOT, Site, statuses, the
 
-from slime_search.doctor import configuration, slime_hooks, software
-from slime_search.doctor.examine import carry_out
-from slime_search.doctor.results import Status
-from slime_search.doctor.slime_hooks import GENERATE, GROUPS, of_hook
+from slime_search.ops.doctor import configuration, slime_hooks, software
+from slime_search.ops.doctor.examine import carry_out
+from slime_search.ops.doctor.results import Status
+from slime_search.ops.doctor.slime_hooks import GENERATE, GROUPS, of_hook
 
 REAL_SLIME = os.environ.get("SLIME_HOME")
 

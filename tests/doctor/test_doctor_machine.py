@@ -5,12 +5,11 @@ import socket
 import pytest
 from doctor_site import Site, save_weights, statuses, the
 
-from slime_search.doctor import machine
-from slime_search.doctor.examine import carry_out
-from slime_search.doctor.gpus import Gpu, chosen, parse
-from slime_search.doctor.machine import _DASHBOARD
-from slime_search.doctor.need import training_bytes
-from slime_search.doctor.results import Result, Status
+from slime_search.ops.doctor import machine
+from slime_search.ops.doctor.examine import carry_out
+from slime_search.ops.doctor.gpus import Gpu, chosen, parse
+from slime_search.ops.doctor.machine import _DASHBOARD, training_bytes
+from slime_search.ops.doctor.results import Result, Status
 
 THREE_BILLION = 6_200_000_000
 

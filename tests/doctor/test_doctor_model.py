@@ -7,10 +7,10 @@ import pytest
 from doctor_site import Site, save_weights, statuses, the
 from support.tokenizers import save_qwen_like, save_with_tag_tokens
 
-from slime_search.doctor import model
-from slime_search.doctor.checkpoint import read_checkpoint
-from slime_search.doctor.examine import carry_out
-from slime_search.doctor.results import Result, Status
+from slime_search.ops.doctor import model
+from slime_search.ops.doctor.checkpoint import read_checkpoint
+from slime_search.ops.doctor.examine import carry_out
+from slime_search.ops.doctor.results import Result, Status
 
 
 def look(site: Site) -> list[Result]:

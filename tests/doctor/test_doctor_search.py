@@ -16,12 +16,11 @@ from support.loopback import LoopbackServer, edited, status
 from support.scripted_retriever import ScriptedRetriever
 from support.scripted_web import KEY, Serper
 
-from slime_search.doctor import index, search
-from slime_search.doctor.corpus_rows import count_rows
-from slime_search.doctor.examine import carry_out
-from slime_search.doctor.index_facts import index_facts
-from slime_search.doctor.results import Result, Status
-from slime_search.doctor.searcher import searcher
+from slime_search.ops.doctor import index, search
+from slime_search.ops.doctor.examine import carry_out
+from slime_search.ops.doctor.index import count_rows, index_facts
+from slime_search.ops.doctor.results import Result, Status
+from slime_search.ops.doctor.search import searcher
 from slime_search.retrieval.corpus import Corpus
 
 
@@ -226,7 +225,7 @@ def test_what_is_on_the_servers_machine_is_not_looked_at(site: Site, server: Scr
 
 def test_the_searcher_service(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     (site.folder / "own_recipe.py").write_text(
-        "from slime_search.recipes.thinker_searcher import ThinkerSearcher\nrecipe = ThinkerSearcher({})\n"
+        "from slime_search.recipes.thinker_searcher.recipe import ThinkerSearcher\nrecipe = ThinkerSearcher({})\n"
     )
     monkeypatch.syspath_prepend(site.folder)
     assert statuses(carry_out(searcher, site.setup())) == {"Searcher": Status.SKIP}

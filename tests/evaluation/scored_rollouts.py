@@ -3,7 +3,7 @@
 from typing import Any
 
 from slime_search.evaluation.outcome import Outcome, outcome_of
-from slime_search.rollouts.record import Rollout
+from slime_search.records.rollout import Rollout
 
 
 def rollout(place: int = 0, number: int = 0, source: str = "nq", em: float = 1.0, **fields: Any) -> Rollout:

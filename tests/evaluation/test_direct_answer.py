@@ -11,15 +11,15 @@ from support.rollouts import passage
 from support.scripted_engine import ScriptedEngine
 from support.scripted_retriever import ScriptedRetriever
 
-from slime_search.dialects.base import Answer, Invalid
+from slime_search.core.dialect import Answer, Invalid
+from slime_search.core.trajectory import Owner
 from slime_search.engines.endpoint import Endpoint
 from slime_search.errors import DataError
+from slime_search.evaluation.questions import Question
+from slime_search.evaluation.target import Target, open_target
+from slime_search.hooks.driving import Finished, drive, sampling_params
 from slime_search.recipes.direct_answer import ANSWER_TAGS, PASSAGES
-from slime_search.rollouts.driving import Finished, drive, sampling_params
-from slime_search.rollouts.questions import Question
-from slime_search.rollouts.target import Target, open_target
-from slime_search.service import close_sessions
-from slime_search.trajectory import Owner
+from slime_search.transport.client import close_sessions
 
 QUESTION = Question("q/0", "q", "Who made thing-7", ("name-7",), [{"role": "user", "content": "Another recipe's."}])
 

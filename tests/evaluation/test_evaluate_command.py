@@ -13,8 +13,8 @@ from support.scripted_engine import ScriptedEngine
 from support.scripted_retriever import ScriptedRetriever
 from typer.testing import CliRunner, Result
 
-from slime_search.evaluation.compare_app import app as compare_app
-from slime_search.evaluation.evaluate_app import app as evaluate_app
+from slime_search.cli.compare import app as compare_app
+from slime_search.cli.evaluate import app as evaluate_app
 from slime_search.evaluation.store import Writing
 
 pytestmark = pytest.mark.usefixtures("handlers")

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from slime_search.evaluation.settings import weights_digest
-from slime_search.evaluation.store import Store
+from slime_search.evaluation.store import Store, weights_digest
 from slime_search.local.artifacts import Artifacts
-from slime_search.local.stage import EngineProcess, RetrieverProcess
+from slime_search.local.stack import EngineProcess, RetrieverProcess
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from slime_search.errors import DataError
-from slime_search.evaluation.question_sets import digests, read_sets
+from slime_search.evaluation.questions import digests, read_sets
 
 
 def written(path: Path, count: int = 20) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from slime_search.engines.endpoint import Endpoint
-from slime_search.evaluation.settings import settings_of
-from slime_search.rollouts.target import open_target
+from slime_search.evaluation.store import settings_of
+from slime_search.evaluation.target import open_target
 
 TOLD: dict[str, Any] = {"questions": {}, "samples": 1, "temperature": 0.0, "turn_tokens": 9, "seed": 0}
 PLAIN = """

@@ -3,10 +3,9 @@
 import sys
 from collections.abc import Iterator, Sequence
 
-from slime_search.launch.checks import Problem, problems, taken_port
-from slime_search.launch.front_door import front_door
-from slime_search.launch.services import Command, Service
-from slime_search.launch.settings import LaunchSettings, is_here, port_of
+from slime_search.cli.launch import front_door
+from slime_search.ops.launch.checks import Problem, problems, taken_port
+from slime_search.ops.launch.settings import Command, LaunchSettings, Service, is_here, port_of
 
 
 class OtherSettings(LaunchSettings):

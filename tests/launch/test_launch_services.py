@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from launched import Site, free_port, wait_for
 
-from slime_search.launch.readiness import ask
+from slime_search.ops.launch.readiness import ask
 
 FRONT_DOOR = [sys.executable, str(Path(__file__).with_name("other_run.py"))]
 SESSION = "other-run"
@@ -110,7 +110,7 @@ def test_the_dry_run_prints_every_command(site: Site, url: str) -> None:
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 0, stderr
     retriever, engine, training = stdout.splitlines()
-    assert "slime_search.retrieval" in retriever
+    assert "slime_search.cli serve-retriever" in retriever
     assert engine.startswith("ONLY_THERE='yes it is' ")
     assert training.endswith(f"/retrieve ENGINE={url} {script} --steps 2")
 

@@ -169,7 +169,7 @@ def test_a_dry_run_prints_the_commands_and_starts_nothing(site: Site) -> None:
     stdout, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     retriever, training = stdout.splitlines()
-    assert "-m slime_search.retrieval --retriever_name bm25" in retriever
+    assert "-m slime_search.cli serve-retriever --retriever_name bm25" in retriever
     assert retriever.endswith("--topk 5")
     assert training == f"SLIME_SEARCH_LOCAL__SEARCH_URL={site.environment['RETRIEVAL_SERVER_URL']}/retrieve {script}"
     assert site.sessions() == []

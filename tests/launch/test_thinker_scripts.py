@@ -269,7 +269,7 @@ def test_run_all_without_a_service_of_its_own(whole: Sites) -> None:
 
 def test_launch_searcher_runs_both_and_ends_both(whole: Sites) -> None:
     site = whole.site
-    environment = site.environment | {"STANDS_IN_FOR": "slime_search.searcher"}
+    environment = site.environment | {"STANDS_IN_FOR": "slime_search.recipes.thinker_searcher"}
     command = [str(EXAMPLE / "launch_searcher.sh")]
     pipe: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     for end in (signal.SIGTERM, signal.SIGKILL):

@@ -2,14 +2,14 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from slime_search.core.tokens import TokenCodec
+from slime_search.core.trajectory import Owner
 from slime_search.local.cold_start import WORLD_WEIGHT, cold_start, encode_demonstration
 from slime_search.local.dataset import DatasetPaths
 from slime_search.local.demonstrations import Demonstration, Turn, read_demonstrations
 from slime_search.local.muon import Muon, orthogonalize
 from slime_search.local.policy import build_model
-from slime_search.local.styles import TAGS
-from slime_search.tokens import TokenCodec
-from slime_search.trajectory import Owner
+from slime_search.local.policy_format import TAGS
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from slime_search.local.dataset import DatasetPaths, write_dataset
-from slime_search.local.demonstrations import read_demonstrations
-from slime_search.local.plays import PLAYS
-from slime_search.local.sources import UNSKILLED
+from slime_search.local.demonstrations import UNSKILLED, read_demonstrations
+from slime_search.local.presets import PLAYS
 from slime_search.local.world import WorldSize, invent_encyclopedia
 from slime_search.retrieval.corpus import Corpus
 

@@ -6,22 +6,23 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from slime_search.dialects.base import Answer, CallTools, ToolCall
+from slime_search.core.dialect import Answer, CallTools, ToolCall
+from slime_search.core.tokens import TokenCodec
+from slime_search.core.tool import Passage, passages_result
+from slime_search.core.trajectory import Owner
 from slime_search.dialects.tags import SEARCH_R1_TAGS
 from slime_search.local.cold_start import encode_demonstration
 from slime_search.local.dataset import DatasetPaths
 from slime_search.local.demonstrations import (
     Demonstration,
+    Documents,
+    Habits,
     Teacher,
     read_demonstrations,
     write_demonstrations,
 )
 from slime_search.local.policy import build_tokenizer
-from slime_search.local.sources import Documents, Habits
-from slime_search.local.styles import STYLES, TAGS
-from slime_search.tokens import TokenCodec
-from slime_search.tools.base import Passage, passages_result
-from slime_search.trajectory import Owner
+from slime_search.local.policy_format import STYLES, TAGS
 
 
 @pytest.fixture(scope="module")

@@ -7,22 +7,21 @@ from itertools import islice
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from slime_search.dialects.base import Answer, CallTools
-from slime_search.hooks.coda_metrics import EXECUTOR
+from slime_search.core.dialect import Answer, CallTools
+from slime_search.core.prompt_template import FilledPrompt
+from slime_search.core.tokens import TokenCodec
+from slime_search.core.tool import Passage, ToolResult, passages_result
+from slime_search.core.trajectory import Owner
+from slime_search.hooks.metrics import EXECUTOR
 from slime_search.local.cold_start import encode_demonstration
 from slime_search.local.dataset import DatasetPaths
-from slime_search.local.demonstrations import Teacher
-from slime_search.local.plays import EXECUTOR_PROMPT, PLAYS, Play, Role, play_of
+from slime_search.local.demonstrations import SKILLED, Colleague, Documents, Teacher
 from slime_search.local.policy import build_tokenizer
-from slime_search.local.sources import SKILLED, Colleague, Documents
+from slime_search.local.presets import EXECUTOR_PROMPT, PLAYS, Play, Role, play_of
 from slime_search.local.world import Encyclopedia
-from slime_search.prompting import FilledPrompt
-from slime_search.recipes.coda import PLANNER
-from slime_search.recipes.coda_prompts import TASK
-from slime_search.searcher.prompt import searcher_prompt
-from slime_search.tokens import TokenCodec
-from slime_search.tools.base import Passage, ToolResult, passages_result
-from slime_search.trajectory import Owner
+from slime_search.recipes.coda.prompts import TASK
+from slime_search.recipes.coda.recipe import PLANNER
+from slime_search.recipes.thinker_searcher.prompt import searcher_prompt
 
 ROLES = [(play, name) for play in PLAYS.values() for name in (*play.roles, *(["frozen"] if play.frozen else []))]
 

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
+from slime_search.core.tokens import TokenCodec
 from slime_search.dialects.tags import CORRECTION, SEARCH_R1_TAGS
 from slime_search.local.dataset import DatasetPaths
 from slime_search.local.policy import build_model, build_tokenizer, load_policy, save_policy
 from slime_search.local.world import invent_encyclopedia
-from slime_search.tokens import TokenCodec
 
 QUESTION = [{"role": "user", "content": "Where did Anyone Else come from?"}]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from slime_search.rollouts.record import read_rollout
+from slime_search.records.rollout import read_rollout
 
 RUNS = ["search-r1 tags", "search-r1 tools", "thinker-searcher tags", "coda tags", "distill tags"]
 COMMAND = [sys.executable, "-m", "slime_search.cli", "quickstart"]

@@ -13,10 +13,10 @@ from support.tokenizers import TOOLS_TEMPLATE
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
+from slime_search.local.engine.chat import TokenTexts
+from slime_search.local.engine.chat_prompt import parse_tool_calls
 from slime_search.local.engine.model import load_model
 from slime_search.local.engine.server import running_engine
-from slime_search.local.engine.token_texts import TokenTexts
-from slime_search.local.engine.tool_calls import parse_tool_calls
 
 CHAT = "/v1/chat/completions"
 MESSAGES = [{"role": "user", "content": "Who?"}]

@@ -1,4 +1,4 @@
-"""``python -m slime_search.local.engine`` as a process."""
+"""``python -m slime_search.cli serve-engine`` as a process."""
 
 import json
 import re
@@ -13,7 +13,16 @@ from engine_serving import TinyModel
 
 @contextmanager
 def _process(tiny: TinyModel, *options: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-m", "slime_search.local.engine", "--model-path", str(tiny.folder), "--port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "slime_search.cli",
+        "serve-engine",
+        "--model-path",
+        str(tiny.folder),
+        "--port",
+        "0",
+    ]
     process = subprocess.Popen(
         [*command, "--threads", "1", *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )

@@ -12,7 +12,7 @@ from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
 from slime_search.local.engine.params import SamplingParams
-from slime_search.local.engine.stops import LengthReached, Stopped, StopStrings, visible_text
+from slime_search.local.engine.sequences import LengthReached, Stopped, StopStrings, visible_text
 
 
 def _fragments() -> st.SearchStrategy[str]:

@@ -5,7 +5,7 @@ from hostile import hostile_run
 from sample_run import Run, sample_run
 from support.hostile_texts import TEXTS
 
-from slime_search.report.page import write_report
+from slime_search.viewer.report import write_report
 
 
 def write(path: Path, run: Run, title: str) -> Path:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sample_run import sample_run
 
 from slime_search.errors import DataError
-from slime_search.report.curve import NARROW, curve_svg, draw_curve, percent, wilson_interval
+from slime_search.viewer.curve import NARROW, curve_svg, draw_curve, percent, wilson_interval
 
 
 def test_the_png_is_1600_pixels_wide(tmp_path: Path) -> None:

@@ -12,11 +12,10 @@ from sample_run import Run, sample_run
 from support.hostile_texts import TEXTS
 
 from slime_search.errors import DataError
-from slime_search.report.page import write_report
-from slime_search.report.records import read_rollouts
-from slime_search.report.rendering import environment
-from slime_search.report.views import view
-from slime_search.rollouts.record import displayable
+from slime_search.records.rollout import displayable
+from slime_search.viewer.rendering import environment
+from slime_search.viewer.report import read_rollouts, write_report
+from slime_search.viewer.views import view
 
 
 def write(path: Path, run: Run) -> Path:

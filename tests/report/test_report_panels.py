@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sample_run import sample_run
 
 from slime_search.errors import DataError
-from slime_search.report.panels import MOST_RUNS, PANELS, draw_panels
+from slime_search.viewer.panels import MOST_RUNS, PANELS, draw_panels
 
 
 def row(phase: str, step: int, **values: Any) -> dict[str, Any]:

@@ -5,9 +5,9 @@ import orjson
 import pytest
 
 from slime_search.errors import DataError
-from slime_search.report.records import read_rollouts
-from slime_search.report.views import RunView, Turn, questions, view
-from slime_search.rollouts.record import Rollout, displayable, read_rollout
+from slime_search.records.rollout import Rollout, displayable, read_rollout
+from slime_search.viewer.report import read_rollouts
+from slime_search.viewer.views import RunView, Turn, questions, view
 
 
 def segment(owner: str, *tokens: str, log_probs: list[float] | None = None) -> dict[str, Any]:

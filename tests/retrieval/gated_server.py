@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from slime_search.retrieval.collection import Collection
 from slime_search.retrieval.corpus import Corpus
-from slime_search.retrieval.options import ServingOptions
+from slime_search.retrieval.loading import ServingOptions
 from slime_search.retrieval.retriever import Hit
 from slime_search.retrieval.server import serve
 

@@ -31,7 +31,7 @@ class Server:
 
     @classmethod
     def of_corpus(cls, corpus_path: Path, *options: str, env: dict[str, str] | None = None) -> Self:
-        module = ("-m", "slime_search.retrieval", "--exit-with-parent", "--corpus_path")
+        module = ("-m", "slime_search.cli", "serve-retriever", "--exit-with-parent", "--corpus_path")
         return cls(*module, corpus_path, *options, env=env)
 
     def wait_until_ready(self) -> str:

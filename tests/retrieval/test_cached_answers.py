@@ -9,9 +9,9 @@ import pytest
 from retrieval_process import Server
 
 from slime_search.config import load_config
+from slime_search.core.tool import ToolResult
 from slime_search.recipes.base import search_tool
-from slime_search.service import close_sessions
-from slime_search.tools.base import ToolResult
+from slime_search.transport.client import close_sessions
 
 ASKING = {"X-Slime-Search-Details": "cached"}
 

@@ -5,9 +5,9 @@ import sys
 from types import FrameType
 from typing import Any
 
-from slime_search.retrieval import draining
-from slime_search.retrieval.draining import Drain
-from slime_search.retrieval.unavailable import Draining
+from slime_search.transport import middleware as draining
+from slime_search.transport.middleware import Drain
+from slime_search.transport.unavailable import Draining
 
 
 def serve_with_signal(line: int) -> tuple[list[str], bool]:

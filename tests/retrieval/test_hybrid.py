@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slime_search.retrieval.bm25 import Bm25Index
-from slime_search.retrieval.hybrid import HybridRetriever
-from slime_search.retrieval.retriever import Hit
+from slime_search.retrieval.retriever import Hit, HybridRetriever
 
 
 @dataclass(frozen=True)

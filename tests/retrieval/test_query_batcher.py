@@ -7,7 +7,7 @@ import pytest
 
 from slime_search.retrieval.batcher import MAX_BATCH_QUERIES, Answer, Batcher
 from slime_search.retrieval.retriever import Hit, Query
-from slime_search.retrieval.unavailable import QueueFull
+from slime_search.transport.unavailable import QueueFull
 
 
 class HeldSearch:

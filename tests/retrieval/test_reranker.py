@@ -15,9 +15,8 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 
 from slime_search.retrieval.bm25 import Bm25Index
 from slime_search.retrieval.corpus import Corpus
-from slime_search.retrieval.cross_encoder import CrossEncoderError, load_cross_encoder
-from slime_search.retrieval.reranker import RerankedRetriever
-from slime_search.retrieval.retriever import Hit
+from slime_search.retrieval.encoders.cross_encoder import CrossEncoderError, load_cross_encoder
+from slime_search.retrieval.retriever import Hit, RerankedRetriever
 from tests.support.encoders import save_bert
 
 TEXTS = [

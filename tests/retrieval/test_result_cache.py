@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slime_search.retrieval.cache import ResultCache
 from slime_search.retrieval.retriever import Hit, Query
+from slime_search.retrieval.service import ResultCache
 
 HITS = [[Hit(number, 1.5)] * 3 for number in range(6)]
 QUERIES = [Query(str(number), 3) for number in range(6)]

@@ -16,7 +16,7 @@ import pytest
 from retrieval_process import Server
 from typer.testing import CliRunner
 
-from slime_search.retrieval.__main__ import app
+from slime_search.cli.serve_retriever import app
 from slime_search.retrieval.server import open_listener
 
 Start = Callable[..., Server]
@@ -88,7 +88,16 @@ def test_signals_end_a_server_with_open_connections(corpus_path: Path, start_ser
 
 
 def test_no_server_outlives_a_killed_parent(corpus_path: Path) -> None:
-    command = [sys.executable, "-m", "slime_search.retrieval", "--corpus-path", str(corpus_path), "--port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "slime_search.cli",
+        "serve-retriever",
+        "--corpus-path",
+        str(corpus_path),
+        "--port",
+        "0",
+    ]
     script = (
         f"import subprocess, time; subprocess.Popen({[*command, '--exit-with-parent']!r}, stdin=-1); time.sleep(60)"
     )
@@ -101,7 +110,16 @@ def test_no_server_outlives_a_killed_parent(corpus_path: Path) -> None:
 
 
 def test_stdin_is_not_watched_unless_asked(corpus_path: Path) -> None:
-    command = [sys.executable, "-m", "slime_search.retrieval", "--corpus_path", str(corpus_path), "--port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "slime_search.cli",
+        "serve-retriever",
+        "--corpus_path",
+        str(corpus_path),
+        "--port",
+        "0",
+    ]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         url = process.stdout.readline().split()[3]
@@ -203,7 +221,7 @@ def test_answers_are_not_held_back_for_acknowledgements() -> None:
 
 
 def test_the_server_imports_nothing_else_of_the_package_and_nothing_heavy() -> None:
-    script = "import sys, slime_search.retrieval.__main__; print(*sys.modules)"
+    script = "import sys, slime_search.cli.serve_retriever; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     ours = {name for name in modules if name.startswith("slime_search")}
     assert {name for name in ours if not name.startswith("slime_search.retrieval")} == {"slime_search"}
@@ -215,7 +233,7 @@ def test_what_an_encoder_needs_is_named_where_it_is_missing(corpus_path: Path) -
         "import importlib.util, sys\n"
         "find = importlib.util.find_spec\n"
         "importlib.util.find_spec = lambda name, *rest: None if name in ('torch', 'faiss') else find(name, *rest)\n"
-        "from slime_search.retrieval.__main__ import app\n"
+        "from slime_search.cli.serve_retriever import app\n"
         "app()\n"
     )
     options = ["--corpus_path", corpus_path, "--retriever_name", "e5", "--index_path", "i", "--retriever_model", "m"]

@@ -6,7 +6,7 @@ from test_query_batcher import HeldSearch, queries
 
 from slime_search.retrieval.batcher import Batcher
 from slime_search.retrieval.retriever import Hit, Query
-from slime_search.retrieval.sharing import SharedSearches
+from slime_search.retrieval.service import SharedSearches
 
 Found = dict[Query, list[Hit]]
 Start = Callable[..., "asyncio.Task[Found]"]

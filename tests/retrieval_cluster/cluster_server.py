@@ -6,11 +6,11 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from slime_search.retrieval.cluster.loading import load_cluster
+from slime_search.retrieval.cluster.programs import load_cluster
 from slime_search.retrieval.cluster.scale import Scale
 from slime_search.retrieval.collection import RetrieverName, RetrieverSettings
 from slime_search.retrieval.errors import SetupError
-from slime_search.retrieval.options import ServingOptions
+from slime_search.retrieval.loading import ServingOptions
 from slime_search.retrieval.server import serve
 
 

@@ -7,8 +7,8 @@ import sys
 from rich.progress import Progress
 
 from slime_search.retrieval.cluster.applications import Applications, Program
-from slime_search.retrieval.cluster.calls import Replicas
 from slime_search.retrieval.cluster.connection import RayConnection
+from slime_search.retrieval.cluster.remote import Replicas
 from slime_search.retrieval.cluster.replicas import Replica
 from slime_search.retrieval.cluster.scale import Scale
 

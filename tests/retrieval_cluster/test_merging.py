@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slime_search.retrieval.cluster.merging import merge
+from slime_search.retrieval.cluster.remote import merge
 from slime_search.retrieval.vectors.vector_index import Neighbours
 
 # Few values, so that ties are common.

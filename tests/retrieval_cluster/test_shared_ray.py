@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("ray.serve", reason="needs the extra: cluster")
 
 from slime_search.retrieval.bm25 import Bm25Index
-from slime_search.retrieval.cluster.environment import of_one_machine
+from slime_search.retrieval.cluster.connection import of_one_machine
 from tests.retrieval.retrieval_process import Server
 from tests.retrieval_cluster.processes import replicas, wait_until
 

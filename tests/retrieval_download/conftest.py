@@ -9,7 +9,7 @@ from hub_server import Hub
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A Hub with an index in three parts; retries happen, the waits between them don't."""
-    monkeypatch.setattr("slime_search.retrieval.download.patience._backoff", lambda state: 0.0)
+    monkeypatch.setattr("slime_search.retrieval.download.blocks._backoff", lambda state: 0.0)
     for name in ("HF_TOKEN", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "/nonexistent")

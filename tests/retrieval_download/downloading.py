@@ -8,9 +8,8 @@ from pathlib import Path
 from huggingface_hub import constants
 from rich.progress import Progress, TaskID
 
-from slime_search.retrieval.download.carrying_out import carry_out
-from slime_search.retrieval.download.plan import Step, check_room, corpus_step, index_step
-from slime_search.retrieval.download.published import Published
+from slime_search.retrieval.download.hub import Published
+from slime_search.retrieval.download.plan import Step, carry_out, check_room, corpus_step, index_step
 
 POINT = Published("owner/index", "part_*", "whole.index")
 CORPUS = Published("owner/corpus", "corpus.jsonl.gz", "corpus.jsonl.gz")

@@ -11,9 +11,9 @@ from hub_server import Hub, packed_corpus
 from rich.progress import Progress, TaskID
 from support.loopback import Fault, cut, disconnect, in_order, status
 
-from slime_search.retrieval.download.errors import DownloadError
 from slime_search.retrieval.download.plan import check_room
 from slime_search.retrieval.download.store import locked
+from slime_search.retrieval.errors import DownloadError
 
 LINES = b'{"id": "0", "contents": "one"}\n{"id": "1", "contents": "two"}\n'
 

@@ -11,7 +11,7 @@ from types import ModuleType
 
 from hashing_encoder import HashingEncoder
 
-from slime_search.retrieval.build import __main__ as command
+from slime_search.cli import build_index as command
 
 left = int(sys.argv[1])
 

@@ -10,11 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from slime_search.retrieval.vectors.errors import VectorIndexError
+from slime_search.retrieval.errors import VectorIndexError
 from slime_search.retrieval.vectors.flat import open_exact
 from slime_search.retrieval.vectors.opening import open_index
-from slime_search.retrieval.vectors.part import Part
-from slime_search.retrieval.vectors.vector_index import Neighbours, Quantization
+from slime_search.retrieval.vectors.vector_index import Neighbours, Part, Quantization
 
 Floats = npt.NDArray[np.float32]
 

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from slime_search.retrieval.vectors.errors import VectorIndexError
+from slime_search.retrieval.errors import VectorIndexError
 from slime_search.retrieval.vectors.opening import open_index
-from slime_search.retrieval.vectors.part import Part
+from slime_search.retrieval.vectors.vector_index import Part
 
 
 def test_cut_short(flat_file: Path, tmp_path: Path) -> None:

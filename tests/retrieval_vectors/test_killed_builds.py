@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from slime_search.retrieval.build.__main__ import app
+from slime_search.cli.build_index import app
 
 SCRIPT = Path(__file__).with_name("slow_build.py")
 

@@ -9,11 +9,11 @@ import numpy.typing as npt
 import pytest
 from typer.testing import CliRunner
 
-from slime_search.retrieval.build.__main__ import app
-from slime_search.retrieval.vectors.errors import VectorIndexError
+from slime_search.cli.build_index import app
+from slime_search.retrieval.errors import VectorIndexError
 from slime_search.retrieval.vectors.manifest import Kind, Manifest
 from slime_search.retrieval.vectors.opening import open_index
-from slime_search.retrieval.vectors.part import Part
+from slime_search.retrieval.vectors.vector_index import Part
 
 Floats = npt.NDArray[np.float32]
 

@@ -12,7 +12,7 @@ from support.scripted_retriever import ScriptedRetriever
 from support.tiny_quickstart import leave_quickstart
 from typer.testing import CliRunner
 
-from slime_search.rollouts.app import app
+from slime_search.cli.rollout import app
 
 Rollout = Callable[..., Result]
 
@@ -24,7 +24,7 @@ def diligent(context: str) -> str:
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("slime_search.service._backoff", lambda state: 0.0)
+    monkeypatch.setattr("slime_search.transport.client._backoff", lambda state: 0.0)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
 

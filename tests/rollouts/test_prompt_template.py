@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slime_search.errors import DataError
-from slime_search.rollouts.prompt_template import read_prompt_template
+from slime_search.evaluation.questions import read_prompt_template
 
 
 def template(path: Path, text: str) -> Path:

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from slime_search.errors import DataError
-from slime_search.rollouts.questions import Question, read_question_set, sample_of
+from slime_search.evaluation.questions import Question, read_question_set, sample_of
 
 ROW = {"question": "Who made it?", "golden_answers": ["x"]}
 

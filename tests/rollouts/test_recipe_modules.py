@@ -12,15 +12,13 @@ from support.scripted_engine import ScriptedEngine
 from support.scripted_retriever import ScriptedRetriever
 
 from slime_search.data.asearcher import SYSTEM_PROMPT
-from slime_search.data.chat_format import chat_row
-from slime_search.data.parquet_file import write_parquet
+from slime_search.data.formats import chat_row, write_parquet
 from slime_search.data.prepare import FORMATS
 from slime_search.data.questions import Question
 from slime_search.errors import ConfigError
-from slime_search.local.sample import LocalSample
-from slime_search.rollouts.driving import drive
-from slime_search.rollouts.questions import read_question_set
-from slime_search.rollouts.recipes import RECIPES, entry_of
+from slime_search.evaluation.questions import read_question_set
+from slime_search.evaluation.recipes import RECIPES, entry_of
+from slime_search.hooks.driving import LocalSample, drive
 
 MODULE = """
 from slime_search.recipes.search_r1 import SearchR1
@@ -32,7 +30,7 @@ recipe = Own({"max_turns": 1, "local": {"search_url": "http://127.0.0.1:9/retrie
 generate, reward_func = recipe.generate, recipe.reward_func
 """
 TAUGHT = """
-from slime_search.recipes.distillation import SearchDistillation
+from slime_search.recipes.distillation.recipe import SearchDistillation
 
 _recipe = SearchDistillation({"teacher": {"url": "http://127.0.0.1:9"}})
 
@@ -159,8 +157,8 @@ def test_a_module_gets_the_command_lines_config(
     modules: Path, asked_so: Path, engine: ScriptedEngine, retriever: ScriptedRetriever, qwen_folder: Path
 ) -> None:
     from slime_search.engines.endpoint import Endpoint
-    from slime_search.evaluation.settings import settings_of
-    from slime_search.rollouts.target import open_target
+    from slime_search.evaluation.store import settings_of
+    from slime_search.evaluation.target import open_target
 
     (modules / "own_agent.py").write_text(MODULE)
     target = open_target(

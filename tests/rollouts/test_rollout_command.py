@@ -19,8 +19,8 @@ from support.scripted_searcher import ScriptedSearcher
 from support.thinkers import asking
 from typer.testing import CliRunner
 
-from slime_search.rollouts.app import app
-from slime_search.rollouts.record import Rollout, read_rollout
+from slime_search.cli.rollout import app
+from slime_search.records.rollout import Rollout, read_rollout
 
 ROOT = Path(__file__).parents[2]
 ASK = ("--ask", "Who made thing-7?")
@@ -221,7 +221,16 @@ def test_an_interrupted_run_keeps_and_counts_what_was_done(
             await asyncio.sleep(60)
 
     engine.gate = third_waits
-    command = [sys.executable, "-m", "slime_search.cli", "rollout", "--checkpoint", qwen_folder, "--concurrency", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "slime_search.cli",
+        "rollout",
+        "--checkpoint",
+        qwen_folder,
+        "--concurrency",
+        "1",
+    ]
     command += ["--engine-url", engine.url, "--questions", questions, "--output", output]
     child = subprocess.Popen(
         [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from slime_search.rollouts.record import Rollout
-from slime_search.rollouts.tally import Tally
+from slime_search.evaluation.session import Tally
+from slime_search.records.rollout import Rollout
 
 
 def rollout(ending: str, reward: float, **fields: Any) -> Rollout:

@@ -10,10 +10,10 @@ from rich.console import Console
 from support.scripted_engine import Exchange, ScriptedEngine
 
 from slime_search.engines.endpoint import Endpoint
-from slime_search.rollouts.driving import sampling_params
-from slime_search.rollouts.questions import Question
-from slime_search.rollouts.session import Session
-from slime_search.rollouts.target import open_target
+from slime_search.evaluation.questions import Question
+from slime_search.evaluation.session import Session
+from slime_search.evaluation.target import open_target
+from slime_search.hooks.driving import sampling_params
 
 QUESTION = Question("asked", "", "Who made thing-7?", ("name-7",))
 

@@ -53,7 +53,7 @@ class Service:
     def __init__(self, checkpoint: Path, backends: Backends, *options: str, **variables: str) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        command = [sys.executable, "-m", "slime_search.searcher", "--model", str(checkpoint)]
+        command = [sys.executable, "-m", "slime_search.cli", "serve-searcher", "--model", str(checkpoint)]
         command += ["--engine-url", backends.engine.url, "--port", str(self.port), "--exit-with-parent", *options]
         # Two attempts, without the waits that a real outage needs.
         settings = {

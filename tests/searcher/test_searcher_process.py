@@ -13,7 +13,7 @@ from support.loopback import status
 from support.scripted_engine import Abort
 from typer.testing import CliRunner
 
-from slime_search.searcher.__main__ import app
+from slime_search.cli.serve_searcher import app
 
 Keep = Callable[[Service], Service]
 

@@ -11,10 +11,10 @@ import os
 from types import SimpleNamespace
 from typing import Any
 
-from slime_search.engines.base import Completion, Finish
+from slime_search.core.engine import Completion, Finish
+from slime_search.core.trajectory import Ending, Trajectory
 from slime_search.hooks import groups
 from slime_search.hooks.samples import RECORD_KEY, write_back
-from slime_search.trajectory import Ending, Trajectory
 
 example = importlib.import_module(os.environ["CONTRACT_EXAMPLE"])
 CHECKPOINT, ENGINE_PORT = os.environ["CONTRACT_CHECKPOINT"], int(os.environ["CONTRACT_ENGINE_PORT"])

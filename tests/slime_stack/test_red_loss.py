@@ -9,8 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from slime_search.hooks.red.entropy import Entropies, sft_weight
-from slime_search.hooks.red.weights import weigh
+from slime_search.hooks.red.weights import Entropies, sft_weight, weigh
 from slime_stack import megatron_standin
 from slime_stack.red_training import (
     ACCURACY,

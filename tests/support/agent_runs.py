@@ -5,13 +5,13 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from slime_search.agent import Agent, Budget
+from slime_search.core.agent import Agent, Budget
+from slime_search.core.tokens import TokenCodec
+from slime_search.core.tool import Passage, ToolResult, passages_result
+from slime_search.core.trajectory import Trajectory
+from slime_search.core.trajectory_record import from_record, to_record
 from slime_search.dialects.tags import SEARCH_R1_TAGS
 from slime_search.errors import ServiceUnavailable
-from slime_search.tokens import TokenCodec
-from slime_search.tools.base import Passage, ToolResult, passages_result
-from slime_search.trajectory import Trajectory
-from slime_search.trajectory_record import from_record, to_record
 from support.policies import turns_of
 from support.scripted_engine import MemoryEngine
 

@@ -5,9 +5,9 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from slime_search.local.sample import LocalSample
+from slime_search.hooks.driving import LocalSample
 from slime_search.recipes.search_r1_tools import SearchR1Tools
-from slime_search.service import close_sessions
+from slime_search.transport.client import close_sessions
 from support.policies import question_number
 from support.rollouts import sampling_params
 from support.scripted_chat import ScriptedChat

@@ -6,9 +6,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from slime_search.local.sample import LocalSample
+from slime_search.hooks.driving import LocalSample
 from slime_search.recipes.search_r1 import SearchR1
-from slime_search.service import close_sessions
+from slime_search.transport.client import close_sessions
 from support.scripted_engine import ScriptedEngine
 from support.scripted_retriever import ScriptedRetriever
 

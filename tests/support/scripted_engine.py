@@ -210,7 +210,7 @@ class MemoryEngine:
     async def generate(
         self, input_ids: Sequence[int], sampling_params: Mapping[str, Any], *, session_id: str | None = None
     ) -> Any:
-        from slime_search.engines.base import Completion, Finish
+        from slime_search.core.engine import Completion, Finish
 
         body = {"input_ids": list(input_ids), "sampling_params": dict(sampling_params), "return_logprob": True}
         exchange = Exchange(len(self.exchanges), body, {}, self._emitter.prompt(input_ids))

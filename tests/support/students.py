@@ -3,11 +3,11 @@
 import json
 from typing import Any
 
+from slime_search.core.engine import Finish
+from slime_search.core.tokens import TokenCodec
+from slime_search.core.trajectory import Ending, Owner, Segment, Trajectory
 from slime_search.dialects.chat_frame import ChatTemplate
 from slime_search.dialects.tool_calls import MARKUP, SEARCH_MANY_TOOL, ToolCallDialect
-from slime_search.engines.base import Finish
-from slime_search.tokens import TokenCodec
-from slime_search.trajectory import Ending, Owner, Segment, Trajectory
 
 TOOLS = (SEARCH_MANY_TOOL,)
 ASKED = [{"role": "user", "content": "Who made thing-7?"}]

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from slime_search.recipes.thinker_searcher import ThinkerSearcher
+from slime_search.recipes.thinker_searcher.recipe import ThinkerSearcher
 from support.policies import by_turn, question_number, spoken_turns, think_answer, think_search
 from support.scripted_engine import Policy
 from support.scripted_retriever import ScriptedRetriever

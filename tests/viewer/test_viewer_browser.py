@@ -10,7 +10,7 @@ from support.browser import Page, chromium
 from support.hostile_texts import TEXTS
 from viewing import opened, rollout, serving, write
 
-from slime_search.rollouts.record import displayable
+from slime_search.records.rollout import displayable
 from slime_search.viewer.export import export
 from slime_search.viewer.library import Library
 from slime_search.viewer.selection import Selection

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from viewing import opened, rollout, run_lines, serving, write
 
 from slime_search.errors import DataError
-from slime_search.rollouts.record import displayable
+from slime_search.records.rollout import displayable
 from slime_search.viewer.export import export
 from slime_search.viewer.library import Library
 from slime_search.viewer.selection import Selection, read_selection, select

@@ -13,7 +13,7 @@ import uvicorn
 from rich.progress import Progress
 
 from slime_search.hooks.samples import RECORD_KEY
-from slime_search.rollouts.record import Rollout, read_rollout
+from slime_search.records.rollout import Rollout, read_rollout
 from slime_search.viewer.app import create_app
 from slime_search.viewer.library import Library
 from slime_search.viewer.opening import open_library

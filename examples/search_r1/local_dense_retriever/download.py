@@ -5,7 +5,7 @@
 It can be killed and started again at any moment; ``--help`` says the rest.
 """
 
-from slime_search.retrieval.download.__main__ import app
+from slime_search.cli.download_wiki18 import app
 
 if __name__ == "__main__":
     app()

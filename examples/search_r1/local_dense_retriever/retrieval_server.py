@@ -6,7 +6,7 @@
 ``--help`` lists the rest; ``slime-search serve-retriever`` is the same server.
 """
 
-from slime_search.retrieval.__main__ import app
+from slime_search.cli.serve_retriever import app
 
 if __name__ == "__main__":
     app()

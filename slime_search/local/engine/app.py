@@ -14,15 +14,13 @@ from aiohttp import web
 from transformers import PreTrainedTokenizerBase
 
 from slime_search import __version__
-from slime_search.local.engine.chat import chat_answer, chat_error, model_list, parse_chat
+from slime_search.local.engine.chat import TokenTexts, chat_answer, chat_error, model_list, parse_chat
 from slime_search.local.engine.chat_prompt import render_prompt
 from slime_search.local.engine.model import BatchedModel, ModelError
 from slime_search.local.engine.params import BadRequest, SamplingParams
 from slime_search.local.engine.protocol import error_answer, generate_answer, parse_generate
 from slime_search.local.engine.scheduler import EngineFailure, Scheduler
-from slime_search.local.engine.sequences import Completion
-from slime_search.local.engine.stops import visible_text
-from slime_search.local.engine.token_texts import TokenTexts
+from slime_search.local.engine.sequences import Completion, visible_text
 
 logger = logging.getLogger(__name__)
 

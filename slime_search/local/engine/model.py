@@ -10,11 +10,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from slime_search.local.engine.attention import use_slot_attention
-from slime_search.local.engine.slots import SlotCache
+from slime_search.errors import SlimeSearchError
+from slime_search.local.engine.attention import SlotCache, use_slot_attention
 
 
-class ModelError(ValueError):
+class ModelError(SlimeSearchError, ValueError):
     """A model folder that this engine can't serve; the message says what is wrong with it."""
 
 

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from slime_search.local.engine.params import SamplingParams, drop_neutral, refuse
-from slime_search.local.engine.sequences import Completion
-from slime_search.local.engine.stops import Aborted, Finish, LengthReached, Stopped
+from slime_search.local.engine.sequences import Aborted, Completion, Finish, LengthReached, Stopped
 
 # What SGLang's /generate offers and this engine does not, with the values at which it asks for nothing.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {

@@ -16,8 +16,15 @@ from torch import Tensor
 from slime_search.local.engine.model import BatchedModel
 from slime_search.local.engine.params import BadRequest, SamplingParams
 from slime_search.local.engine.sampling import sample
-from slime_search.local.engine.sequences import Completion, RunningSequence, token_limit
-from slime_search.local.engine.stops import Aborted, Finish, LengthReached, StopRules
+from slime_search.local.engine.sequences import (
+    Aborted,
+    Completion,
+    Finish,
+    LengthReached,
+    RunningSequence,
+    StopRules,
+    token_limit,
+)
 
 logger = logging.getLogger(__name__)
 

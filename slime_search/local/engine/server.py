@@ -19,7 +19,7 @@ from slime_search.local.engine.app import create_app
 from slime_search.local.engine.chat import DEFAULTED
 from slime_search.local.engine.model import BatchedModel, ModelError, load_model
 from slime_search.local.engine.scheduler import Scheduler
-from slime_search.local.engine.stops import StopRules
+from slime_search.local.engine.sequences import StopRules
 
 # Longer than the keep-alive of common clients (aiohttp: 15 s), so that the server does not close a connection just as
 # a client uses it again.

@@ -1,16 +1,54 @@
 """A connection to Ray: to a cluster that runs already, or to one that is started for it."""
 
+import ctypes
 import importlib.util
 import logging
 import os
+import secrets
+import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO
 
-from slime_search.retrieval.cluster.environment import of_one_machine
-from slime_search.retrieval.cluster.signals import sigterm_kept
 from slime_search.retrieval.errors import SetupError
+
+
+def of_one_machine() -> dict[str, str]:
+    """For a new Ray and for those who use it.
+
+    Ray listens on the loopback address alone, answers only who has the token, and reports nothing to its makers.
+    """
+    return {
+        # Off, it means a single machine: on Linux too, in spite of its name.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": secrets.token_hex(32),
+        "RAY_USAGE_STATS_ENABLED": "0",
+    }
+
+
+_STRUCT_BYTES = 1024
+"""More than any system's ``struct sigaction``."""
+
+
+@contextmanager
+def sigterm_kept() -> Iterator[None]:
+    """What the process does on SIGTERM is the same after the block.
+
+    Ray's core puts a handler of its own in place, which ends the process at once, and Python can change handlers in the
+    main thread alone.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    action = ctypes.create_string_buffer(_STRUCT_BYTES)
+    libc.sigaction(signal.SIGTERM, None, action)
+    try:
+        yield
+    finally:
+        libc.sigaction(signal.SIGTERM, action, None)
+
 
 _CONNECT_S = 5
 _END_S = 30

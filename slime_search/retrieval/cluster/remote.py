@@ -1,15 +1,124 @@
 """Encoder, index, BM25 and cross-encoder that are elsewhere, as the rest of the server knows them."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import ray
+from ray import serve
+from ray.exceptions import RayError, RayTaskError
+from ray.serve.exceptions import RayServeException
+from ray.serve.schema import ApplicationStatusOverview
+from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from slime_search.retrieval.cluster.calls import Replicas
-from slime_search.retrieval.cluster.merging import merge
 from slime_search.retrieval.encoders.encoder import Vectors
 from slime_search.retrieval.retriever import Hit
 from slime_search.retrieval.vectors.vector_index import Neighbours
+from slime_search.transport.unavailable import Unavailable
+
+
+def applications() -> dict[str, ApplicationStatusOverview]:
+    """By name; none once the connection to Ray is closed, where Serve's own function would start another Ray."""
+    return serve.status().applications if ray.is_initialized() else {}
+
+
+_ATTEMPTS = 3
+_LOOK_S = 10
+"""How often a call that has no answer looks whether there is still a process that could give one."""
+_CALL_S = 600
+
+
+class ReplicasUnavailable(Unavailable):
+    """No process can answer for now."""
+
+    status = "unavailable"
+
+
+class Replicas:
+    """The processes of one application of Ray Serve, of which any may answer a call. Several threads may call.
+
+    Args:
+        handle: Serve's, of the deployment of the same name.
+        application: its name, which messages name too.
+    """
+
+    def __init__(self, handle: Any, application: str) -> None:
+        self._handle = handle
+        self._application = application
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """The answer of one process; of another one where that dies.
+
+        Raises:
+            ReplicasUnavailable: several have died of it, or none lives.
+            Exception: what the method raised.
+        """
+        return self.begin(method, *arguments)()
+
+    def begin(self, method: str, *arguments: Any) -> Callable[[], Any]:
+        """Sends a call; what it returns waits for the answer, as ``call`` does."""
+        send = partial(getattr(self._handle, method).remote, *arguments)
+        return partial(self._answer, send, send())
+
+    def _answer(self, send: Callable[[], Any], response: Any) -> Any:
+        attempts = Retrying(
+            retry=retry_if_exception(_is_outage),
+            stop=stop_after_attempt(_ATTEMPTS),
+            wait=wait_random_exponential(multiplier=0.1, max=1),
+            reraise=True,
+        )
+        try:
+            for attempt in attempts:
+                with attempt:
+                    return self._wait(response if attempt.retry_state.attempt_number == 1 else send())
+        except RayTaskError as error:
+            raise error.cause from error
+        except (RayError, RayServeException) as error:
+            raise ReplicasUnavailable(
+                f"{self._application}: {_ATTEMPTS} calls failed, the last with {type(error).__name__}; try again later"
+            ) from error
+        raise AssertionError("unreachable")
+
+    def _wait(self, response: Any) -> Any:
+        end = time.monotonic() + _CALL_S
+        while True:
+            try:
+                return response.result(timeout_s=_LOOK_S)
+            except TimeoutError as error:
+                if isinstance(error, RayTaskError):
+                    raise
+            if time.monotonic() > end or not self._lives():
+                if ray.is_initialized():
+                    response.cancel()
+                raise ReplicasUnavailable(f"{self._application}: no process can answer; try again later")
+
+    def _lives(self) -> bool:
+        application = applications().get(self._application)
+        states = [deployment.replica_states for deployment in application.deployments.values()] if application else []
+        return any(state.get("RUNNING") for state in states)
+
+
+def _is_outage(error: BaseException) -> bool:
+    """Whether the process or the way to it failed, and not what it was asked to do."""
+    return isinstance(error, RayError | RayServeException) and not isinstance(error, RayTaskError)
+
+
+def merge(parts: Sequence[Neighbours], topk: int) -> Neighbours:
+    """The ``topk`` best of all parts, best first; ties by position in the corpus, as the whole index has them.
+
+    Args:
+        parts: at least one, each with its own ``topk`` best and positions in the whole corpus.
+        topk: passages a query; rows are -1 where there are fewer.
+    """
+    scores = np.concatenate([part.scores for part in parts], axis=1)
+    rows = np.concatenate([part.rows for part in parts], axis=1)
+    absent = rows < 0
+    last = np.iinfo(rows.dtype).max
+    order = np.lexsort((np.where(absent, last, rows), np.where(absent, np.inf, -scores)))[:, :topk]
+    return Neighbours(np.take_along_axis(scores, order, axis=1), np.take_along_axis(rows, order, axis=1))
 
 
 class RemoteEncoder:

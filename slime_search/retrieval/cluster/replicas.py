@@ -1,18 +1,44 @@
 """What runs in Ray's processes. Each loads by path and settings, and is used by several threads at once."""
 
 import os
+import secrets
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import ray
+from ray import serve
 
-from slime_search.retrieval.cluster.owner import end_with
 from slime_search.retrieval.collection import RetrieverSettings
 from slime_search.retrieval.encoders.encoder import Vectors
 from slime_search.retrieval.retriever import Hit
-from slime_search.retrieval.vectors.part import Part
-from slime_search.retrieval.vectors.vector_index import Neighbours
+from slime_search.retrieval.vectors.vector_index import Neighbours, Part
+
+_NAMESPACE = "slime-search"
+
+
+class _Sign:
+    """Ray ends it with the process that made it. It does nothing else."""
+
+
+class Owner:
+    """To be kept for as long as what has its ``name`` is to go on."""
+
+    def __init__(self) -> None:
+        self.name = f"owner-{secrets.token_hex(8)}"
+        # Without the reference, Ray would end it at once.
+        self._sign = (
+            ray.remote(_Sign).options(name=self.name, namespace=_NAMESPACE, num_cpus=0, max_restarts=-1).remote()
+        )
+
+
+def end_with(name: str) -> None:
+    """Deletes the application of the process that calls it, if the owner of that name is gone."""
+    try:
+        ray.get_actor(name, namespace=_NAMESPACE)
+    except ValueError:
+        serve.delete(serve.get_replica_context().app_name, _blocking=False)
 
 
 class Surroundings(NamedTuple):
@@ -103,7 +129,7 @@ class RerankerReplica(Replica):
 
     def __init__(self, surroundings: Surroundings, settings: RetrieverSettings) -> None:
         super().__init__(surroundings)
-        from slime_search.retrieval.cross_encoder import load_cross_encoder
+        from slime_search.retrieval.encoders.cross_encoder import load_cross_encoder
 
         assert settings.reranker is not None
         self._cross_encoder = load_cross_encoder(

@@ -1,15 +1,34 @@
 """Asks the Hub what a file consists of."""
 
 import fnmatch
+from dataclasses import dataclass
 from typing import NamedTuple, cast
 
 from huggingface_hub import HfApi, get_token, hf_hub_url
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
-from slime_search.retrieval.download.errors import DownloadError
-from slime_search.retrieval.download.patience import ATTEMPTS, tell, wait_s
-from slime_search.retrieval.download.published import Published
+from slime_search.retrieval.download.blocks import ATTEMPTS, tell, wait_s
+from slime_search.retrieval.errors import DownloadError
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One file, which a data set on the Hub holds whole or in parts."""
+
+    repo: str
+    parts: str
+    """The names of its parts as a glob; they are joined in the order of their names."""
+    target: str
+    """What it is called once it is whole."""
+
+
+INDEXES = {
+    "flat": Published("PeterJinGo/wiki-18-e5-index", "part_*", "e5_Flat.index"),
+    "hnsw64": Published("PeterJinGo/wiki-18-e5-index-HNSW64", "part_*", "e5_HNSW64.index"),
+}
+CORPUS = Published("PeterJinGo/wiki-18-corpus", "wiki-18.jsonl.gz", "wiki-18.jsonl.gz")
+
 
 # The Hub's errors inherit from those of the HTTP library below it, which is another one in each major version.
 _HTTP_ERRORS = cast("tuple[type[Exception], ...]", (*HfHubHTTPError.__bases__, OSError))

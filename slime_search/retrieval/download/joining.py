@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from slime_search.retrieval.download.blocks import BLOCK_BYTES, read_blocks
-from slime_search.retrieval.download.errors import DownloadError
 from slime_search.retrieval.download.hub import Part, request_headers
+from slime_search.retrieval.errors import DownloadError
 
 _HASHED_BYTES = 4 << 20
 OnBytes = Callable[[int], object]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from slime_search.retrieval.download.errors import DownloadError
+from slime_search.retrieval.errors import DownloadError
 
 
 def partial_of(target: Path) -> Path:

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO
 
-from slime_search.retrieval.download.errors import DownloadError
 from slime_search.retrieval.download.joining import OnBytes
 from slime_search.retrieval.download.store import partial_of, publish
+from slime_search.retrieval.errors import DownloadError
 
 UNPACKED_RATIO = 3
 """At most this many bytes a packed byte; wiki-18 has 2.81."""

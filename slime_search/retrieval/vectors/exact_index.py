@@ -10,10 +10,9 @@ import numpy.typing as npt
 
 from slime_search.retrieval.encoders.encoder import Vectors
 from slime_search.retrieval.vectors.codes import Codes
-from slime_search.retrieval.vectors.queries import check_queries
 from slime_search.retrieval.vectors.rescoring import Stored, rescore
 from slime_search.retrieval.vectors.scan import scan
-from slime_search.retrieval.vectors.vector_index import Neighbours
+from slime_search.retrieval.vectors.vector_index import Neighbours, check_queries
 
 _QUERIES_AT_ONCE = 128
 _CANDIDATES_AT_ONCE = 1 << 20

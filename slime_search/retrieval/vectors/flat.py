@@ -6,11 +6,21 @@ import numpy as np
 import torch
 
 from slime_search.retrieval.encoders.encoder import Vectors
+from slime_search.retrieval.errors import VectorIndexError
 from slime_search.retrieval.vectors.codes import ByteCodes, ByteScale, Codes, PlainCodes, integers_are_fast
-from slime_search.retrieval.vectors.errors import VectorIndexError
 from slime_search.retrieval.vectors.exact_index import ExactIndex, Shard
 from slime_search.retrieval.vectors.rescoring import Stored
 from slime_search.retrieval.vectors.vector_index import Quantization
+
+
+def devices_of(device: str) -> list[str]:
+    """Torch's names: for ``cuda`` all visible GPUs. Raises VectorIndexError where there is none."""
+    if device == "cpu":
+        return ["cpu"]
+    if not device.startswith("cuda") or not torch.cuda.is_available():
+        raise VectorIndexError(f"device {device!r} is not here; choose cpu, or cuda on a machine with NVIDIA GPUs")
+    return [f"cuda:{number}" for number in range(torch.cuda.device_count())] if device == "cuda" else [device]
+
 
 OnProgress = Callable[[int, int], object]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from slime_search.retrieval.vectors.errors import VectorIndexError
+from slime_search.retrieval.errors import VectorIndexError
 
 INNER_PRODUCT, L2 = 0, 1
 

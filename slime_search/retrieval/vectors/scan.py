@@ -2,8 +2,8 @@
 
 import torch
 
+from slime_search.retrieval.errors import VectorIndexError
 from slime_search.retrieval.vectors.codes import Codes
-from slime_search.retrieval.vectors.errors import VectorIndexError
 
 _GROUP = 32
 _CPU_PRODUCTS, _GPU_PRODUCTS = 1 << 20, 1 << 26

@@ -1,5 +1,6 @@
 """What every index over vectors offers."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
@@ -7,6 +8,24 @@ import numpy as np
 import numpy.typing as npt
 
 from slime_search.retrieval.encoders.encoder import Vectors
+from slime_search.retrieval.errors import VectorIndexError
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The ``index``-th, counted from 0, of ``of`` nearly equal runs of consecutive vectors."""
+
+    index: int
+    of: int
+
+    def rows(self, count: int) -> range:
+        """Which of ``count`` vectors are in it. Raises VectorIndexError where there is no such part."""
+        if not 0 <= self.index < self.of <= count:
+            raise VectorIndexError(
+                f"part {self.index} of {self.of} does not exist among {count:,} vectors; "
+                f"name a part from 0 to {self.of - 1}, of at most {count:,}"
+            )
+        return range(count * self.index // self.of, count * (self.index + 1) // self.of)
 
 
 class Neighbours(NamedTuple):
@@ -43,3 +62,15 @@ class VectorIndex(Protocol):
     def search(self, queries: Vectors, topk: int) -> Neighbours:
         """The ``topk`` passages with the highest inner product with each query; ties by position in the corpus."""
         ...
+
+
+def check_queries(queries: Vectors, dimension: int) -> Vectors:
+    """The queries, contiguous. Raises ValueError where they do not fit the index."""
+    if queries.ndim != 2 or queries.shape[1] != dimension:
+        raise ValueError(
+            f"queries have the shape {queries.shape}, the index takes (queries, {dimension}): "
+            "the encoder is not the one that the index was built with"
+        )
+    if not np.isfinite(queries).all():
+        raise ValueError("a query's vector holds NaN or inf; check the encoder's model and precision")
+    return np.ascontiguousarray(queries, np.float32)

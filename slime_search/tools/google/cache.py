@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from slime_search.tools.google.per_loop import PerLoop
+from slime_search.transport.per_loop import PerLoop
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import aiohttp
 
 from slime_search import __version__
-from slime_search.service import session_of
 from slime_search.tools.google.addresses import AddressPolicy, RefusedAddress, guard_before_proxy, guarded_socket
-from slime_search.tools.google.per_loop import PerLoop
+from slime_search.transport.client import session_of
+from slime_search.transport.per_loop import PerLoop
 
 MAX_REDIRECTS = 5
 READABLE = ("text/html", "application/xhtml+xml", "text/plain")

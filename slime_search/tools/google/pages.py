@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import orjson
 
-from slime_search.tokens import well_formed
+from slime_search.core.tokens import well_formed
 from slime_search.tools.google.addresses import AddressPolicy, is_public
 from slime_search.tools.google.cache import Memory
 from slime_search.tools.google.fetching import Fetcher, Unreadable

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from slime_search.tools.base import Passage, ToolResult, passages_result
+from slime_search.core.tool import Passage, ToolResult, passages_result
 from slime_search.tools.google.serper import Serper
 
 if TYPE_CHECKING:

@@ -1,13 +1,30 @@
 """serper.dev's search API."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import orjson
+from aiolimiter import AsyncLimiter
 
+from slime_search.core.tokens import well_formed
 from slime_search.errors import TransientFault
-from slime_search.service import ServiceClient
-from slime_search.tokens import well_formed
 from slime_search.tools.google.cache import Memory
+from slime_search.transport.client import Send, ServiceClient
+from slime_search.transport.per_loop import PerLoop
+
+
+class RateLimited:
+    """Sends through ``send``, retries included, at most ``per_second`` times a second on each event loop."""
+
+    def __init__(self, send: Send, *, per_second: float) -> None:
+        self._send = send
+        # At least one a period; a burst holds what a second allows.
+        self._limiter = PerLoop(lambda: AsyncLimiter(max(per_second, 1.0), max(1.0 / per_second, 1.0)))
+
+    async def __call__(self, url: str, payload: Mapping[str, Any], headers: Mapping[str, str]) -> Any:
+        async with self._limiter.get():
+            return await self._send(url, payload, headers)
+
 
 SERPER_URL = "https://google.serper.dev/search"
 

@@ -26,11 +26,10 @@ from support.thinkers import in_a_sentence, in_process, thinker
 from support.training_view import training_view
 
 from slime_search.errors import TooManyFailures
-from slime_search.hooks.metrics import rollout_metrics
+from slime_search.hooks.driving import LocalSample
+from slime_search.hooks.metrics import SECONDS_KEY, rollout_metrics
 from slime_search.hooks.runtime import Runtime
 from slime_search.hooks.samples import RECORD_KEY
-from slime_search.hooks.searcher_metrics import SECONDS_KEY
-from slime_search.local.sample import LocalSample
 
 Status = LocalSample.Status
 
@@ -181,7 +180,7 @@ def test_a_rollout_that_is_called_off_does_not_wait_for_the_searcher(
     frozen.script = lambda exchange: hang
     at_work = frozen if beside else searcher
     here = Runtime(qwen, lambda: at_work.in_flight > 0)
-    monkeypatch.setattr("slime_search.recipes.thinker_searcher.runtime", lambda args: here)
+    monkeypatch.setattr("slime_search.recipes.thinker_searcher.recipe.runtime", lambda args: here)
     args = arguments(engine, qwen_folder, sglang_model_routers={"searcher": ("127.0.0.1", frozen.port)})
     one = in_process(retriever, qwen_folder) if beside else thinker(searcher)
     (sample,) = generate(one, args, [new_sample()])

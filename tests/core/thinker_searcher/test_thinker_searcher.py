@@ -15,11 +15,11 @@ from support.thinkers import in_a_sentence, in_process, thinker
 from support.training_view import training_view
 
 from slime_search.errors import ConfigError
+from slime_search.hooks.driving import LocalSample
 from slime_search.hooks.metrics import rollout_metrics
 from slime_search.hooks.samples import RECORD_KEY
-from slime_search.local.sample import LocalSample
-from slime_search.recipes.thinker_searcher import ThinkerSearcher
-from slime_search.tools.searcher import NO_ANSWER
+from slime_search.recipes.thinker_searcher.client import NO_ANSWER
+from slime_search.recipes.thinker_searcher.recipe import ThinkerSearcher
 
 Status = LocalSample.Status
 
@@ -156,7 +156,7 @@ def test_at_scale_there_is_a_summary_now_and_then(
     with caplog.at_level("INFO"):
         generate(one, args, [new_sample(n) for n in range(8)])
         assert len(caplog.records) == 1, "the banner alone"
-        monkeypatch.setattr("slime_search.recipes.thinker_log.SUMMARY_EVERY_S", 0.0)
+        monkeypatch.setattr("slime_search.recipes.thinker_searcher.log.SUMMARY_EVERY_S", 0.0)
         generate(one, args, [new_sample(9)])
     assert "in the last" in caplog.records[-1].getMessage()
     assert "9 delegated, 9 answered, 0 left open, 0 failed" in caplog.records[-1].getMessage()

@@ -1,0 +1,139 @@
+"""``slime-search checkpoints``."""
+
+import fcntl
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.markup import escape
+
+from slime_search.errors import SlimeSearchError
+from slime_search.ops.checkpoints.folder import MANIFESTS, CheckpointFolder
+from slime_search.ops.checkpoints.hub import HubRepo
+from slime_search.ops.checkpoints.resume import prepare_resume
+from slime_search.ops.checkpoints.watcher import Pusher, Watcher
+from slime_search.ops.launch.supervisor import identity
+
+logger = logging.getLogger(__name__)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
+console = Console(stderr=True)
+
+Folder = Annotated[Path, typer.Argument(help="slime's --save.", file_okay=False)]
+Repo = Annotated[str | None, typer.Option("--hub", help="A repository of the Hub, owner/name; HF_TOKEN opens it.")]
+
+
+@app.callback()
+def _main() -> None:
+    """Keep, push and find again the checkpoints of a training on slime."""
+    logging.basicConfig(level="INFO", format="%(message)s", handlers=[RichHandler(console=console, show_path=False)])
+    # Of every request that is tried again it tells the address, which may be a signed one.
+    for name in ("huggingface_hub", "httpx", "httpx2"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+@app.command()
+def watch(
+    folder: Folder,
+    hub: Repo = None,
+    keep: Annotated[int, typer.Option(min=1, help="Valid checkpoints that stay, here and on the Hub.")] = 2,
+    until_pid: Annotated[
+        int | None, typer.Option(help="End when this process has ended.", show_default="never")
+    ] = None,
+    poll_s: Annotated[float, typer.Option(min=0.05, help="Seconds between two looks at the folder.")] = 15.0,
+    retry_s: Annotated[
+        float, typer.Option(min=0.0, help="Seconds until a failed push is tried again; doubles.")
+    ] = 30.0,
+    final_s: Annotated[
+        float, typer.Option(min=0.0, help="Seconds for the last push, when the training ended.")
+    ] = 3600.0,
+) -> None:
+    """Look after a training's checkpoints beside it: seal each that is whole, push it, delete old ones.
+
+    Ends with the training or on Ctrl-C, after a last push; a second Ctrl-C ends it at once. With --until-pid Ctrl-C is
+    the training's, which may save before it ends. The exit code is 1 if the newest checkpoint could not be pushed.
+    Neither the Hub nor the network can do the training any harm.
+    """
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # it runs beside what has a screen of its own
+    place = CheckpointFolder(folder)
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: object) -> None:
+        if stop.is_set():
+            os._exit(130)
+        stop.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal if until_pid is None else signal.SIG_IGN)
+    if until_pid is not None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    training = None if until_pid is None else _alive(until_pid)
+    with _messages():
+        pusher = None if hub is None else Pusher(HubRepo(hub), place, keep=keep, retry_s=retry_s)
+        with _alone(folder, stop):
+            fine = Watcher(place, pusher, keep=keep).run(
+                lambda: until_pid is not None and (training is None or _alive(until_pid) != training),
+                stop,
+                poll_s=poll_s,
+                final_s=final_s,
+            )
+    # A push that was left behind still runs in its thread.
+    os._exit(0 if fine else 1)
+
+
+@app.command()
+def resume(
+    folder: Folder,
+    hub: Repo = None,
+    thorough: Annotated[bool, typer.Option("--thorough", help="Read every byte, not only sizes and times.")] = False,
+) -> None:
+    """Make slime go on from the newest valid checkpoint, fetched from the Hub if it is newer there.
+
+    Prints its iteration and where it was, or "none". slime then loads it with --load FOLDER.
+    """
+    with _messages():
+        found = prepare_resume(CheckpointFolder(folder), None if hub is None else HubRepo(hub), thorough=thorough)
+    typer.echo("none" if found is None else f"{found.iteration} {found.origin}")
+
+
+def _alive(pid: int) -> str | None:
+    """Which process has this number; None where it has ended, and waits for its parent to notice, too."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return None
+    return None if state in "ZX" else identity(pid)
+
+
+@contextmanager
+def _messages() -> Iterator[None]:
+    try:
+        yield
+    except (SlimeSearchError, OSError) as error:
+        console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(1) from None
+
+
+@contextmanager
+def _alone(folder: Path, stop: threading.Event) -> Iterator[None]:
+    """Waits until no other one looks after the folder, such as that of an earlier run, which pushes its last."""
+    (folder / MANIFESTS).mkdir(parents=True, exist_ok=True)
+    with (folder / MANIFESTS / ".lock").open("w") as lock:
+        told = False
+        while not stop.is_set():
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not told:
+                    logger.info("%s: another process looks after these checkpoints; waiting until it ends", folder)
+                told = True
+                stop.wait(1.0)
+        yield

@@ -1,0 +1,44 @@
+"""``slime-search compare``."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from slime_search.cli.console import fail
+from slime_search.errors import SlimeSearchError
+from slime_search.evaluation.comparison import compare as compared
+from slime_search.evaluation.comparison import markdown_comparison, terminal_comparison
+from slime_search.evaluation.store import Store
+
+app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
+
+
+@app.command()
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="The folder of an evaluation.", show_default=False)],
+    run_b: Annotated[Path, typer.Argument(help="The folder of another one.", show_default=False)],
+    show: Annotated[int, typer.Option(min=0, help="Flipped questions to print of each kind.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and no tables.")] = False,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write the tables as Markdown.", metavar="FILE", show_default=False)
+    ] = None,
+) -> None:
+    """Compare two evaluations on the questions that both answered.
+
+    Prints the difference B − A with its paired 95 % interval, which questions
+    flipped, and, where an agent can call on another one, when it did and how
+    often it was right then. Rollouts that infrastructure failed are left out.
+    """
+    try:
+        comparison = compared(Store(run_a).outcomes(), Store(run_b).outcomes())
+        if markdown is not None:
+            markdown.write_text(markdown_comparison(comparison, (run_a.name, run_b.name)))
+    except (SlimeSearchError, OSError) as error:
+        fail(str(error))
+    if as_json:
+        typer.echo(json.dumps(comparison.as_json(), indent=2, ensure_ascii=False))
+    else:
+        Console().print(terminal_comparison(comparison, show))

@@ -1,0 +1,63 @@
+"""What every subcommand does alike: messages, missing packages, errors in one sentence, the end on a signal."""
+
+import importlib.util
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+
+from slime_search.errors import SlimeSearchError
+
+stderr = Console(stderr=True, highlight=False)
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """Prints ``error: MESSAGE`` and ends the command with ``code``."""
+    stderr.print(f"[red]error:[/red] {escape(message)}", soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def need(extra: str, *modules: str) -> None:
+    """Ends the command where one of ``modules`` is not installed, and says which extra brings it."""
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        fail(f"{', '.join(missing)} not installed. Run: pip install 'slime-search[{extra}]'")
+
+
+def end_on_signals() -> None:
+    """SIGTERM ends the command as Ctrl-C does.
+
+    A shell starts background jobs with SIGINT ignored, and Python leaves it so; here it is set again.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
+@contextmanager
+def one_sentence(interrupted: str = "") -> Iterator[None]:
+    """Ends the command with one sentence, and code 1, for an error that its user can mend; others keep their traceback.
+
+    Args:
+        interrupted: what is said after Ctrl-C, which ends the command with code 130.
+    """
+    try:
+        yield
+    except (SlimeSearchError, OSError) as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        if interrupted:
+            stderr.print(escape(interrupted), soft_wrap=True)
+        raise typer.Exit(130) from None
+
+
+def refuse_variables(error: ValidationError) -> NoReturn:
+    """Ends the command with code 2, and a line for each environment variable that can't be read."""
+    for part in error.errors():
+        name = str(part["loc"][0]).upper()
+        stderr.print(f"[red]{name}:[/] {escape(str(part['input']))}: {escape(part['msg'])}", soft_wrap=True)
+    raise typer.Exit(2)

@@ -1,0 +1,91 @@
+"""``slime-search doctor``."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+
+from slime_search.cli.console import refuse_variables, stderr
+from slime_search.ops.doctor.examine import examine
+from slime_search.ops.doctor.results import show
+from slime_search.ops.doctor.search import retriever_token
+from slime_search.ops.doctor.settings import RunSettings, launch_settings
+from slime_search.ops.doctor.setup import Setup
+
+app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
+
+
+@app.command()
+def doctor(
+    config: Annotated[
+        Path | None, typer.Option(help="slime's --custom-config-path YAML.", show_default="CUSTOM_CONFIG")
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="The module with the hooks.", show_default="TRAIN_SCRIPT's, else generate_with_search"),
+    ] = None,
+    hf_checkpoint: Annotated[
+        Path | None, typer.Option(help="The policy's Hugging Face folder.", show_default="HF_CHECKPOINT")
+    ] = None,
+    train_data: Annotated[
+        Path | None, typer.Option(help="A .parquet or .jsonl file.", show_default="DATA/train.parquet")
+    ] = None,
+    eval_data: Annotated[
+        list[Path] | None, typer.Option(help="The same; may be repeated.", show_default="DATA/test/*.parquet")
+    ] = None,
+    corpus_path: Annotated[
+        Path | None,
+        typer.Option("--corpus-path", "--corpus_path", help="The retriever's.", show_default="CORPUS_PATH"),
+    ] = None,
+    index_path: Annotated[
+        Path | None,
+        typer.Option("--index-path", "--index_path", help="The retriever's.", show_default="INDEX_PATH"),
+    ] = None,
+    engine_url: Annotated[
+        str | None, typer.Option(help="Look at an SGLang server or router that runs.", show_default="none")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks of checks that broke.")] = False,
+) -> None:
+    """Check a whole set-up before a GPU hour is spent on it: what passes, what does not, and the fix.
+
+    Looks at what run_with_retrieval.sh and the training scripts would run, told by the same environment variables
+    (HF_CHECKPOINT, DATA, CORPUS_PATH, RETRIEVER_NAME, RETRIEVAL_SERVER_URL, SLIME_HOME, TRAIN_SCRIPT, SLIME_SEARCH_…).
+    Starts nothing and changes nothing.
+
+    Exits with 0 where nothing fails, 1 where something does, no GPU included, and 2 for an option or variable that
+    can't be read.
+    """
+    try:
+        given: dict[str, Any] = {"hf_checkpoint": hf_checkpoint} if hf_checkpoint else {}
+        run = RunSettings(**given)
+        launch = launch_settings(run, corpus_path=corpus_path, index_path=index_path)
+    except ValidationError as error:
+        refuse_variables(error)
+    setup = Setup(
+        run=run,
+        launch=launch,
+        recipe_name=recipe or run.recipe,
+        config_file=config or run.custom_config,
+        train_data=train_data or run.data / "train.parquet",
+        eval_data=eval_data or sorted((run.data / "test").glob("*.parquet")),
+        engine_url=engine_url.rstrip("/").removesuffix("/generate") if engine_url else None,
+        token=retriever_token(),
+    )
+    logging.disable(logging.WARNING)
+    try:
+        with stderr.status("looking") as status:
+            report = examine(setup, lambda name: status.update(f"looking at {escape(name)}"))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    if as_json:
+        sys.stdout.write(json.dumps(report.as_json(), indent=2, ensure_ascii=False) + "\n")
+    else:
+        show(report, Console(highlight=False), verbose=verbose)
+    raise typer.Exit(report.exit_code)

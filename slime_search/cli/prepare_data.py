@@ -1,0 +1,118 @@
+"""``slime-search prepare-data``."""
+
+import importlib.util
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from slime_search.cli.console import fail, stderr
+from slime_search.cli.prepare_asearcher import asearcher
+from slime_search.cli.prepare_hotpotqa import hotpotqa_only
+from slime_search.data.flashrag import DATA_SETS, file_of
+from slime_search.errors import DataError
+
+if TYPE_CHECKING:
+    from slime_search.data.prepare import Prepared
+
+app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
+
+_TRAIN = ",".join(("nq", "hotpotqa"))
+_TEST = ",".join(DATA_SETS)
+
+
+class FormatName(StrEnum):
+    SEARCH_R1 = "search-r1"
+    CODA = "coda"
+    CHAT = "chat"
+
+
+@app.callback(invoke_without_command=True)
+def prepare_data(
+    context: typer.Context,
+    output: Annotated[Path, typer.Option(help="The folder for train.parquet and test/<name>.parquet.")] = Path("data"),
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--data-dir", help="Read <name>/<split>.jsonl here, as FlashRAG has them.", show_default="download"
+        ),
+    ] = None,
+    train: Annotated[str, typer.Option(help="Data sets to train on, in this order.")] = _TRAIN,
+    test: Annotated[str, typer.Option(help="Data sets to test on.")] = _TEST,
+    form: Annotated[
+        FormatName,
+        typer.Option(
+            "--format",
+            help="Search-R1's prompt with tags, that of CoDA's planner, or messages and a tool for the chat recipe.",
+        ),
+    ] = FormatName.SEARCH_R1,
+    keep_leaks: Annotated[
+        bool, typer.Option("--keep-leaks", help="Train on questions that are in a test set, as published runs do.")
+    ] = False,
+) -> None:
+    """Make the files that a search agent is trained and tested on: NQ and HotpotQA, and the seven test sets.
+
+    Comes from FlashRAG's collection on the Hub (HF_ENDPOINT, HF_TOKEN and HF_HOME are honoured). Training questions
+    that occur twice, or in a test set, are left out and counted. Test sets stay as they are, so that scores compare.
+    """
+    if context.invoked_subcommand:
+        return
+    if importlib.util.find_spec("pyarrow") is None:
+        fail("pyarrow not installed. Run: pip install 'slime-search[data]'")
+    from slime_search.data.prepare import FORMATS, prepare
+
+    console = Console()
+    try:
+        files = {"train": _files(train, "train", data_dir), "test": _files(test, "test", data_dir)}
+        with Progress(console=console, transient=True) as progress:
+            prepared = prepare(**files, output=output, form=FORMATS[form], progress=progress, keep_leaks=keep_leaks)
+    except DataError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        stderr.print("Interrupted. Run the same command again.")
+        raise typer.Exit(130) from None
+    console.print(_summary(prepared))
+    flags = FORMATS[form].flags
+    evaluation = " ".join(f"{part.name} {part.path}" for part in prepared.test)
+    console.print("Tell slime:", highlight=False)
+    if prepared.train:
+        console.print(
+            f"  --prompt-data {prepared.train[0].path} {flags} --rollout-shuffle", soft_wrap=True, markup=False
+        )
+    if evaluation:
+        console.print(f"  --eval-prompt-data {evaluation}", soft_wrap=True, markup=False)
+        console.print("  (path@[0:500] takes the first 500 rows of a file)", markup=False)
+
+
+app.command("hotpotqa-only")(hotpotqa_only)
+app.command("asearcher")(asearcher)
+
+
+def _files(names: str, use: str, folder: Path | None) -> dict[str, Path]:
+    files = {}
+    for name in filter(None, map(str.strip, names.split(","))):
+        data_set = DATA_SETS.get(name)
+        if data_set is None:
+            raise DataError(f"--{use} {name}: unknown; known: {', '.join(DATA_SETS)}")
+        split = data_set.train if use == "train" else data_set.test
+        if split is None:
+            have = ", ".join(known.name for known in DATA_SETS.values() if known.train)
+            raise DataError(f"--train {name}: has no training questions; these have: {have}")
+        files[name] = file_of(name, split, folder)
+    return files
+
+
+def _summary(prepared: "Prepared") -> Table:
+    table = Table("data set", "use", "read", "twice", "in a test set", "written")
+    for use, parts in (("train", prepared.train), ("test", prepared.test)):
+        for part in parts:
+            leaked = f"{part.leaked:,}" if use == "train" else ""
+            table.add_row(part.name, use, f"{part.read:,}", f"{part.duplicates:,}", leaked, f"{part.written:,}")
+    kept = "" if prepared.leaks_removed else " (kept)"
+    leaks = sum(part.leaked for part in prepared.train)
+    table.caption = f"{sum(part.written for part in prepared.train):,} to train on; {leaks:,} are in a test set{kept}"
+    return table

@@ -1,1 +1,0 @@
-"""Curves of finished and running trainings, from what they leave on the disk."""

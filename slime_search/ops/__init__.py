@@ -1,0 +1,1 @@
+"""What surrounds a training run: checks before it, the processes beside it, its checkpoints."""

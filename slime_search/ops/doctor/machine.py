@@ -1,0 +1,182 @@
+"""GPUs, memory, disk and ports against what the run takes."""
+
+import os
+import shlex
+import shutil
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich.filesize import decimal
+
+from slime_search.ops.doctor.index import Rows, count_rows, index_facts
+from slime_search.ops.doctor.results import GPU, Result, Waits, failed, passed, skipped, warned
+from slime_search.ops.doctor.setup import Setup
+
+_BYTES_A_POSTING = 8
+"""BM25 keeps a row's number and a score for each different word of a passage, four bytes each."""
+_SAVED_BYTES = 14
+"""A parameter in a checkpoint: bf16, and in fp32 the master copy and Adam's two moments."""
+
+
+def training_bytes(parameters: int, *, gpus: int, tensor_parallel: int) -> int:
+    """Weights in bf16, gradients in fp32 and Adam's state, on each GPU.
+
+    6 + 12 / d bytes a parameter with d data-parallel ranks, divided among tensor-parallel ones (Megatron Core's
+    documentation of the distributed optimizer, which slime sets). Activations come on top.
+    """
+    ranks = max(1, gpus // tensor_parallel)
+    return round(parameters * (6 + 12 / ranks) / tensor_parallel)
+
+
+def saved_bytes(parameters: int) -> int:
+    """A checkpoint of Megatron's with the optimizer's state."""
+    return parameters * _SAVED_BYTES
+
+
+def bm25_bytes(rows: Rows) -> int:
+    """BM25 over a corpus; building it takes more for a while."""
+    return round(rows.total * rows.words * _BYTES_A_POSTING)
+
+
+_SHARED_LEAST = 1 << 30
+_DASHBOARD = 8265
+_ROOM = 1.5
+"""Activations, the logits of a micro-batch and fragmentation: below this share above the state it gets tight."""
+
+
+def gpus(setup: Setup) -> Iterator[Result]:
+    """There are as many GPUs as NUM_GPUS says, and TP divides them."""
+    found, wanted, parallel = setup.gpus, setup.run.num_gpus, setup.run.tp
+    if not found:
+        yield failed(GPU, "none (nvidia-smi finds no GPU)", "train on a machine with GPUs")
+    elif len(found) < wanted:
+        fix = f"export NUM_GPUS={len(found)}, or look at CUDA_VISIBLE_DEVICES"
+        yield failed(GPU, f"{len(found)} × {found[0].name}, and NUM_GPUS is {wanted}", fix)
+    elif wanted % parallel:
+        yield failed(GPU, f"NUM_GPUS {wanted} is no multiple of TP {parallel}", "export TP= a divisor of NUM_GPUS")
+    else:
+        yield passed(GPU, f"{len(found)} × {found[0].name}, {wanted} of them used, TP {parallel}")
+
+
+def gpu_memory(setup: Setup) -> Iterator[Result]:
+    """The training's state fits into them, and nobody else is there."""
+    if not setup.gpus:
+        yield skipped("GPU memory", "no GPU")
+        return
+    used = setup.gpus[: setup.run.num_gpus]
+    need = _training_need(setup)
+    if "--faiss_gpu" in shlex.split(setup.launch.retriever_options) and setup.starts_retriever:
+        need += _index_memory(setup) * 2 // len(setup.gpus)
+    least, free = min(gpu.total for gpu in used), min(gpu.free for gpu in used)
+    told = (
+        f"{decimal(least)} each; weights, gradients and Adam take {decimal(need)} "
+        f"(6 + 12/{max(1, setup.run.num_gpus // setup.run.tp)} bytes a parameter / TP {setup.run.tp}), activations more"
+    )
+    if need > least:
+        yield failed("GPU memory", told, "raise NUM_GPUS and TP, or take a smaller model")
+    elif need * _ROOM > least:
+        yield warned("GPU memory", told, "raise TP or NUM_GPUS, or lower MAX_TOKENS_PER_GPU if it runs out")
+    elif free < least * 0.9:
+        yield warned("GPU memory", f"{told}; only {decimal(free)} are free", "end what runs there: nvidia-smi")
+    else:
+        yield passed("GPU memory", told)
+
+
+def ram(setup: Setup) -> Iterator[Result]:
+    """The retrieval server, and what slime moves out of the GPUs, fit in RAM."""
+    parts = {}
+    if setup.starts_retriever:
+        parts["the retrieval server"] = _index_memory(setup)
+    if setup.gpus:
+        # Engine and trainer take turns on the GPUs (--colocate): the trainer's state waits in RAM.
+        parts["the trainer's state between turns"] = _training_need(setup) * setup.run.num_gpus
+    there, free = _ram()
+    need = sum(parts.values())
+    told = f"{decimal(free)} of {decimal(there)} free"
+    if parts:
+        shares = ", ".join(f"{what} {decimal(size)}" for what, size in parts.items())
+        told += f"; at least {decimal(need)} needed ({shares})"
+    if need > there:
+        yield failed(
+            "RAM", told, "build-index --kind rabitq makes a store of a seventh of the size; or take a larger machine"
+        )
+    elif need > free:
+        yield warned("RAM", told, "end what else runs here")
+    else:
+        yield passed("RAM", told)
+    shared = shutil.disk_usage("/dev/shm").total if Path("/dev/shm").is_dir() else None
+    if shared is not None and shared < _SHARED_LEAST:
+        told = f"{shared / 2**20:.0f} MiB; NCCL and Ray exchange data there"
+        yield warned("/dev/shm", told, "docker run --shm-size=16g, or --ipc=host")
+
+
+def disk(setup: Setup) -> Iterator[Result]:
+    """The checkpoints fit on the disk of SAVE."""
+    folder = setup.run.saved.absolute()
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        yield failed("disk", f"SAVE: {existing} can't be written", "export SAVE=<a folder on a large disk>")
+        return
+    free = shutil.disk_usage(existing).free
+    one, count = saved_bytes(setup.checkpoint.parameters), setup.run.num_rollout // setup.run.save_interval
+    told = (
+        f"{decimal(free)} free for SAVE {folder}; a checkpoint takes about {decimal(one)} "
+        f"(14 bytes a parameter), and {count} are written"
+    )
+    if one > free:
+        yield failed("disk", told, "export SAVE=<a folder on a larger disk>")
+    elif one * count > free:
+        yield warned("disk", told, "export SAVE=<a folder on a larger disk>, raise SAVE_INTERVAL, or delete old ones")
+    else:
+        yield passed("disk", told)
+
+
+def dashboard(setup: Setup) -> Iterator[Result]:
+    """The port of Ray's dashboard is free, so that training starts a Ray of its own."""
+    if setup.run.ray_address:
+        yield skipped(f"port {_DASHBOARD}", f"RAY_ADDRESS names a cluster: {setup.run.ray_address}")
+        return
+    with socket.socket() as probe:
+        probe.settimeout(5)
+        taken = probe.connect_ex(("127.0.0.1", _DASHBOARD)) == 0
+    if taken:
+        fix = "ray status tells; end it with ray stop, or submit to it: export RAY_ADDRESS=http://127.0.0.1:8265"
+        yield warned(f"port {_DASHBOARD}", "taken, probably by a Ray cluster, which training would join", fix)
+    else:
+        yield passed(f"port {_DASHBOARD}", "free for the dashboard of the training's Ray")
+
+
+def _training_need(setup: Setup) -> int:
+    return training_bytes(setup.checkpoint.parameters, gpus=setup.run.num_gpus, tensor_parallel=setup.run.tp)
+
+
+def _index_memory(setup: Setup) -> int:
+    """Of the retrieval server. Raises Waits."""
+    from slime_search.retrieval.errors import SetupError
+
+    settings = setup.launch
+    try:
+        if not settings.needs_index and settings.corpus_path:
+            return bm25_bytes(count_rows(settings.corpus_path))
+        if settings.index_path is not None:
+            return index_facts(settings.index_path).in_memory
+    except (SetupError, OSError, ImportError):
+        raise Waits("corpus and index have to be put right first") from None
+    raise Waits("INDEX_PATH has to be set first")
+
+
+def _ram() -> tuple[int, int]:
+    """Bytes there are and bytes that are free, within the limit of a container."""
+    lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+    values = {parts[0].rstrip(":"): int(parts[1]) << 10 for parts in lines if len(parts) > 1}
+    there, free = values["MemTotal"], values["MemAvailable"]
+    limit = Path("/sys/fs/cgroup/memory.max")
+    used = Path("/sys/fs/cgroup/memory.current")
+    if limit.is_file() and used.is_file() and (told := limit.read_text().strip()).isdigit() and int(told) < there:
+        there = int(told)
+        free = min(free, max(0, there - int(used.read_text())))
+    return there, free
+
+
+CHECKS = (gpus, gpu_memory, ram, disk, dashboard)

@@ -1,0 +1,130 @@
+"""The policy's checkpoint, tokenizer and chat template."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from rich.filesize import decimal
+
+from slime_search.core.tokens import TokenCodec
+from slime_search.dialects.chat_frame import ChatTemplate
+from slime_search.dialects.tool_calls import MARKUP
+from slime_search.errors import ConfigError, DataError
+from slime_search.ops.doctor.checkpoint import CheckpointError, read_checkpoint
+from slime_search.ops.doctor.results import Result, failed, passed, skipped, warned
+from slime_search.ops.doctor.setup import Setup
+from slime_search.recipes.search_r1_tools import TOOL_SCHEMAS
+
+_HOSTILE = "passage with {} and <|im_end|> in it, naïve 東京"
+
+
+def checkpoint(setup: Setup) -> Iterator[Result]:
+    """HF_CHECKPOINT is whole."""
+    folder = setup.run.hf_checkpoint
+    try:
+        found = read_checkpoint(folder)
+    except CheckpointError as error:
+        hub = f"Qwen/{folder.name}" if folder.name.startswith("Qwen") else "<its name on the Hub>"
+        fix = f"hf download {hub} --local-dir {folder}, or set HF_CHECKPOINT"
+        yield failed("HF_CHECKPOINT", str(error), fix)
+        return
+    size = f"{decimal(found.weight_bytes)}, {_count(found.parameters)} parameters"
+    yield passed("HF_CHECKPOINT", f"{folder}: {found.architecture}, {size}")
+
+
+def reference(setup: Setup) -> Iterator[Result]:
+    """REF_LOAD is there, which Megatron starts from."""
+    path = setup.run.reference
+    if path.exists():
+        yield passed("REF_LOAD", str(path))
+    elif setup.gpus:
+        yield failed("REF_LOAD", f"{path} does not exist", "make it, once, with examples/search_r1/convert_model.sh")
+    else:
+        yield skipped("REF_LOAD", f"{path} does not exist; convert_model.sh makes it, on GPUs only")
+
+
+def tokenizer(setup: Setup) -> Iterator[Result]:
+    """The tokenizer loads as the hooks load it, and the model has a vector for each of its tokens."""
+    model = setup.checkpoint
+    folder = setup.run.hf_checkpoint
+    try:
+        found: Any = setup.load_tokenizer()
+    except ImportError:
+        yield failed("tokenizer", "transformers is not installed", "pip install transformers")
+        return
+    except (OSError, ValueError) as error:
+        told = f"{folder}: {' '.join(str(error).split())[:300]}"
+        yield failed("tokenizer", told, "copy the model's tokenizer files there too")
+        return
+    told = f"{type(found).__name__}, {len(found):,} tokens, ends with {found.eos_token!r}"
+    if found.eos_token is None:
+        yield failed("tokenizer", told, "name eos_token in tokenizer_config.json: a turn could not end")
+    elif model.vocabulary is not None and len(found) > model.vocabulary:
+        yield failed(
+            "tokenizer",
+            f"{told}; the model has vectors for {model.vocabulary:,}",
+            "take the tokenizer that belongs to the model, or resize its embeddings",
+        )
+    else:
+        yield passed("tokenizer", told)
+
+
+def tags(setup: Setup) -> Iterator[Result]:
+    """The tags survive the tokenizer, and tool text can't produce them or a special token."""
+    tokenizer = setup.tokenizer
+    known = MARKUP if setup.calls_tools else tuple(getattr(getattr(setup.recipe, "format", None), "tags", MARKUP))
+    codec = TokenCodec(tokenizer, known)
+    changed = [tag for tag in known if tokenizer.decode(codec.trusted(tag), skip_special_tokens=False) != tag]
+    if changed:
+        yield failed("tags", f"the tokenizer changes {', '.join(changed)}", "use the tokenizer of another model")
+        return
+    try:
+        hostile = _HOSTILE.format(" ".join(known))
+        came_back = tokenizer.decode(codec.untrusted(hostile), skip_special_tokens=False)
+    except DataError as error:
+        yield failed("tags", str(error), "use the tokenizer of another model")
+        return
+    own = sum(len(codec.trusted(tag)) == 1 for tag in known)
+    told = f"{own or 'none'} of {len(known)} tags are tokens of their own"
+    if came_back == hostile:
+        yield passed("tags", f"{told}; passages can't forge them")
+    else:
+        yield warned("tags", f"{told}; the tokenizer changes passages", "none needed, unless much is not ASCII")
+
+
+def chat_template(setup: Setup) -> Iterator[Result]:
+    """The chat template renders a prompt; for tool calling also whole conversations."""
+    tokenizer = setup.tokenizer
+    config = setup.config
+    if not getattr(tokenizer, "chat_template", None):
+        fix = "use a checkpoint with a chat template: prompts are rendered with it (--apply-chat-template)"
+        yield failed("chat template", "the tokenizer has none", fix)
+        return
+    if not setup.calls_tools:
+        prompt = TokenCodec(tokenizer).prompt([{"role": "user", "content": "Who?"}])
+        yield passed("chat template", f"renders a prompt ({len(prompt)} tokens around one word)")
+        return
+    try:
+        frame = ChatTemplate(tokenizer, TOOL_SCHEMAS, config.chat.template_kwargs).frame
+    except ConfigError as error:
+        yield failed("chat template", str(error), "see docs/tool-calling.md for the models that work")
+        return
+    told = (
+        "prefix-preserving"
+        if frame.keeps_turns
+        else "not prefix-preserving (it drops earlier thoughts); turns are appended here and never rendered again"
+    )
+    if frame.readable_calls:
+        yield passed("chat template", told)
+    else:
+        yield warned(
+            "chat template",
+            f"{told}; teaches a notation of calls that only the server reads",
+            "add --sglang-tool-call-parser <the model's> to the training command",
+        )
+
+
+def _count(parameters: int) -> str:
+    return f"{parameters / 1e9:.2f} billion" if parameters >= 1e8 else f"{parameters / 1e6:.2f} million"
+
+
+CHECKS = (checkpoint, reference, tokenizer, chat_template, tags)

@@ -1,0 +1,102 @@
+"""What the run scripts take from their environment, with their defaults."""
+
+import importlib.util
+import os
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+import slime_search
+from slime_search.ops.launch.settings import LaunchSettings
+
+CHECKOUT = Path(slime_search.__file__).parents[1]
+_EXAMPLE = CHECKOUT / "examples" / "search_r1"
+
+TURN_TOKENS = 512
+"""--rollout-max-response-len of the run scripts: what a turn may take."""
+
+
+class RunSettings(BaseSettings):
+    """Each field is the environment variable of the same name in capitals; ``training.sh`` says what it means."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, extra="ignore", protected_namespaces=())
+
+    slime_home: Path = Path("/root/slime")
+    megatron_home: Path = Path("/root/Megatron-LM")
+    model: str = "qwen2.5-3B"
+    hf_checkpoint: Path = Path("/root/Qwen2.5-3B")
+    ref_load: Path | None = None
+    save: Path | None = None
+    num_gpus: int = Field(4, ge=1)
+    tp: int = Field(2, ge=1)
+    data: Path = Path("data")
+    data_dir: Path | None = None
+    max_context_len: int = Field(8192, ge=1)
+    num_rollout: int = Field(3000, ge=1)
+    save_interval: int = Field(100, ge=1)
+    use_tis: bool = False
+    custom_config: Path | None = None
+    ray_address: str | None = None
+    train_script: Path | None = None
+
+    @property
+    def reference(self) -> Path:
+        """The checkpoint that Megatron starts from."""
+        return self.ref_load or Path(f"{self.hf_checkpoint}_torch_dist")
+
+    @property
+    def saved(self) -> Path:
+        """Where checkpoints go."""
+        return self.save or Path(f"{self.hf_checkpoint}_slime")
+
+    @cached_property
+    def scripts(self) -> Path | None:
+        """The folder of the training script, which it puts on PYTHONPATH; that of the hooks where none is named."""
+        if self.train_script is not None:
+            return self.train_script.absolute().parent
+        if _EXAMPLE.is_dir():
+            return _EXAMPLE
+        found = importlib.util.find_spec(self.recipe)
+        return Path(found.origin).parent if found and found.origin else None
+
+    @property
+    def downloaded(self) -> Path:
+        """Where run_with_retrieval.sh looks for corpus and index that are not named."""
+        return self.data_dir or (self.scripts or Path()) / "local_dense_retriever" / "data"
+
+    @property
+    def recipe(self) -> str:
+        """The module with the hooks: what the training script names, else Search-R1 with tags."""
+        return self._written(r"^\s*RECIPE=(\S+)") or "generate_with_search"
+
+    def flag(self, name: str) -> str | None:
+        """What the training script writes behind a flag of slime's."""
+        return self._written(rf"^\s*{name}\s+(\S+)")
+
+    def _written(self, pattern: str) -> str | None:
+        if self.train_script is None or not self.train_script.is_file():
+            return None
+        found = re.search(pattern, self.train_script.read_text(errors="replace"), re.MULTILINE)
+        return found[1].strip("\"'") if found else None
+
+    def python_path(self) -> str:
+        """PYTHONPATH of the training."""
+        package = [CHECKOUT] if (CHECKOUT / "pyproject.toml").is_file() else []
+        folders = [self.slime_home, self.megatron_home, *package, *([self.scripts] if self.scripts else [])]
+        given = os.environ.get("PYTHONPATH")
+        return os.pathsep.join([*map(str, folders), *([given] if given else [])])
+
+
+def launch_settings(run: RunSettings, **given: Any) -> LaunchSettings:
+    """What ``run_with_retrieval.sh`` is told, with its defaults for what is not ``given``."""
+    settings = LaunchSettings(_env_ignore_empty=True, **{name: value for name, value in given.items() if value})
+    corpus, index = run.downloaded / "wiki-18.jsonl", run.downloaded / "e5_Flat.index"
+    packed = corpus.with_name(f"{corpus.name}.gz")
+    if packed.exists() and not corpus.exists():
+        corpus = packed
+    missing = {"corpus_path": corpus, "index_path": index}
+    return settings.model_copy(update={name: path for name, path in missing.items() if getattr(settings, name) is None})

@@ -1,0 +1,78 @@
+"""What has to be there before anything is started."""
+
+import importlib.util
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from slime_search.ops.launch import tmux
+from slime_search.ops.launch.settings import LaunchSettings, port_of
+
+
+class Problem(NamedTuple):
+    """Something that is missing. The message names it and the fix."""
+
+    message: str
+    fatal: bool = True
+
+
+def problems(settings: LaunchSettings, *, own_script: bool) -> Iterator[Problem]:
+    """Everything that stands in the way, not only the first.
+
+    Args:
+        settings: what is to be run.
+        own_script: whether the training is this package's, which needs a GPU.
+    """
+    if not tmux.is_installed():
+        yield Problem("tmux is not installed: apt-get install tmux")
+    script = settings.train_script
+    if script is None or not script.is_file():
+        yield Problem(f"TRAIN_SCRIPT: {script} is not a file; name the script that trains")
+    elif not os.access(script, os.X_OK):
+        yield Problem(f"TRAIN_SCRIPT: {script} is not executable: chmod +x {script}")
+    if settings.is_local:
+        yield from problems_of_retriever(settings)
+    if shutil.which("nvidia-smi") is None:
+        yield Problem("no GPU: nvidia-smi is not here, and training needs one", fatal=own_script)
+
+
+def problems_of_retriever(settings: LaunchSettings) -> Iterator[Problem]:
+    """What stands in the way of a retrieval server on this machine."""
+    if settings.needs_index:
+        yield from missing_modules("retrieval", "torch", "faiss", "fastapi")
+    else:
+        yield from missing_modules("bm25", "fastapi", "bm25s")
+    if settings.corpus_path is None or not settings.corpus_path.exists():
+        yield Problem(f"CORPUS_PATH: {settings.corpus_path} does not exist; {settings.how_to_get_it}")
+    if settings.needs_index and (settings.index_path is None or not settings.index_path.exists()):
+        yield Problem(
+            f"INDEX_PATH: {settings.index_path} does not exist; {settings.how_to_get_it}, or set RETRIEVER_NAME=bm25"
+        )
+    yield from taken_port(settings.retrieval_server_url, "RETRIEVAL_SERVER_URL")
+
+
+def missing_modules(extra: str, *names: str) -> Iterator[Problem]:
+    """What is not installed of an extra of this package."""
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if missing:
+        yield Problem(f"{', '.join(missing)} not installed: pip install 'slime-search[{extra}]'")
+
+
+def taken_port(url: str, variable: str) -> Iterator[Problem]:
+    """Whether something listens already where a server is to be started; ``variable`` names the server's URL."""
+    port = port_of(url)
+    if not is_free(port):
+        yield Problem(f"port {port} is taken: set {variable}=http://127.0.0.1:{port + 1}, or end what listens there")
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens there."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,1 @@
+"""The Searcher as a service over HTTP."""

@@ -1,0 +1,90 @@
+"""Builds a store, or carries on with one."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import Progress
+
+from slime_search.retrieval.indexing.code_files import write_codes
+from slime_search.retrieval.indexing.folder import opened
+from slime_search.retrieval.indexing.inputs import Input, Questions
+from slime_search.retrieval.indexing.vector_file import write_vectors
+from slime_search.retrieval.vectors.codes import PlainCodes
+from slime_search.retrieval.vectors.exact_index import ExactIndex, Shard
+from slime_search.retrieval.vectors.manifest import VECTORS, Kind, Manifest, SelfTest, Source
+from slime_search.retrieval.vectors.opening import open_as
+from slime_search.retrieval.vectors.rescoring import Stored
+from slime_search.retrieval.vectors.vector_index import Neighbours, Part, VectorIndex
+
+QUERIES = 500
+DEPTH = 10
+LEAST_RECALL: Mapping[Kind, float] = {Kind.FLAT: 1.0, Kind.SQ8: 1.0, Kind.RABITQ: 0.97}
+"""Of the best 3; less than that is something to look into."""
+
+_KS = (1, 3, 10)
+
+
+def true_neighbours(vectors: Stored, questions: Questions) -> Neighbours:
+    """By the stored vectors, in float32."""
+    codes = PlainCodes(torch.from_numpy(vectors))
+    return ExactIndex(vectors, [Shard(0, codes)]).search(questions.vectors, min(DEPTH, len(vectors)))
+
+
+def measure(index: VectorIndex, questions: Questions, truth: Neighbours) -> SelfTest:
+    found = index.search(questions.vectors, truth.rows.shape[1])
+    recall = {k: _recall(found, truth, k) for k in _KS if k <= truth.rows.shape[1]}
+    return SelfTest(queries=len(questions.vectors), made_from=questions.made_from, recall=recall)
+
+
+def _recall(found: Neighbours, truth: Neighbours, k: int) -> float:
+    hits = [np.isin(there, here).mean() for here, there in zip(found.rows[:, :k], truth.rows[:, :k], strict=True)]
+    return round(float(np.mean(hits)), 4)
+
+
+def build(store: Path, source: Source, load: Callable[[], Input], progress: Progress) -> Manifest:
+    """The manifest of a complete store; one that is complete already is left as it is.
+
+    Args:
+        store: the folder.
+        source: what it is built from, by which an interrupted build is recognised.
+        load: gives the vectors; called when some are missing or to be tested.
+        progress: shows the steps.
+
+    Raises:
+        VectorIndexError: the folder holds something else, or the vectors can't be stored.
+    """
+    Part(0, source.shards).rows(source.count)
+    with opened(store, source) as folder:
+        if Manifest.exists(store):
+            return Manifest.read(store)
+        vectors_in = load()
+        vectors = write_vectors(
+            folder,
+            vectors_in.count,
+            vectors_in.dimension,
+            vectors_in.chunks,
+            _bar(progress, "vectors", vectors_in.count),
+        )
+        codes = write_codes(folder, vectors, source.kind, source.shards, _bar(progress, "codes", len(vectors)))
+        testing = progress.add_task("self-test", total=None)
+        questions = vectors_in.questions(vectors, QUERIES)
+        truth = true_neighbours(vectors, questions)
+        manifest = Manifest(
+            source=source,
+            dimension=vectors_in.dimension,
+            sizes={name: (store / name).stat().st_size for name in (VECTORS, *codes.files)},
+            lost=codes.lost,
+            longest=codes.longest,
+        )
+        tested = measure(open_as(store, manifest), questions, truth)
+        manifest = manifest.model_copy(update={"self_test": tested})
+        progress.update(testing, total=1, completed=1)
+        folder.finish(manifest)
+        return manifest
+
+
+def _bar(progress: Progress, name: str, total: int) -> Callable[[int], object]:
+    task = progress.add_task(name, total=total)
+    return lambda done: progress.update(task, completed=done)

@@ -1,1 +1,0 @@
-"""Rollouts outside training: driven against any engine, and kept as JSON Lines."""
