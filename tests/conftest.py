@@ -1,11 +1,17 @@
-"""Fixtures that every area shares: tokenizers on disk and a clean environment."""
+"""Fixtures that every area shares: a clean environment, no waits, tokenizers on disk, scripted servers."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
-from support.tokenizers import save_qwen_like, save_with_tag_tokens
+
+from tests.support.chat_rollouts import by_chat_turn, diligent
+from tests.support.chat_templates import FAMILIES, save_family
+from tests.support.rollouts import passage
+from tests.support.scripted_chat import ScriptedChat
+from tests.support.scripted_retriever import ScriptedRetriever
+from tests.support.tokenizers import save_qwen_like, save_with_tag_tokens
 
 # Two shared cores make any deadline a timing assertion.
 settings.register_profile("default", deadline=None)
@@ -20,6 +26,12 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.upper().startswith("SLIME_SEARCH_") or name in ("SERPER_API_KEY", "HTTP_PROXY", "HTTPS_PROXY"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retries happen, the waits between them don't (a server's Retry-After is still honoured)."""
+    monkeypatch.setattr("slime_search.transport.client._backoff", lambda state: 0.0)
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +58,38 @@ def load(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
+def family_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A checkpoint's tokenizer of each family of chat templates."""
+    return {name: save_family(tmp_path_factory.mktemp("family"), name) for name in FAMILIES}
+
+
+@pytest.fixture(scope="session")
+def families(family_folders: dict[str, Path]) -> dict[str, Any]:
+    from transformers import AutoTokenizer
+
+    return {name: AutoTokenizer.from_pretrained(folder) for name, folder in family_folders.items()}
+
+
+@pytest.fixture
+def retriever() -> Any:
+    with ScriptedRetriever(passage) as running:
+        yield running
+
+
+@pytest.fixture
+def checkpoint(family_folders: dict[str, Path]) -> Path:
+    return family_folders["qwen3"]
+
+
+@pytest.fixture
+def tokenizer(families: dict[str, Any]) -> Any:
+    return families["qwen3"]
+
+
+@pytest.fixture
+def engine(tokenizer: Any) -> Any:
+    with ScriptedChat(tokenizer, by_chat_turn(diligent)) as running:
+        yield running

@@ -4,8 +4,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, NoReturn, Protocol, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Annotated, Protocol, TypeVar
 
 import typer
 from pydantic import ValidationError
@@ -31,71 +31,40 @@ class Check(Protocol[S_contra]):
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-Options = Annotated[list[str] | None, typer.Argument(help="Options of the training script, after --.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything and print the commands.")]
-Attach = Annotated[bool, typer.Option("--attach", help="Show the session.")]
-Stop = Annotated[bool, typer.Option("--stop", help="End the session that runs.")]
-OwnScript = Annotated[bool, typer.Option("--own-script", hidden=True)]
-
 
 @app.callback()
 def _main() -> None:
     """Run a training beside the services that it needs, in one tmux session, as the environment says."""
 
 
-@app.command("search-r1")
-def search_r1(
-    options: Options = None,
-    dry_run: DryRun = False,
-    attach: Attach = False,
-    stop: Stop = False,
-    own_script: OwnScript = False,
-) -> None:
-    """Runs a training with its retrieval server in one tmux session, as the environment says."""
-    _launch(LaunchSettings, problems, options or (), dry_run=dry_run, attach=attach, stop=stop, own_script=own_script)
+def launch_command(kind: type[S], problems: Check[S]) -> Callable[..., None]:
+    """A run's command line, to be given to ``typer.Typer.command``.
 
+    Args:
+        kind: the run's settings, which know its services.
+        problems: what to check before anything is started.
+    """
 
-@app.command("thinker-searcher")
-def thinker_searcher(
-    options: Options = None,
-    dry_run: DryRun = False,
-    attach: Attach = False,
-    stop: Stop = False,
-    own_script: OwnScript = False,
-) -> None:
-    """Runs a Thinker's training with its retriever and its Searcher in one tmux session, as the environment says."""
-    _launch(
-        ThinkerLaunchSettings,
-        thinker_problems,
-        options or (),
-        dry_run=dry_run,
-        attach=attach,
-        stop=stop,
-        own_script=own_script,
-    )
+    def launch(
+        options: Annotated[list[str] | None, typer.Argument(help="Options of the training script, after --.")] = None,
+        dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and print the commands.")] = False,
+        attach: Annotated[bool, typer.Option("--attach", help="Show the session.")] = False,
+        stop: Annotated[bool, typer.Option("--stop", help="End the session that runs.")] = False,
+        own_script: Annotated[bool, typer.Option("--own-script", hidden=True)] = False,
+    ) -> None:
+        settings = _settings(kind)
+        if stop:
+            windows = len(settings.services()) + 1
+            raise typer.Exit(_stop(settings.session_name, windows * settings.stop_timeout + 10))
+        can_start = _can_start(settings.session_name, list(problems(settings, own_script=own_script)))
+        if dry_run:
+            _print_commands(settings, options or ())
+        if not can_start:
+            raise typer.Exit(2)
+        if not dry_run:
+            raise typer.Exit(_run(settings, options or (), attach=attach))
 
-
-def _launch(
-    kind: type[S],
-    problems: Check[S],
-    options: Sequence[str],
-    *,
-    dry_run: bool,
-    attach: bool,
-    stop: bool,
-    own_script: bool,
-) -> NoReturn:
-    """Checks, then runs, prints or ends what ``kind`` describes; ``problems`` is what may stand in the way."""
-    settings = _settings(kind)
-    if stop:
-        windows = len(settings.services()) + 1
-        raise typer.Exit(_stop(settings.session_name, windows * settings.stop_timeout + 10))
-    can_start = _can_start(settings.session_name, list(problems(settings, own_script=own_script)))
-    if dry_run:
-        _print_commands(settings, options)
-    if not can_start:
-        raise typer.Exit(2)
-    raise typer.Exit(0 if dry_run else _run(settings, options, attach=attach))
+    return launch
 
 
 def _settings(kind: type[S]) -> S:
@@ -172,3 +141,9 @@ def _stop(session: str, limit_s: float) -> int:
         time.sleep(0.2)
     stderr.print(f"tmux session {session}: ended")
     return 0
+
+
+app.command("search-r1", help="Run a training with its retrieval server.")(launch_command(LaunchSettings, problems))
+app.command("thinker-searcher", help="Run a Thinker's training with its retriever and its Searcher.")(
+    launch_command(ThinkerLaunchSettings, thinker_problems)
+)

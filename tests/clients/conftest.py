@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from client_server import CORPUS, serve
+
+from tests.clients.client_server import CORPUS, serve
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from client_server import ROWS, checkout, load_file
+
+from tests.clients.client_server import ROWS, checkout, load_file
 
 CONTENTS = [row["contents"] for row in ROWS]
 HAMLET, EMMA, DUNE, CAFE = CONTENTS

@@ -8,12 +8,13 @@ from typing import Any
 import aiohttp
 import pytest
 import torch
-from conformance_client import DEFAULT_TEMPERATURE, Client, Reference
-from engine_processes import CONTEXT, Server, embedded, sglang, vllm
-from lessons import teach
-from support.scripted_retriever import ScriptedRetriever
-from support.tokenizers import save_with_tools_template
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+from tests.conformance.conformance_client import DEFAULT_TEMPERATURE, Client, Reference
+from tests.conformance.engine_processes import CONTEXT, Server, embedded, sglang, vllm
+from tests.conformance.lessons import teach
+from tests.support.scripted_retriever import ScriptedRetriever
+from tests.support.tokenizers import save_with_tools_template
 
 NEEDS_SGLANG = "SGLANG_PYTHON must name a Python that has sglang"
 NEEDS_VLLM = "VLLM_PYTHON must name a Python that has vllm"

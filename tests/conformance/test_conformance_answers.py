@@ -4,9 +4,10 @@ import re
 from typing import Any
 
 import pytest
-from conformance_client import GREEDY, MESSAGES, Client
-from engine_processes import CONTEXT, Server
-from lessons import LESSONS, SEARCH, answer, question
+
+from tests.conformance.conformance_client import GREEDY, MESSAGES, Client
+from tests.conformance.engine_processes import CONTEXT, Server
+from tests.conformance.lessons import LESSONS, SEARCH, answer, question
 
 _META_INFO = {
     "id": "str",

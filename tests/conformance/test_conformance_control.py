@@ -2,8 +2,8 @@
 
 import asyncio
 
-from conformance_client import GREEDY, MESSAGES, PROMPT, Client, Reference, assert_close, log_probs
-from engine_processes import MAX_RUNNING, Server
+from tests.conformance.conformance_client import GREEDY, MESSAGES, PROMPT, Client, Reference, assert_close, log_probs
+from tests.conformance.engine_processes import MAX_RUNNING, Server
 
 
 async def test_an_aborted_chat_keeps_its_tokens(client: Client, reference: Reference) -> None:

@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
-from conformance_client import MESSAGES, Client
-from lessons import SEARCH
+
+from tests.conformance.conformance_client import MESSAGES, Client
+from tests.conformance.lessons import SEARCH
 
 _USER = "<|im_start|>user\nWho wrote the tragedy?<|im_end|>\n"
 _NEXT = "<|im_start|>assistant\n"

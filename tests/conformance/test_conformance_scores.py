@@ -8,10 +8,6 @@ from typing import Any
 
 import pytest
 import torch
-from conformance_client import Reference, assert_close
-from engine_processes import Server
-from support.students import ASKED, TOOLS, Student, call
-from support.teacher_tokenizers import save_kind
 from transformers import AutoTokenizer
 
 from slime_search.recipes.distillation.alignment import transfer
@@ -21,6 +17,10 @@ from slime_search.recipes.distillation.rendering import TeacherView
 from slime_search.recipes.distillation.scoring import Scorer
 from slime_search.recipes.distillation.teacher import Teacher
 from slime_search.transport.client import close_sessions
+from tests.conformance.conformance_client import Reference, assert_close
+from tests.conformance.engine_processes import Server
+from tests.support.students import ASKED, TOOLS, Student, call
+from tests.support.teacher_tokenizers import save_kind
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import asyncio
 from typing import Any
 
 import pytest
-from conformance_client import (
+
+from tests.conformance.conformance_client import (
     DEFAULT_TEMPERATURE,
     GREEDY,
     MESSAGES,
@@ -15,7 +16,7 @@ from conformance_client import (
     generated_log_probs,
     log_probs,
 )
-from lessons import LESSONS, SEARCH, answer, question
+from tests.conformance.lessons import LESSONS, SEARCH, answer, question
 
 
 async def test_generate_and_chat_agree(client: Client, reference: Reference) -> None:

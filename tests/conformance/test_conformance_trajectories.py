@@ -10,16 +10,16 @@ from typing import Any
 
 import aiohttp
 import pytest
-from conformance_client import Reference
-from engine_processes import Server
-from support.chat_rollouts import tools_recipe
-from support.rollouts import sampling_params
-from support.scripted_retriever import ScriptedRetriever
-from trajectories import arguments, asked, assert_exact, played
 
 from slime_search.hooks.driving import LocalSample
 from slime_search.hooks.samples import RECORD_KEY
 from slime_search.transport.client import close_sessions
+from tests.conformance.conformance_client import Reference
+from tests.conformance.engine_processes import Server
+from tests.conformance.trajectories import arguments, asked, assert_exact, played
+from tests.support.chat_rollouts import tools_recipe
+from tests.support.rollouts import sampling_params
+from tests.support.scripted_retriever import ScriptedRetriever
 
 Status = LocalSample.Status
 

@@ -2,13 +2,12 @@
 
 from collections import Counter
 
-from conformance_client import Reference
-from engine_processes import Server
-from support.chat_rollouts import tools_recipe
-from support.scripted_retriever import ScriptedRetriever
-from trajectories import asked, assert_exact, played
-
 from slime_search.hooks.samples import RECORD_KEY
+from tests.conformance.conformance_client import Reference
+from tests.conformance.engine_processes import Server
+from tests.conformance.trajectories import asked, assert_exact, played
+from tests.support.chat_rollouts import tools_recipe
+from tests.support.scripted_retriever import ScriptedRetriever
 
 
 def test_what_vllm_sampled_is_trained_where_it_sampled_it(

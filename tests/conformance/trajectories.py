@@ -3,14 +3,13 @@
 from argparse import Namespace
 from collections.abc import Sequence
 
-from conformance_client import Reference, assert_close
-from engine_processes import Server
-from lessons import LESSONS
-from support.chat_rollouts import generate_all
-from support.rollouts import sampling_params
-
 from slime_search.hooks.driving import LocalSample
 from slime_search.recipes.search_r1_tools import SearchR1Tools
+from tests.conformance.conformance_client import Reference, assert_close
+from tests.conformance.engine_processes import Server
+from tests.conformance.lessons import LESSONS
+from tests.support.chat_rollouts import generate_all
+from tests.support.rollouts import sampling_params
 
 TRAJECTORIES = 64
 TURN_TOKENS = 128

@@ -5,16 +5,16 @@ import json
 from typing import Any
 
 import pytest
-from support.agent_runs import OUTAGE, agent, rollout, run, start, tool
-from support.policies import think_answer, think_search, turns_of
-from support.scripted_engine import Abort, Exchange, MemoryEngine
-from support.training_view import training_view
 
 from slime_search.core.agent import ANSWER_ROOM, Budget
 from slime_search.core.tool import Passage
 from slime_search.core.trajectory import Ending, Owner
 from slime_search.core.trajectory_record import from_record, to_record
 from slime_search.errors import DataError, ProtocolError, ServiceUnavailable
+from tests.support.agent_runs import OUTAGE, agent, rollout, run, start, tool
+from tests.support.policies import think_answer, think_search, turns_of
+from tests.support.scripted_engine import Abort, Exchange, MemoryEngine
+from tests.support.training_view import training_view
 
 
 def test_search_then_answer(qwen: Any) -> None:

@@ -6,17 +6,17 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.agent_runs import OUTAGE, agent, rollout, run, start, stored_and_read, tool
-from support.policies import in_sequence, think_answer, think_search
-from support.scripted_engine import Abort, MemoryEngine
-from support.tokenizers import SPECIAL, TAGS, TOOL_MARKUP
-from support.training_view import training_view
 
 from slime_search.config import SearchConfig
 from slime_search.core.agent import Budget
 from slime_search.core.trajectory import Ending, Owner, Trajectory
 from slime_search.dialects.tags import SEARCH_R1_TAGS
 from slime_search.rewards.search import score
+from tests.support.agent_runs import OUTAGE, agent, rollout, run, start, stored_and_read, tool
+from tests.support.policies import in_sequence, think_answer, think_search
+from tests.support.scripted_engine import Abort, MemoryEngine
+from tests.support.tokenizers import SPECIAL, TAGS, TOOL_MARKUP
+from tests.support.training_view import training_view
 
 TURNS = (
     think_search("thing-7 maker"),

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.tokenizers import SPECIAL, TAGS, TOOL_MARKUP
 
 from slime_search.core.tokens import TokenCodec, well_formed
 from slime_search.dialects.tags import SEARCH_R1_TAGS
 from slime_search.errors import DataError
+from tests.support.tokenizers import SPECIAL, TAGS, TOOL_MARKUP
 
 FORGED = (*SPECIAL, *TOOL_MARKUP, *TAGS)
 FRAGMENTS = (

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.policies import by_turn, question_number, spoken_turns, think_answer, think_search
-from support.rollouts import passage
-from support.scripted_engine import ScriptedEngine
-from support.scripted_retriever import ScriptedRetriever
-from support.tiny_quickstart import leave_quickstart
+
+from tests.support.policies import by_turn, question_number, spoken_turns, think_answer, think_search
+from tests.support.rollouts import passage
+from tests.support.scripted_engine import ScriptedEngine
+from tests.support.scripted_retriever import ScriptedRetriever
+from tests.support.tiny_quickstart import leave_quickstart
 
 
 def _turn(context: str) -> str:

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from scored_rollouts import outcomes, rollout
 
 from slime_search.evaluation.bootstrap import average_intervals, drawn_means, intervals
 from slime_search.evaluation.outcome import outcome_of
 from slime_search.evaluation.summary import summarize
+from tests.evaluation.scored_rollouts import outcomes, rollout
 
 shares = st.lists(st.floats(0, 1), min_size=1, max_size=20).map(lambda values: np.array(values)[:, None])
 

@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scored_rollouts import failed, outcomes, rollout
 
 from slime_search.errors import DataError
 from slime_search.evaluation.comparison import compare
 from slime_search.evaluation.outcome import outcome_of
+from tests.evaluation.scored_rollouts import failed, outcomes, rollout
 
 ems = st.lists(st.tuples(st.sampled_from([0.0, 1.0]), st.sampled_from([0.0, 1.0])), min_size=1, max_size=12)
 

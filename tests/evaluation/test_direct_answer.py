@@ -6,10 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.policies import think_answer
-from support.rollouts import passage
-from support.scripted_engine import ScriptedEngine
-from support.scripted_retriever import ScriptedRetriever
 
 from slime_search.core.dialect import Answer, Invalid
 from slime_search.core.trajectory import Owner
@@ -20,6 +16,10 @@ from slime_search.evaluation.target import Target, open_target
 from slime_search.hooks.driving import Finished, drive, sampling_params
 from slime_search.recipes.direct_answer import ANSWER_TAGS, PASSAGES
 from slime_search.transport.client import close_sessions
+from tests.support.policies import think_answer
+from tests.support.rollouts import passage
+from tests.support.scripted_engine import ScriptedEngine
+from tests.support.scripted_retriever import ScriptedRetriever
 
 QUESTION = Question("q/0", "q", "Who made thing-7", ("name-7",), [{"role": "user", "content": "Another recipe's."}])
 

@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.loopback import status
-from support.policies import think_answer
-from support.scripted_completions import ScriptedCompletions
-from support.scripted_engine import ScriptedEngine
-from support.scripted_retriever import ScriptedRetriever
 from typer.testing import CliRunner, Result
 
 from slime_search.cli.compare import app as compare_app
 from slime_search.cli.evaluate import app as evaluate_app
 from slime_search.evaluation.store import Writing
+from tests.support.loopback import status
+from tests.support.policies import think_answer
+from tests.support.scripted_completions import ScriptedCompletions
+from tests.support.scripted_engine import ScriptedEngine
+from tests.support.scripted_retriever import ScriptedRetriever
 
 pytestmark = pytest.mark.usefixtures("handlers")
 

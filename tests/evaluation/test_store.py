@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from scored_rollouts import failed, rollout
 
 from slime_search.errors import ConfigError, DataError
 from slime_search.evaluation.store import Store
+from tests.evaluation.scored_rollouts import failed, rollout
 
 SETTINGS = {"temperature": 0.0, "config": {"topk": 3}, "data_sets": {"nq": "2 questions"}}
 

@@ -3,10 +3,10 @@
 import random
 
 import pytest
-from scored_rollouts import failed, outcomes, rollout
 
 from slime_search.evaluation.outcome import METRICS, outcome_of
 from slime_search.evaluation.summary import summarize
+from tests.evaluation.scored_rollouts import failed, outcomes, rollout
 
 
 def test_means_are_of_questions_and_then_of_data_sets() -> None:

@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.small_slime import save_slime
 
 from slime_search.local.services import free_port
+from tests.support.small_slime import save_slime
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/tutorial.md").read_text()

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bm25_reference import WORDS
-from retrieval_process import Server
+
+from tests.retrieval.bm25_reference import WORDS
+from tests.retrieval.retrieval_process import Server
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,10 @@
 import pytest
-from bm25_reference import bm25_scores, check_hits, words
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from slime_search.retrieval.bm25 import Bm25Index
 from slime_search.retrieval.retriever import Hit
+from tests.retrieval.bm25_reference import bm25_scores, check_hits, words
 
 # Few words, so that texts share them, with the characters on which tokenisers disagree.
 few_words = st.lists(

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from retrieval_process import Server
 
 from slime_search.retrieval.protocol import MAX_BODY_BYTES
+from tests.retrieval.retrieval_process import Server
 
 REFUSAL = {"detail": "body: larger than 128 MiB; send fewer or shorter queries a request"}
 HEADERS = {"Content-Type": "application/json"}

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from retrieval_process import Server
 
 from slime_search.config import load_config
 from slime_search.core.tool import ToolResult
 from slime_search.recipes.base import search_tool
 from slime_search.transport.client import close_sessions
+from tests.retrieval.retrieval_process import Server
 
 ASKING = {"X-Slime-Search-Details": "cached"}
 

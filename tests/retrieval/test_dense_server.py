@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import faiss
 import numpy as np
 import pytest
-from retrieval_process import Server
 from rich.progress import Progress
 from transformers import BertConfig, BertForSequenceClassification
 
@@ -17,6 +16,7 @@ from slime_search.retrieval.encoders.encoder import Vectors
 from slime_search.retrieval.encoders.loading import load_encoder
 from slime_search.retrieval.errors import SetupError
 from slime_search.retrieval.retriever import Hit
+from tests.retrieval.retrieval_process import Server
 from tests.support.encoders import SIZES, save_bert
 
 QUESTIONS = ["red fox", "a hen in the barn", "who?"]

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import schemathesis
 from hypothesis import given, settings
-from retrieval_process import Server
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
+
+from tests.retrieval.retrieval_process import Server
 
 TOKEN = "open-sesame"
 OPERATIONS = [("POST", "/retrieve"), ("GET", "/metrics"), ("GET", "/health"), ("GET", "/ready")]

@@ -5,10 +5,11 @@ from typing import Any
 
 import aiohttp
 import pytest
-from bm25_reference import WORDS, bm25_scores, check_hits
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from retrieval_process import Server
+
+from tests.retrieval.bm25_reference import WORDS, bm25_scores, check_hits
+from tests.retrieval.retrieval_process import Server
 
 Rows = list[dict[str, Any]]
 

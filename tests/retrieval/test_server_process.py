@@ -13,11 +13,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from retrieval_process import Server
 from typer.testing import CliRunner
 
 from slime_search.cli.serve_retriever import app
 from slime_search.retrieval.server import open_listener
+from tests.retrieval.retrieval_process import Server
 
 Start = Callable[..., Server]
 

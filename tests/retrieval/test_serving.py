@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gated_server import ROWS, hits_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from retrieval_process import Server
+
+from tests.retrieval.gated_server import ROWS, hits_of
+from tests.retrieval.retrieval_process import Server
 
 GATED_SERVER = Path(__file__).with_name("gated_server.py")
 

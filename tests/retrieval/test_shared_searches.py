@@ -2,11 +2,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
 import pytest
-from test_query_batcher import HeldSearch, queries
 
 from slime_search.retrieval.batcher import Batcher
 from slime_search.retrieval.retriever import Hit, Query
 from slime_search.retrieval.service import SharedSearches
+from tests.retrieval.test_query_batcher import HeldSearch, queries
 
 Found = dict[Query, list[Hit]]
 Start = Callable[..., "asyncio.Task[Found]"]

@@ -40,8 +40,8 @@ def _sglang() -> Any:
         return nullcontext()
     except ImportError as error:
         print(f"SGLang's parser is a stand-in: {error}", file=sys.stderr)  # noqa: T201
-    sys.path.append(str(Path(__file__).parents[1]))
-    return import_module("slime_stack.standins").installed()
+    sys.path.append(str(Path(__file__).parents[2]))
+    return import_module("tests.slime_stack.standins").installed()
 
 
 def _answer(call: dict[str, Any]) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.scripted_engine import ScriptedEngine
-from support.scripted_retriever import ScriptedRetriever
 
 from slime_search.transport.client import close_sessions
-from slime_stack import standins
-from slime_stack.world import World, passages, wavering_policy
+from tests.slime_stack import standins
+from tests.slime_stack.world import World, passages, wavering_policy
+from tests.support.scripted_engine import ScriptedEngine
+from tests.support.scripted_retriever import ScriptedRetriever
 
 HERE = Path(__file__).parent
 EXAMPLE = HERE.parents[1] / "examples" / "search_r1"
@@ -46,7 +46,7 @@ def ray(slime_home: Path) -> Iterator[Any]:
     """A real local Ray, whose workers find slime."""
     import ray
 
-    path = os.pathsep.join([str(slime_home), str(HERE), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(HERE.parents[1]), str(slime_home), os.environ.get("PYTHONPATH", "")])
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
     yield ray
     ray.shutdown()

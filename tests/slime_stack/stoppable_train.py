@@ -10,8 +10,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from slime_stack.standins import installed
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from tests.slime_stack.standins import installed
 
 GATE = Path(os.environ["GATE"])
 _standins = installed()

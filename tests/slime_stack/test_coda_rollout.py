@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from support.loopback import status
-from support.policies import by_turn, question_number
-from support.scripted_engine import Exchange, ScriptedEngine
-from support.scripted_retriever import ScriptedRetriever
 
-from slime_stack.conftest import _settle
-from slime_stack.test_conversion import dumped_samples, manager, training_rows
-from slime_stack.world import World, passages
+from tests.slime_stack.conftest import _settle
+from tests.slime_stack.test_conversion import dumped_samples, manager, training_rows
+from tests.slime_stack.world import World, passages
+from tests.support.loopback import status
+from tests.support.policies import by_turn, question_number
+from tests.support.scripted_engine import Exchange, ScriptedEngine
+from tests.support.scripted_retriever import ScriptedRetriever
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "coda"
 QUESTIONS, SAMPLES = [1, 2, 3, 4], 4

@@ -1,8 +1,8 @@
 """CoDA's trainings with demonstrations through slime's own ``parse_args``."""
 
 from slime_search.hooks.red.config import HOOKS, check_arguments, red_config
-from slime_stack.run_scripts import Home
-from slime_stack.test_run_script_arguments import Parse, home, parse, understood
+from tests.slime_stack.run_scripts import Home
+from tests.slime_stack.test_run_script_arguments import Parse, home, parse, understood
 
 __all__ = ["home", "parse"]
 

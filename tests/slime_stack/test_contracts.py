@@ -7,14 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from support.chat_rollouts import call
-from support.policies import in_sequence, think_answer, think_search
-from support.scripted_chat import ScriptedChat
-from support.scripted_engine import ScriptedEngine
-from support.scripted_retriever import ScriptedRetriever
-
-from slime_stack.conftest import EXAMPLE, HERE
-from slime_stack.world import passages
+from tests.slime_stack.conftest import EXAMPLE, HERE
+from tests.slime_stack.world import passages
+from tests.support.chat_rollouts import call
+from tests.support.policies import in_sequence, think_answer, think_search
+from tests.support.scripted_chat import ScriptedChat
+from tests.support.scripted_engine import ScriptedEngine
+from tests.support.scripted_retriever import ScriptedRetriever
 
 CONTRACTS = [
     ("test_plugin_generate_contracts.py", "--custom-generate-function-path", "generate"),
@@ -63,7 +62,7 @@ def check_contracts(slime_home: Path, example: str, engine: ScriptedEngine, chec
 def run_contracts(slime_home: Path, **environment: str) -> list[tuple[int, str]]:
     """Exit status and output of each contract."""
     contracts = slime_home / "tests" / "plugin_contracts"
-    paths = [HERE.parent, HERE.parents[1], EXAMPLE, slime_home, contracts]
+    paths = [HERE.parents[1], EXAMPLE, slime_home, contracts]
     environment = {
         **os.environ,
         **environment,
@@ -72,7 +71,7 @@ def run_contracts(slime_home: Path, **environment: str) -> list[tuple[int, str]]
     }
     command = [sys.executable, str(HERE / "run_contracts.py")]
     for file, flag, function in CONTRACTS:
-        command += [str(contracts / file), flag, f"slime_stack.contract_adapter.{function}"]
+        command += [str(contracts / file), flag, f"tests.slime_stack.contract_adapter.{function}"]
     done = subprocess.run(command, cwd=slime_home, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     parts = re.split(r"^contract \d+: exit (\d+)$", done.stdout, flags=re.MULTILINE)

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.loopback import status
-from support.policies import question_number
-from support.rollouts import PROMPT
 
-from slime_stack.world import World
+from tests.slime_stack.world import World
+from tests.support.loopback import status
+from tests.support.policies import question_number
+from tests.support.rollouts import PROMPT
 
 QUESTIONS = [0, 1, 2, 6, 7, 8]
 SAMPLES = 4

@@ -11,18 +11,18 @@ from typing import Any, ClassVar
 import pytest
 import torch
 import torch.distributed as dist
-from support.loopback import status
-from support.policies import question_number
-from support.scripted_chat import ScriptedChat
-from support.scripted_retriever import ScriptedRetriever
-from support.scripted_teacher import ScriptedTeacher, opinion
-from support.teacher_tokenizers import save_kind
 
-from slime_stack import megatron_standin
-from slime_stack.conftest import _settle
-from slime_stack.test_conversion import dumped_samples, manager
-from slime_stack.test_tools_rollout import ChatWorld, searching_policy
-from slime_stack.world import passages
+from tests.slime_stack import megatron_standin
+from tests.slime_stack.conftest import _settle
+from tests.slime_stack.test_conversion import dumped_samples, manager
+from tests.slime_stack.test_tools_rollout import ChatWorld, searching_policy
+from tests.slime_stack.world import passages
+from tests.support.loopback import status
+from tests.support.policies import question_number
+from tests.support.scripted_chat import ScriptedChat
+from tests.support.scripted_retriever import ScriptedRetriever
+from tests.support.scripted_teacher import ScriptedTeacher, opinion
+from tests.support.teacher_tokenizers import save_kind
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "distillation"
 GROUPS, SAMPLES, COEFFICIENT = 5, 4, 0.3

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.loopback import status, truncated
-from support.scripted_engine import Exchange
 
-from slime_stack.world import World, check_completed
+from tests.slime_stack.world import World, check_completed
+from tests.support.loopback import status, truncated
+from tests.support.scripted_engine import Exchange
 
 FLAGS = (
     "--rollout-batch-size 2 --n-samples-per-prompt 2 --global-batch-size 4 --num-gpus-per-node 1 "

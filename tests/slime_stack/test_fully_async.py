@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.loopback import status
-from support.policies import question_number, spoken_turns
-from support.scripted_engine import Abort, Exchange
 
-from slime_stack.world import World, check_completed
+from tests.slime_stack.world import World, check_completed
+from tests.support.loopback import status
+from tests.support.policies import question_number, spoken_turns
+from tests.support.scripted_engine import Abort, Exchange
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from support.loopback import json_response, until
-from support.policies import question_number, spoken_turns
-from support.scripted_engine import Abort, Exchange
-from support.scripted_retriever import Lookup
 
-from slime_stack.world import World, check_completed
+from tests.slime_stack.world import World, check_completed
+from tests.support.loopback import json_response, until
+from tests.support.policies import question_number, spoken_turns
+from tests.support.scripted_engine import Abort, Exchange
+from tests.support.scripted_retriever import Lookup
 
 # What the abort meets: number 6 in its first turn, 7 in its second, 12 in a search, 13 before its first token.
 QUICK, IN_FIRST, IN_SECOND, IN_SEARCH, BEFORE_TOKEN = 0, 6, 7, 12, 13

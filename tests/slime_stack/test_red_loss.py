@@ -10,8 +10,8 @@ import torch
 import torch.distributed as dist
 
 from slime_search.hooks.red.weights import Entropies, sft_weight, weigh
-from slime_stack import megatron_standin
-from slime_stack.red_training import (
+from tests.slime_stack import megatron_standin
+from tests.slime_stack.red_training import (
     ACCURACY,
     GROWTH,
     ROWS,

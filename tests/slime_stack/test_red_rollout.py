@@ -10,8 +10,8 @@ import yaml
 from slime_search.errors import ConfigError
 from slime_search.hooks.red.config import HOOKS
 from slime_search.hooks.red.rollout import SOURCE
-from slime_stack.test_conversion import TWO_RANKS, manager
-from slime_stack.world import World
+from tests.slime_stack.test_conversion import TWO_RANKS, manager
+from tests.slime_stack.world import World
 
 QUESTIONS = [0, 1, 2, 6]
 SAMPLES, ROLLOUTS = 4, 16

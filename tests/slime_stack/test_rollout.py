@@ -4,10 +4,10 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from support.loopback import edited, in_order, status
-from support.policies import question_number
 
-from slime_stack.world import HABITS, World, check_completed, habit
+from tests.slime_stack.world import HABITS, World, check_completed, habit
+from tests.support.loopback import edited, in_order, status
+from tests.support.policies import question_number
 
 FLAGS = "--rollout-batch-size 6 --n-samples-per-prompt 4 --global-batch-size 24 --rollout-shuffle"
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from slime_stack.run_scripts import EXAMPLES, QWEN_3B, SCRIPTS, Home
+from tests.slime_stack.run_scripts import EXAMPLES, QWEN_3B, SCRIPTS, Home
 
 Answer = dict[str, Any]
 Parse = Callable[[dict[str, Any]], Answer]

@@ -6,9 +6,9 @@ import pytest
 
 from slime_search.errors import DataError
 from slime_search.hooks.demonstrations import Encoder, read_demonstrations
-from slime_stack.test_conversion import TWO_RANKS, manager
-from slime_stack.test_red_rollout import demonstrations
-from slime_stack.world import World
+from tests.slime_stack.test_conversion import TWO_RANKS, manager
+from tests.slime_stack.test_red_rollout import demonstrations
+from tests.slime_stack.world import World
 
 FLAGS = (
     "--rollout-function-path slime_search.hooks.sft_rollout.generate_rollout --input-key prompt "

@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from support.loopback import hang, raw, status, until
-from support.policies import question_number, spoken_turns, think_answer, think_search
-from support.rollouts import PROMPT
-from support.scripted_engine import Abort, Exchange, ScriptedEngine
-from support.scripted_retriever import ScriptedRetriever
-from support.scripted_searcher import ScriptedSearcher
-from support.thinkers import SEARCHER
-from support.training_view import TrainingView, training_view
 
-from slime_stack.conftest import _settle
-from slime_stack.test_conversion import advantages_by_hand, dumped_samples, manager, training_rows
-from slime_stack.world import World, passages, wavering_policy
+from tests.slime_stack.conftest import _settle
+from tests.slime_stack.test_conversion import advantages_by_hand, dumped_samples, manager, training_rows
+from tests.slime_stack.world import World, passages, wavering_policy
+from tests.support.loopback import hang, raw, status, until
+from tests.support.policies import question_number, spoken_turns, think_answer, think_search
+from tests.support.rollouts import PROMPT
+from tests.support.scripted_engine import Abort, Exchange, ScriptedEngine
+from tests.support.scripted_retriever import ScriptedRetriever
+from tests.support.scripted_searcher import ScriptedSearcher
+from tests.support.thinkers import SEARCHER
+from tests.support.training_view import TrainingView, training_view
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "thinker_searcher"
 GROUPS, SAMPLES = 4, 4

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from support.chat_rollouts import BEGIN, by_chat_turn, call, sampled_by, trained_in
-from support.chat_templates import save_family
-from support.policies import question_number
-from support.scripted_chat import ScriptedChat
-from support.scripted_engine import Abort, Exchange, Policy
-from support.scripted_retriever import ScriptedRetriever
-from support.training_view import TrainingView, training_view
 
-from slime_stack.conftest import _settle
-from slime_stack.test_conversion import dumped_samples, manager, training_rows
-from slime_stack.world import World, passages
+from tests.slime_stack.conftest import _settle
+from tests.slime_stack.test_conversion import dumped_samples, manager, training_rows
+from tests.slime_stack.world import World, passages
+from tests.support.chat_rollouts import BEGIN, by_chat_turn, call, sampled_by, trained_in
+from tests.support.chat_templates import save_family
+from tests.support.policies import question_number
+from tests.support.scripted_chat import ScriptedChat
+from tests.support.scripted_engine import Abort, Exchange, Policy
+from tests.support.scripted_retriever import ScriptedRetriever
+from tests.support.training_view import TrainingView, training_view
 
 GROUPS, SAMPLES = 6, 4
 FLAGS = (
@@ -135,7 +135,8 @@ def test_every_sample_of_a_rollout_is_exact(made: type[ChatWorld], slime_home: P
 
 def test_an_aborted_sample_is_resumed_inside_its_turn(slime_home: Path, tmp_path: Path) -> None:
     from slime.rollout.sglang_rollout import generate_rollout
-    from support.loopback import until
+
+    from tests.support.loopback import until
 
     with chat_world(ChatWorld, tmp_path) as world:
         flags = f"--n-samples-per-prompt 2 --partial-rollout --prompt-data {world.data_set([0, 1])}"

@@ -9,8 +9,8 @@ from slime_search.cli.curves import app as curves_app
 from slime_search.cli.view import app as view_app
 from slime_search.records.dump_rollouts import Pieces, dump_rollouts
 from slime_search.records.rollout import Rollout
-from slime_stack.test_conversion import FLAGS, QUESTIONS, SAMPLES, advantages_by_hand, dumped_samples, manager
-from slime_stack.world import World
+from tests.slime_stack.test_conversion import FLAGS, QUESTIONS, SAMPLES, advantages_by_hand, dumped_samples, manager
+from tests.slime_stack.world import World
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 
 import pytest
 import yaml
-from support.policies import BOUNDARIES, question_number, spoken_turns, think_answer, think_search
-from support.rollouts import passage as passages
-from support.scripted_engine import Exchange, Policy, ScriptedEngine
-from support.scripted_retriever import ScriptedRetriever
-from support.training_view import TrainingView, training_view
+
+from tests.support.policies import BOUNDARIES, question_number, spoken_turns, think_answer, think_search
+from tests.support.rollouts import passage as passages
+from tests.support.scripted_engine import Exchange, Policy, ScriptedEngine
+from tests.support.scripted_retriever import ScriptedRetriever
+from tests.support.training_view import TrainingView, training_view
 
 __all__ = ["World", "passages", "wavering_policy"]
 

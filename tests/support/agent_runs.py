@@ -12,8 +12,8 @@ from slime_search.core.trajectory import Trajectory
 from slime_search.core.trajectory_record import from_record, to_record
 from slime_search.dialects.tags import SEARCH_R1_TAGS
 from slime_search.errors import ServiceUnavailable
-from support.policies import turns_of
-from support.scripted_engine import MemoryEngine
+from tests.support.policies import turns_of
+from tests.support.scripted_engine import MemoryEngine
 
 PROMPT = "<|im_start|>user\nWho made thing-7?<|im_end|>\n<|im_start|>assistant\n"
 OUTAGE = ServiceUnavailable("retriever", "http://nowhere", "down")

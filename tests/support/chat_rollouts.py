@@ -8,12 +8,12 @@ from typing import Any
 from slime_search.hooks.driving import LocalSample
 from slime_search.recipes.search_r1_tools import SearchR1Tools
 from slime_search.transport.client import close_sessions
-from support.policies import question_number
-from support.rollouts import sampling_params
-from support.scripted_chat import ScriptedChat
-from support.scripted_engine import Exchange, Policy
-from support.scripted_retriever import ScriptedRetriever
-from support.training_view import training_view
+from tests.support.policies import question_number
+from tests.support.rollouts import sampling_params
+from tests.support.scripted_chat import ScriptedChat
+from tests.support.scripted_engine import Exchange, Policy
+from tests.support.scripted_retriever import ScriptedRetriever
+from tests.support.training_view import training_view
 
 BEGIN = "<|im_start|>assistant\n"
 

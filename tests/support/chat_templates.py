@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.tokenizers import save_with_tools_template
+from tests.support.tokenizers import save_with_tools_template
 
 QWEN_2_5 = """\
 {%- if tools -%}

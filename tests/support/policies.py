@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 
-from support.scripted_engine import Policy
+from tests.support.scripted_engine import Policy
 
 BOUNDARIES = (
     "<|im_start|>assistant\n",

@@ -9,8 +9,8 @@ from typing import Any
 from slime_search.hooks.driving import LocalSample
 from slime_search.recipes.search_r1 import SearchR1
 from slime_search.transport.client import close_sessions
-from support.scripted_engine import ScriptedEngine
-from support.scripted_retriever import ScriptedRetriever
+from tests.support.scripted_engine import ScriptedEngine
+from tests.support.scripted_retriever import ScriptedRetriever
 
 PROMPT = "<|im_start|>user\nWho made thing-{number}?<|im_end|>\n<|im_start|>assistant\n"
 

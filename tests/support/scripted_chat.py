@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from aiohttp import web
 
-from support.scripted_engine import Emitter, Exchange, Policy, ScriptedEngine
+from tests.support.scripted_engine import Emitter, Exchange, Policy, ScriptedEngine
 
 Style = Literal["sglang", "patched", "vllm", "text"]
 """Where ids stand: SGLang's own fields, ``token_id`` beside each log-probability, vLLM's fields, nowhere."""

@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from support.loopback import Fault, LoopbackServer, json_response
-from support.scripted_engine import Policy
+from tests.support.loopback import Fault, LoopbackServer, json_response
+from tests.support.scripted_engine import Policy
 
 _KNOWN = {"model", "prompt", "max_tokens", "temperature", "top_p", "stop", "seed"}
 

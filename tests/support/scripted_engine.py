@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from support.loopback import Fault, LoopbackServer, json_response, until
+from tests.support.loopback import Fault, LoopbackServer, json_response, until
 
 Policy = Callable[[str], str]
 """From the text of the whole context to the text that follows."""

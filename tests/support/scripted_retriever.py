@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from support.loopback import Fault, LoopbackServer, json_response
+from tests.support.loopback import Fault, LoopbackServer, json_response
 
 Search = Callable[[str], list[str]]
 """From a query to passages; in each, the first line is the title."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import orjson
 from aiohttp import web
 
-from support.loopback import Fault, LoopbackServer, json_response
+from tests.support.loopback import Fault, LoopbackServer, json_response
 
 Style = Literal["sglang", "vllm", "echo", "text"]
 """Where prompt log-probabilities stand: SGLang's /generate, vLLM's prompt_logprobs, OpenAI's echo, nowhere."""

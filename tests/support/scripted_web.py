@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from support.loopback import Fault, LoopbackServer, json_response
+from tests.support.loopback import Fault, LoopbackServer, json_response
 
 KEY = "serper-secret-0123456789"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from support.chat_templates import FAMILIES
-from support.tokenizers import SPECIAL
+from tests.support.chat_templates import FAMILIES
+from tests.support.tokenizers import SPECIAL
 
 CORPUS = [
     "I should look up who made this thing before I answer the question, since I am not sure about its maker.",

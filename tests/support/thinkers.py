@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from slime_search.recipes.thinker_searcher.recipe import ThinkerSearcher
-from support.policies import by_turn, question_number, spoken_turns, think_answer, think_search
-from support.scripted_engine import Policy
-from support.scripted_retriever import ScriptedRetriever
-from support.scripted_searcher import ScriptedSearcher
+from tests.support.policies import by_turn, question_number, spoken_turns, think_answer, think_search
+from tests.support.scripted_engine import Policy
+from tests.support.scripted_retriever import ScriptedRetriever
+from tests.support.scripted_searcher import ScriptedSearcher
 
 
 def asking(context: str) -> str:

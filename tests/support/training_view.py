@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from support.scripted_engine import Exchange
+from tests.support.scripted_engine import Exchange
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,35 @@
+"""The pages and runs that the viewer's tests look at."""
+
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.hostile_texts import TEXTS
-from viewing import hostile_rollout, opened, run_lines, serving, write
 
 from slime_search.viewer.library import Library
+from slime_search.viewer.report import write_report
+from tests.support.hostile_texts import TEXTS
+from tests.viewer.hostile import hostile_run
+from tests.viewer.sample_run import Run, sample_run
+from tests.viewer.viewing import hostile_rollout, opened, run_lines, serving, write
+
+
+def write_page(path: Path, run: Run, title: str) -> Path:
+    write_report(path, summary=run.summary, metrics=run.metrics, trajectories=run.trajectories, title=title)
+    return path
+
+
+@pytest.fixture(scope="session")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of the invented run."""
+    return write_page(tmp_path_factory.mktemp("page") / "report.html", sample_run(), title="A run")
+
+
+@pytest.fixture(scope="session")
+def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with hostile texts wherever text may stand."""
+    return write_page(
+        tmp_path_factory.mktemp("hostile") / "report.html", hostile_run(sample_run()), title="".join(TEXTS)
+    )
 
 
 @pytest.fixture(scope="module")

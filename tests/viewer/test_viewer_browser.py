@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from support.browser import Page, chromium
-from support.hostile_texts import TEXTS
-from viewing import opened, rollout, serving, write
 
 from slime_search.records.rollout import displayable
 from slime_search.viewer.export import export
 from slime_search.viewer.library import Library
 from slime_search.viewer.selection import Selection
+from tests.support.browser import Page, chromium
+from tests.support.hostile_texts import TEXTS
+from tests.viewer.viewing import opened, rollout, serving, write
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium on PATH"),

@@ -9,7 +9,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from viewing import run_lines, sample, save_dump
+
+from tests.viewer.viewing import run_lines, sample, save_dump
 
 VIEW = [sys.executable, "-m", "slime_search.cli", "view"]
 

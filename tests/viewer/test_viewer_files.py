@@ -14,13 +14,13 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from viewing import failed, opened, rollout, sample, save_dump, write, wrong
 
 from slime_search.errors import ConfigError, DataError
 from slime_search.hooks.metrics import EXECUTOR
 from slime_search.records.dump_rollouts import Ids, dump_rollouts
 from slime_search.records.rollout import Rollout
 from slime_search.viewer.library import index_file, read_entry
+from tests.viewer.viewing import failed, opened, rollout, sample, save_dump, write, wrong
 
 PROMPT, SEARCH, FOUND, ANSWER = [1, 2], ("model", [3, 4]), ("world", [5, 6, 7]), ("model", [8])
 

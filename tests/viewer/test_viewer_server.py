@@ -11,13 +11,13 @@ from urllib.parse import parse_qsl, quote, urlsplit
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from viewing import opened, rollout, run_lines, serving, write
 
 from slime_search.errors import DataError
 from slime_search.records.rollout import displayable
 from slime_search.viewer.export import export
 from slime_search.viewer.library import Library
 from slime_search.viewer.selection import Selection, read_selection, select
+from tests.viewer.viewing import opened, rollout, run_lines, serving, write
 
 
 def get(url: str, path: str, **headers: str) -> tuple[int, str, dict[str, str]]:

@@ -1,0 +1,102 @@
+"""A tmux server of the test's own, a corpus, and the wrapper as its users run it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+WRAPPER = Path(__file__).parents[3] / "examples/search_r1/run_with_retrieval.sh"
+
+
+def wait_for(condition: Callable[[], object], limit_s: float = 60) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+class Site:
+    """One user's folder and tmux server."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = os.environ | {
+            "TMUX_TMPDIR": str(folder),
+            "LOG_DIR": str(folder / "logs"),
+            "CORPUS_PATH": str(folder / "corpus.jsonl"),
+            "RETRIEVER_NAME": "bm25",
+            "RETRIEVAL_SERVER_URL": f"http://127.0.0.1:{free_port()}",
+            "PYTHON": sys.executable,
+            "STOP_TIMEOUT": "5",
+        }
+        self.environment.pop("TMUX", None)
+        rows = [{"id": str(n), "contents": f'"title {n}"\ntext {n}'} for n in range(20)]
+        (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        self.running: list[subprocess.Popen[str]] = []
+
+    def script(self, name: str, body: str) -> str:
+        path = self.folder / name
+        path.write_text(f"#!/usr/bin/env bash\n{body}\n")
+        path.chmod(0o755)
+        return str(path)
+
+    def start(
+        self, *arguments: str, program: Sequence[str] = (str(WRAPPER),), **variables: str
+    ) -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(
+            [*program, *arguments], env=self.environment | variables, stdout=pipe, stderr=pipe, text=True
+        )
+        self.running.append(process)
+        return process
+
+    def tmux(self, *arguments: str) -> str:
+        done = subprocess.run(["tmux", *arguments], env=self.environment, capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    def sessions(self) -> list[str]:
+        return self.tmux("list-sessions", "-F", "#{session_name}").split()
+
+    def log(self, kind: str) -> str:
+        return "".join(path.read_text() for path in sorted((self.folder / "logs").glob(f"{kind}_*.log")))
+
+    def processes(self) -> list[str]:
+        """The command lines of processes that work in this folder."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            try:
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if entry.name.isdigit() and int(entry.name) != os.getpid() and str(self.folder) in command:
+                found.append(command)
+        return found
+
+    def port_is_free(self) -> bool:
+        port = int(self.environment["RETRIEVAL_SERVER_URL"].rpartition(":")[2])
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            return probe.connect_ex(("127.0.0.1", port)) != 0
+
+    def assert_nothing_is_left(self) -> None:
+        assert self.sessions() == []
+        wait_for(self.port_is_free, 10)
+        wait_for(lambda: not self.processes(), 10)
+
+    def close(self) -> None:
+        for process in self.running:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                process.wait(30)
+        self.tmux("kill-server")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
