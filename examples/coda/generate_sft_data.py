@@ -30,7 +30,7 @@ from slime_search.engines.completions import CompletionsEngine
 from slime_search.errors import ConfigError, ServiceError, SlimeSearchError
 from slime_search.hooks.runtime import load_tokenizer
 from slime_search.recipes.base import search_tool
-from slime_search.recipes.coda.recipe import CodaConfig
+from slime_search.recipes.coda import CodaConfig
 from slime_search.transport.client import PooledSender, ServiceClient, close_sessions
 
 

@@ -13,7 +13,7 @@ The environment overrides this dict: ``SLIME_SEARCH_TASKS_PER_TURN=4``, ``SLIME_
 
 from typing import Any
 
-from slime_search.recipes.coda.recipe import Coda
+from slime_search.recipes.coda import Coda
 
 PECO_OF_THE_PAPER: dict[str, Any] = {
     "correctness_weight": 6.0,

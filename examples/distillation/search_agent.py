@@ -13,7 +13,7 @@ Put this folder on PYTHONPATH and point slime at it:
 
 from typing import Any
 
-from slime_search.recipes.distillation.recipe import SearchTool
+from slime_search.recipes.distillation import SearchTool
 
 SEARCH_AGENT_CONFIGS: dict[str, Any] = {
     # The search tool takes one query, or a list of them.

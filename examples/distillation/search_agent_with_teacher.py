@@ -15,7 +15,7 @@ overrides this dict: ``SLIME_SEARCH_TEACHER__URL=http://host:15555``.
 
 from typing import Any
 
-from slime_search.recipes.distillation.recipe import SearchDistillation
+from slime_search.recipes.distillation import SearchDistillation
 
 DISTILLATION_CONFIGS: dict[str, Any] = {
     # The search tool takes one query, or a list of them.

@@ -14,7 +14,7 @@ The environment overrides this dict: ``SLIME_SEARCH_THINKER_MAX_TURNS=3``,
 
 from typing import Any
 
-from slime_search.recipes.thinker_searcher.recipe import ThinkerSearcher
+from slime_search.recipes.thinker_searcher import ThinkerSearcher
 
 THINKER_SEARCHER_CONFIGS: dict[str, Any] = {
     # Questions that the Thinker may delegate; a turn to answer always follows the last one.

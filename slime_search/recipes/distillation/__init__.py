@@ -1,1 +1,5 @@
-"""What a teacher thinks of each token that the student wrote, whichever tokenizer the teacher has."""
+"""Search with online distillation: a teacher, of any tokenizer, scores each token that the policy wrote."""
+
+from slime_search.recipes.distillation.recipe import SearchDistillation, SearchTool
+
+__all__ = ["SearchDistillation", "SearchTool"]
