@@ -18,6 +18,20 @@ settings.register_profile("default", deadline=None)
 settings.load_profile("default")
 
 
+ONE_WORKER = ("tests/conformance", "tests/slime_stack")
+"""Folders whose tests share servers that take long to start."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Says which tests ``pytest -n`` gives to the same worker: those of a file, as they share what it starts."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            file = item.nodeid.partition("::")[0]
+            group = next((folder for folder in ONE_WORKER if file.startswith(f"{folder}/")), file)
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings of the person who runs the tests stay out of them."""

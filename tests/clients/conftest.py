@@ -1,9 +1,7 @@
 """Servers for the search clients of other projects."""
 
 import os
-import socket
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.client_server import CORPUS, serve
+from tests.support.processes import free_port, wait_until
 
 
 @pytest.fixture(scope="session")
@@ -30,12 +29,10 @@ def loading_url(tmp_path: Path) -> Iterator[str]:
     """``/retrieve`` of a server that answers the first request 503, and gets its corpus then."""
     pipe = tmp_path / "corpus.jsonl"
     os.mkfifo(pipe)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with serve(pipe, port) as process:
         url = f"http://127.0.0.1:{port}"
-        while not _answers(f"{url}/health"):
-            time.sleep(0.05)
+        wait_until(lambda: _answers(f"{url}/health"))
         threading.Thread(target=_feed_after_a_refusal, args=(f"{url}/metrics", pipe)).start()
         yield f"{url}/retrieve"
         process.kill()
@@ -50,6 +47,5 @@ def _answers(url: str) -> bytes:
 
 
 def _feed_after_a_refusal(metrics_url: str, pipe: Path) -> None:
-    while b'requests_total{status="503"}' not in _answers(metrics_url):
-        time.sleep(0.05)
+    wait_until(lambda: b'requests_total{status="503"}' in _answers(metrics_url))
     pipe.write_text(CORPUS)

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support.processes import free_port
 
 CONTEXT = 4096
 MAX_RUNNING = 64
@@ -93,7 +94,7 @@ def _running(
     *,
     ready: str = "/model_info",
 ) -> Iterator[Server]:
-    port = _free_port()
+    port = free_port()
     with (
         log.open("wb") as output,
         subprocess.Popen(
@@ -111,12 +112,6 @@ def _running(
             yield Server(name, url, model_path)
         finally:
             _end_group(process)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:

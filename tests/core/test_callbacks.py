@@ -1,8 +1,11 @@
 """An observer is told of everything that agents do, in order, and of nothing when it is not asked."""
 
 import asyncio
+from itertools import count
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from slime_search.core.agent import Budget
 from slime_search.core.callbacks import OBSERVER, observed_by
@@ -25,6 +28,7 @@ class Diary:
     def __init__(self) -> None:
         self.began_with: list[Trajectory] = []
         self.lines: list[tuple[Any, ...]] = []
+        self.seconds: list[float] = []
 
     def began(self, role: str, trajectory: Trajectory) -> None:
         self.began_with.append(trajectory)
@@ -35,7 +39,7 @@ class Diary:
         self._write("correction" if segment.is_correction else segment.owner.value, trajectory, segment.text)
 
     def called(self, trajectory: Trajectory, call: ToolCall, result: ToolResult, latency_s: float) -> None:
-        assert latency_s >= 0
+        self.seconds.append(latency_s)
         self._write("called", trajectory, call.query, [p.text for p in result.passages] or list(result.blocks))
 
     def ended(self, trajectory: Trajectory) -> None:
@@ -59,11 +63,15 @@ def watched(qwen: Any, *turns: str, search: Any = None) -> Diary:
     return diary
 
 
-def test_turns_searches_corrections_and_the_ending_are_told_in_order(qwen: Any) -> None:
+def test_turns_searches_corrections_and_the_ending_are_told_in_order(
+    qwen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.perf_counter", map(float, count()).__next__)
     diary = watched(qwen, "oops<|im_end|>", think_search("thing-7 maker"), think_answer("name-7"))
     events = [line[0] for line in diary.lines]
     assert events == ["began", "model", "correction", "model", "called", "world", "model", "ended"]
     assert diary.lines[4][2:] == ("thing-7 maker", ["made by name-7"])
+    assert diary.seconds == [1.0]
     assert diary.lines[0][2] == "agent"
     assert diary.lines[-1][2] == "answered"
 

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from slime_search.evaluation.store import Store, weights_digest
 from slime_search.local.artifacts import Artifacts
 from slime_search.local.stack import EngineProcess, RetrieverProcess
+from tests.support.processes import wait_until
 
 
 @pytest.fixture
@@ -37,22 +37,23 @@ def run(command: list[str], output: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def written(store: Store) -> int:
+    return store.rollouts.read_bytes().count(b"\n") if store.rollouts.exists() else 0
+
+
 def stop(command: list[str], output: Path, number: signal.Signals, *, after: int) -> tuple[int, str]:
     """Runs until the file has ``after`` rollouts, sends the signal; returns the exit code and what was printed."""
     store = Store(output)
     told = [*command, "--output", str(output), "--concurrency", "1"]
     process = subprocess.Popen(told, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
-        deadline = time.monotonic() + 300
-        while not store.rollouts.exists() or store.rollouts.read_bytes().count(b"\n") < after:
-            assert process.poll() is None, process.communicate()[0]
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until(lambda: process.poll() is not None or written(store) >= after, 300)
+        assert process.poll() is None, process.communicate()[0]
         os.kill(process.pid, number)
         printed, _ = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert store.rollouts.read_bytes().count(b"\n") < 24, "it was to be stopped half-way"
+    assert written(store) < 24, "it was to be stopped half-way"
     assert not store.summary.exists()
     return process.returncode, printed
 

@@ -5,32 +5,19 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from slime_search.records.rollout import read_rollout
+from tests.support.processes import command_lines, wait_until
 
 RUNS = ["search-r1 tags", "search-r1 tools", "thinker-searcher tags", "coda tags", "distill tags"]
 COMMAND = [sys.executable, "-m", "slime_search.cli", "quickstart"]
 
 
-def processes_naming(folder: Path) -> list[str]:
-    """Command lines of the running processes that name ``folder``: our servers do, by model or corpus path."""
-    lines = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = entry.read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-        if str(folder) in line:
-            lines.append(line)
-    return lines
-
-
-@pytest.fixture(scope="module", params=RUNS)
+@pytest.fixture(scope="module", params=[pytest.param(run, marks=pytest.mark.xdist_group(run)) for run in RUNS])
 def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("quickstart") / "run"
     options = ["--output", str(output), "--seed", "3", "--cold-start-steps", "12", "--steps", "2"]
@@ -104,19 +91,17 @@ def test_an_interrupted_run_is_usable_and_leaves_no_process(tmp_path: Path, phas
     )
     metrics = output / "metrics.jsonl"
     try:
-        deadline = time.monotonic() + 600
-        while not (metrics.exists() and f'"phase": "{phase}"' in metrics.read_text()):
-            assert process.poll() is None, process.communicate()[0]
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        assert processes_naming(output / "data"), "the retriever should be running"
+        written = f'"phase": "{phase}"'
+        wait_until(lambda: process.poll() is not None or (metrics.exists() and written in metrics.read_text()), 600)
+        assert process.poll() is None, process.communicate()[0]
+        assert command_lines(output / "data"), "the retriever should be running"
         os.kill(process.pid, signal.SIGINT)
         printed, _ = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 130, printed
     assert "Interrupted" in printed
-    assert processes_naming(output) == []
+    assert command_lines(output) == {}
     summary = json.loads((output / "summary.json").read_text())
     assert summary["interrupted"] is True
     assert all(json.loads(line) for line in metrics.read_text().splitlines())

@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from slime_search.local.services import LocalService, ServiceDied, free_port
+from slime_search.local.services import LocalService, ServiceDied
+from tests.support.processes import free_port, wait_until
 
 SERVER = """
 import http.server, sys, threading, os
@@ -83,8 +83,4 @@ with service(Path({str(tmp_path)!r})) as running:
     parent.send_signal(signal.SIGKILL)
     parent.wait()
     parent.stdout.close()
-    for _ in range(100):
-        if not is_alive(child):
-            break
-        time.sleep(0.1)
-    assert not is_alive(child)
+    wait_until(lambda: not is_alive(child))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from slime_search.local.services import free_port
+from tests.support.processes import free_port
 from tests.support.small_slime import save_slime
 
 ROOT = Path(__file__).parents[2]

@@ -1,8 +1,6 @@
 """What the OpenAPI schema promises holds for anything that can be sent."""
 
 import os
-import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS, load_all_checks
 
 from tests.retrieval.retrieval_process import Server
+from tests.support.processes import free_port, is_open, wait_until
 
 TOKEN = "open-sesame"
 OPERATIONS = [("POST", "/retrieve"), ("GET", "/metrics"), ("GET", "/health"), ("GET", "/ready")]
@@ -76,19 +75,11 @@ def test_a_server_with_a_token_documents_its_refusal(corpus_path: Path, start_se
 def test_a_server_that_loads_documents_its_refusal(tmp_path: Path, start_server: Callable[..., Server]) -> None:
     pipe = tmp_path / "corpus.jsonl"
     os.mkfifo(pipe)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     server = start_server(pipe, "--port", str(port))
     server.url = f"http://127.0.0.1:{port}"
-    wait_until_open(port)
+    wait_until(lambda: is_open(port))
     for method, path in (("POST", "/retrieve"), ("GET", "/ready")):
         unchecked = (LENIENT, "not_a_server_error", "positive_data_acceptance")
         assert statuses(server, method, path, unchecked=unchecked) == {503}
     server.end()
-
-
-def wait_until_open(port: int) -> None:
-    deadline = time.monotonic() + 30
-    while socket.socket().connect_ex(("127.0.0.1", port)):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

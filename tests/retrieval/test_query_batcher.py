@@ -1,6 +1,5 @@
 import asyncio
 import threading
-import time
 from collections.abc import Sequence
 
 import pytest
@@ -170,12 +169,13 @@ async def test_a_worker_takes_no_more_than_its_share() -> None:
     assert sum(len(texts) for texts, _ in search.calls) == 64
 
 
-async def test_those_who_were_just_answered_share_the_next_call() -> None:
+async def test_those_who_were_just_answered_share_the_next_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However short the calls are, here their worker waits for as long as it takes the clients to ask again."""
+    monkeypatch.setattr("slime_search.retrieval.batcher.LINGER_SHARE", 1e9)
     calls: list[list[str]] = []
 
     def search(texts: Sequence[str], topk: int) -> list[list[Hit]]:
         calls.append(list(texts))
-        time.sleep(0.5)
         return [[Hit(int(text), 1.0)] for text in texts]
 
     batcher = Batcher(search, queue_size=100)
@@ -183,8 +183,9 @@ async def test_those_who_were_just_answered_share_the_next_call() -> None:
     async def client(*numbers: int) -> None:
         for number in numbers:
             await batcher.submit(queries(number))[0]
-            # What it takes to read an answer and to ask again, one client after the other.
-            await asyncio.sleep(0.002 * (number % 10))
+            # Reading an answer takes some turns of the loop, one client longer than the other.
+            for _ in range(10 * (number % 10)):
+                await asyncio.sleep(0)
 
     await asyncio.gather(client(1, 11), client(2, 12), client(3, 13))
     assert [sorted(texts) for texts in calls] == [["1", "2", "3"], ["11", "12", "13"]]

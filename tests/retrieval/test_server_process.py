@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -18,34 +17,20 @@ from typer.testing import CliRunner
 from slime_search.cli.serve_retriever import app
 from slime_search.retrieval.server import open_listener
 from tests.retrieval.retrieval_process import Server
+from tests.support.processes import free_port, is_open, wait_until
 
 Start = Callable[..., Server]
 
 
 @pytest.fixture
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def wait_until_open(port: int) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            return socket.create_connection(("127.0.0.1", port)).close()
-        except ConnectionRefusedError:
-            time.sleep(0.05)
-    raise TimeoutError
-
-
-@pytest.fixture
-def loading_server(tmp_path: Path, free_port: int, start_server: Start) -> tuple[Server, Path]:
+def loading_server(tmp_path: Path, start_server: Start) -> tuple[Server, Path]:
     """A server that waits for its corpus, which is a pipe that nobody has opened for writing."""
     pipe = tmp_path / "corpus.jsonl"
     os.mkfifo(pipe)
-    server = start_server(pipe, "--port", str(free_port))
-    server.url = f"http://127.0.0.1:{free_port}"
-    wait_until_open(free_port)
+    port = free_port()
+    server = start_server(pipe, "--port", str(port))
+    server.url = f"http://127.0.0.1:{port}"
+    wait_until(lambda: is_open(port))
     return server, pipe
 
 

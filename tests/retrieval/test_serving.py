@@ -3,7 +3,6 @@ import http.client
 import itertools
 import json
 import signal
-import time
 import urllib.error
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.retrieval.gated_server import ROWS, hits_of
 from tests.retrieval.retrieval_process import Server
+from tests.support.processes import wait_until
 
 GATED_SERVER = Path(__file__).with_name("gated_server.py")
 
@@ -48,13 +48,6 @@ class GatedServer:
 
     def let_go(self) -> None:
         (self._folder / "gate").touch()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def answer_to(*queries: str, topk: int = 3) -> tuple[int, Any]:
@@ -232,11 +225,9 @@ def test_a_signal_drains(start: Callable[..., GatedServer], number: int) -> None
     in_flight = {"held": gated.hold_one()} | {str(n): gated.ask(str(n)) for n in range(40)}
     gated.server.process.send_signal(number)
     wait_until(lambda: gated.server.request("/ready")[0] == 503)
-    # The server looks ten times a second whether it is to end.
     for _ in range(10):
         status, headers, content = gated.server.exchange("/retrieve", {"queries": ["new"]})
         assert (status, headers["Retry-After"], json.loads(content)["status"]) == (503, "1", "draining")
-        time.sleep(0.05)
     assert gated.server.request("/health") == (200, {"status": "ok"})
     gated.let_go()
     assert {query: answer.result() for query, answer in in_flight.items()} == {

@@ -40,7 +40,7 @@ def _sglang() -> Any:
         return nullcontext()
     except ImportError as error:
         print(f"SGLang's parser is a stand-in: {error}", file=sys.stderr)  # noqa: T201
-    sys.path.append(str(Path(__file__).parents[2]))
+    sys.path.insert(0, str(Path(__file__).parents[2]))  # Megatron has a package of tests as well
     return import_module("tests.slime_stack.standins").installed()
 
 

@@ -1,6 +1,5 @@
 """slime's fully asynchronous rollout, whose worker requeues aborted groups by itself."""
 
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 from tests.slime_stack.world import World, check_completed
 from tests.support.loopback import status
 from tests.support.policies import question_number, spoken_turns
+from tests.support.processes import wait_until
 from tests.support.scripted_engine import Abort, Exchange
 
 
@@ -61,8 +61,7 @@ def test_too_many_failures_are_named_in_the_log_since_this_worker_can_not_be_sto
     worker = AsyncRolloutWorker(args, world.start(args), concurrency=2)
     worker.start()
     try:
-        while "TooManyFailures" not in caplog.text:
-            time.sleep(0.05)
+        wait_until(lambda: "TooManyFailures" in caplog.text)
     finally:
         worker.stop()
     assert "because of the retriever" in caplog.text

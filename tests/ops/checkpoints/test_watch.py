@@ -4,8 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,15 +12,9 @@ from slime_search.ops.checkpoints.folder import CheckpointFolder, manifest_name
 from tests.ops.checkpoints.model_hub import ModelHub
 from tests.ops.checkpoints.saving import REPO, is_whole, save
 from tests.support.loopback import status
+from tests.support.processes import wait_until
 
 TOKEN = "hf_s3cr3t"
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened in two minutes"
-        time.sleep(0.05)
 
 
 def environment(hub: ModelHub | None) -> dict[str, str]:
@@ -63,8 +56,8 @@ def test_it_keeps_and_pushes_the_newest_two_until_the_training_ends(hub: ModelHu
     with training() as trainer, watching(folder.root, hub, "--until-pid", str(trainer.pid)) as watcher:
         for iteration in (10, 20, 30):
             save(folder.root, iteration)
-            wait_for(lambda: manifest_name(iteration) in hub.repos.get(REPO, {}))  # noqa: B023
-        wait_for(lambda: folder.iterations() == {20, 30})
+            wait_until(lambda: manifest_name(iteration) in hub.repos.get(REPO, {}))  # noqa: B023
+        wait_until(lambda: folder.iterations() == {20, 30})
         # Ctrl-C reaches the whole terminal, and the training saves once more before it ends.
         watcher.send_signal(signal.SIGINT)
         save(folder.root, 40)
@@ -86,7 +79,7 @@ def test_a_hub_that_fails_is_asked_again(hub: ModelHub, folder: CheckpointFolder
     hub.script = script  # type: ignore[assignment]
     save(folder.root, 10)
     with watching(folder.root, hub) as watcher:
-        wait_for(lambda: manifest_name(10) in hub.repos.get(REPO, {}))
+        wait_until(lambda: manifest_name(10) in hub.repos.get(REPO, {}))
         watcher.send_signal(signal.SIGTERM)
         ended(watcher, code=0)
     assert refused > 4
@@ -97,8 +90,8 @@ def test_a_hub_that_refuses_costs_the_training_nothing(hub: ModelHub, folder: Ch
     with training() as trainer, watching(folder.root, hub, "--until-pid", str(trainer.pid)) as watcher:
         for iteration in (10, 20, 30):
             save(folder.root, iteration)
-            wait_for(lambda: folder.manifest(iteration))  # noqa: B023
-        wait_for(lambda: folder.iterations() == {20, 30})
+            wait_until(lambda: folder.manifest(iteration))  # noqa: B023
+        wait_until(lambda: folder.iterations() == {20, 30})
         assert trainer.poll() is None
         trainer.kill()
         output = ended(watcher, code=1)
@@ -111,12 +104,12 @@ def test_a_watcher_killed_at_any_moment_is_followed_by_another(hub: ModelHub, fo
     for iteration in (30, 40, 50):
         save(folder.root, iteration)
         with watching(folder.root, hub) as watcher:
-            wait_for(lambda: watcher.poll() is None and hub.requests)
+            wait_until(lambda: watcher.poll() is None and hub.requests)
             watcher.kill()
         hub.requests.clear()
     with watching(folder.root, hub) as watcher:
         # The one before may have brought it there in the moment that it was killed, when this one is not up yet.
-        wait_for(lambda: hub.requests and manifest_name(50) in hub.repos.get(REPO, {}))
+        wait_until(lambda: hub.requests and manifest_name(50) in hub.repos.get(REPO, {}))
         watcher.send_signal(signal.SIGINT)
         ended(watcher, code=0)
     assert max(folder.iterations()) == 50 and is_whole(folder.root, 50)
@@ -125,14 +118,14 @@ def test_a_watcher_killed_at_any_moment_is_followed_by_another(hub: ModelHub, fo
 def test_two_do_not_look_after_one_folder(folder: CheckpointFolder) -> None:
     save(folder.root, 10)
     with watching(folder.root, None) as first:
-        wait_for(lambda: folder.manifest(10))
+        wait_until(lambda: folder.manifest(10))
         with watching(folder.root, None) as second:
             assert second.stdout is not None
             assert "waiting until it ends" in second.stdout.readline()
             first.send_signal(signal.SIGTERM)
             ended(first, code=0)
             save(folder.root, 20)
-            wait_for(lambda: folder.manifest(20))
+            wait_until(lambda: folder.manifest(20))
             second.send_signal(signal.SIGTERM)
             ended(second, code=0)
 
@@ -146,7 +139,7 @@ def test_resume_says_from_where(hub: ModelHub, folder: CheckpointFolder, tmp_pat
     assert resumed(folder.root, hub).stdout == "none\n"
     save(folder.root, 10)
     with watching(folder.root, hub) as watcher:
-        wait_for(lambda: manifest_name(10) in hub.repos.get(REPO, {}))
+        wait_until(lambda: manifest_name(10) in hub.repos.get(REPO, {}))
         watcher.send_signal(signal.SIGTERM)
         ended(watcher, code=0)
     assert resumed(folder.root, hub, "--thorough").stdout == "10 folder\n"

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -15,18 +14,13 @@ from slime_search.data.questions import Question
 from slime_search.ops.doctor.results import Result, Status
 from slime_search.ops.doctor.settings import RunSettings, launch_settings
 from slime_search.ops.doctor.setup import Setup
+from tests.support.processes import free_port
 from tests.support.small_slime import save_slime
 from tests.support.tokenizers import save_qwen_like, save_with_tools_template
 
 ROOT = Path(__file__).parents[3]
 _TOLD = {*map(str.upper, RunSettings.model_fields), "INDEX_PATH", "CORPUS_PATH", "CUDA_VISIBLE_DEVICES"}
 _TOLD |= {"RETRIEVER_NAME", "RETRIEVER_MODEL", "RETRIEVER_OPTIONS", "RETRIEVAL_SERVER_URL"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def save_weights(folder: Path, *, vocabulary: int = 1000, positions: int = 8192, size: int = 4000) -> Path:

@@ -3,21 +3,14 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from tests.support.processes import command_lines, free_port, is_open, wait_until
+
 WRAPPER = Path(__file__).parents[3] / "examples/search_r1/run_with_retrieval.sh"
-
-
-def wait_for(condition: Callable[[], object], limit_s: float = 60) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 class Site:
@@ -65,28 +58,13 @@ class Site:
     def log(self, kind: str) -> str:
         return "".join(path.read_text() for path in sorted((self.folder / "logs").glob(f"{kind}_*.log")))
 
-    def processes(self) -> list[str]:
-        """The command lines of processes that work in this folder."""
-        found = []
-        for entry in Path("/proc").iterdir():
-            try:
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue
-            if entry.name.isdigit() and int(entry.name) != os.getpid() and str(self.folder) in command:
-                found.append(command)
-        return found
-
     def port_is_free(self) -> bool:
-        port = int(self.environment["RETRIEVAL_SERVER_URL"].rpartition(":")[2])
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            return probe.connect_ex(("127.0.0.1", port)) != 0
+        return not is_open(int(self.environment["RETRIEVAL_SERVER_URL"].rpartition(":")[2]))
 
     def assert_nothing_is_left(self) -> None:
         assert self.sessions() == []
-        wait_for(self.port_is_free, 10)
-        wait_for(lambda: not self.processes(), 10)
+        wait_until(self.port_is_free)
+        wait_until(lambda: not command_lines(self.folder))
 
     def close(self) -> None:
         for process in self.running:
@@ -94,9 +72,3 @@ class Site:
                 process.send_signal(signal.SIGTERM)
                 process.wait(30)
         self.tmux("kill-server")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

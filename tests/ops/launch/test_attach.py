@@ -12,7 +12,8 @@ from fcntl import ioctl
 
 import pytest
 
-from tests.ops.launch.launched import WRAPPER, Site, wait_for
+from tests.ops.launch.launched import WRAPPER, Site
+from tests.support.processes import wait_until
 
 
 class Terminal:
@@ -74,7 +75,7 @@ def training_until_told(site: Site, *, code: int) -> str:
 def test_the_session_is_shown_and_its_end_told_after_it(site: Site, terminal: Terminal) -> None:
     script = training_until_told(site, code=5)
     process = terminal.run([str(WRAPPER), "--attach"], site.environment | {"TRAIN_SCRIPT": script})
-    wait_for(lambda: clients(site) == ["slime-search-r1"] and "seen-on-screen" in terminal.text())
+    wait_until(lambda: clients(site) == ["slime-search-r1"] and "seen-on-screen" in terminal.text())
     assert "is ready" not in terminal.text().replace("retriever ready at", "")
     (site.folder / "stop").touch()
     assert terminal.code_of(process) == 5
@@ -87,9 +88,9 @@ def test_the_session_is_shown_and_its_end_told_after_it(site: Site, terminal: Te
 def test_who_leaves_the_session_leaves_it_running(site: Site, terminal: Terminal) -> None:
     script = training_until_told(site, code=0)
     process = terminal.run([str(WRAPPER), "--attach"], site.environment | {"TRAIN_SCRIPT": script})
-    wait_for(lambda: clients(site) and "seen-on-screen" in terminal.text())
+    wait_until(lambda: clients(site) and "seen-on-screen" in terminal.text())
     terminal.type(b"\x02d")
-    wait_for(lambda: not clients(site) and "is ready" in terminal.text().rpartition("[detached")[2])
+    wait_until(lambda: not clients(site) and "is ready" in terminal.text().rpartition("[detached")[2])
     assert process.poll() is None
     assert site.sessions() == ["slime-search-r1"]
     (site.folder / "stop").touch()

@@ -16,7 +16,7 @@ from threading import Thread
 
 import pytest
 
-from tests.ops.launch.launched import free_port, wait_for
+from tests.support.processes import free_port, wait_until
 
 EXAMPLE = Path(__file__).parents[3] / "examples/distillation"
 GRPO, DISTILL, TEACHER = "train_search_grpo.sh", "train_search_distill.sh", "start_teacher_server.sh"
@@ -289,13 +289,13 @@ def test_it_says_when_it_is_ready_and_ends_all_that_it_started(
     with started(site) as process:
         assert process.stdout is not None
         assert "teacher: starting, log" in process.stdout.readline()
-        wait_for(lambda: len(pids(site)) == 2)
+        wait_until(lambda: len(pids(site)) == 2)
         (Path(site["STAND_IN"]) / "loaded").touch()
         assert f"ready at http://127.0.0.1:{site['TEACHER_PORT']}" in process.stdout.readline()
         urllib.request.urlopen(f"http://127.0.0.1:{site['TEACHER_PORT']}/model_info", timeout=30).close()
         os.kill(process.pid, number)
         assert process.wait(timeout=60) == code
-        wait_for(lambda: not any(map(alive, pids(site))))
+        wait_until(lambda: not any(map(alive, pids(site))))
 
 
 @pytest.mark.parametrize(("host", "arguments"), [("127.0.0.2", ()), ("127.0.0.1", ("--api-key", "s3cr3t"))])
@@ -316,13 +316,13 @@ def test_a_server_that_ends_shows_why(site: dict[str, str]) -> None:
     done = run(TEACHER, environment=site)
     assert done.returncode == 1
     assert "ended before it was ready" in done.stderr and "no GPU here" in done.stderr
-    wait_for(lambda: not any(map(alive, pids(site))))
+    wait_until(lambda: not any(map(alive, pids(site))))
 
 
 def test_one_that_does_not_get_ready_is_ended(site: dict[str, str]) -> None:
     done = run(TEACHER, environment=site | {"TEACHER_TIMEOUT": "2"})
     assert done.returncode == 1 and "not ready after 2 seconds" in done.stderr
-    wait_for(lambda: not any(map(alive, pids(site))))
+    wait_until(lambda: not any(map(alive, pids(site))))
 
 
 def test_what_it_needs_is_named(site: dict[str, str], environment: dict[str, str], tmp_path: Path) -> None:

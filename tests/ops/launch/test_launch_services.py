@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from slime_search.ops.launch.readiness import ask
-from tests.ops.launch.launched import Site, free_port, wait_for
+from tests.ops.launch.launched import Site
+from tests.support.processes import free_port, wait_until
 
 FRONT_DOOR = [sys.executable, str(Path(__file__).with_name("other_run.py"))]
 SESSION = "other-run"
@@ -39,7 +40,7 @@ def test_every_service_is_ready_when_the_training_starts(site: Site, url: str) -
         "train.sh", 'curl -fsS "$ENGINE" >/dev/null && echo "served ${ONLY_THERE:-nothing}"; sleep 600'
     )
     process = start(site, ENGINE_URL=url, TRAIN_SCRIPT=script)
-    wait_for(lambda: "served nothing" in site.log("training"))
+    wait_until(lambda: "served nothing" in site.log("training"))
     windows = site.tmux("list-windows", "-t", f"={SESSION}", "-F", "#{window_name}").split()
     assert windows == ["retriever", "engine", "training"]
     assert "ONLY_THERE=yes it is" in environment_of(pid_of(site, "engine"))
@@ -53,7 +54,7 @@ def test_every_service_is_ready_when_the_training_starts(site: Site, url: str) -
 @pytest.mark.parametrize("dies", ["retriever", "engine"])
 def test_any_service_that_dies_ends_the_run(site: Site, url: str, dies: str) -> None:
     process = start(site, ENGINE_URL=url, TRAIN_SCRIPT=site.script("train.sh", "echo up; sleep 600"))
-    wait_for(lambda: "up" in site.log("training"))
+    wait_until(lambda: "up" in site.log("training"))
     os.kill(pid_of(site, dies), signal.SIGKILL)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -69,7 +70,7 @@ def test_a_service_that_dies_is_noticed_while_another_is_waited_for(site: Site, 
         TRAIN_SCRIPT=site.script("train.sh", "true"),
         CORPUS_PATH=str(site.folder / "fifo"),
     )
-    wait_for(lambda: site.tmux("list-panes", "-t", f"={SESSION}:engine", "-F", "#{pane_pid}"))
+    wait_until(lambda: site.tmux("list-panes", "-t", f"={SESSION}:engine", "-F", "#{pane_pid}"))
     os.kill(pid_of(site, "engine"), signal.SIGKILL)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -130,7 +131,7 @@ def a_strangers_server(url: str) -> Iterator[subprocess.Popen[bytes]]:
     line = [sys.executable, "-m", "http.server", url.rpartition(":")[2]]
     with subprocess.Popen(line, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as stranger:
         try:
-            wait_for(lambda: ask(url).ready)
+            wait_until(lambda: ask(url).ready)
             yield stranger
         finally:
             stranger.terminate()
@@ -138,7 +139,7 @@ def a_strangers_server(url: str) -> Iterator[subprocess.Popen[bytes]]:
 
 def test_stop_ends_it(site: Site, url: str) -> None:
     process = start(site, ENGINE_URL=url, TRAIN_SCRIPT=site.script("train.sh", "echo up; sleep 600"))
-    wait_for(lambda: "up" in site.log("training"))
+    wait_until(lambda: "up" in site.log("training"))
     stopped = start(site, "--stop", ENGINE_URL=url)
     _, said = stopped.communicate(timeout=60)
     assert stopped.returncode == 0, said

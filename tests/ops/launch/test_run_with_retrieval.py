@@ -3,12 +3,12 @@
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.ops.launch.launched import Site, free_port, wait_for
+from tests.ops.launch.launched import Site
+from tests.support.processes import free_port, wait_until
 
 SEARCH = """
 curl -fsS -H 'Content-Type: application/json' -d '{"queries": ["title"], "topk": 1}' "$SLIME_SEARCH_LOCAL__SEARCH_URL"
@@ -52,7 +52,7 @@ def test_a_retriever_that_fails_says_why(site: Site) -> None:
 
 def test_a_retriever_that_dies_ends_the_training(site: Site) -> None:
     process = site.start(TRAIN_SCRIPT=site.script("train.sh", "echo up; sleep 600"))
-    wait_for(lambda: "up" in site.log("training"))
+    wait_until(lambda: "up" in site.log("training"))
     (server,) = site.tmux("list-panes", "-t", "=slime-search-r1:retriever", "-F", "#{pane_pid}").split()
     os.kill(int(server), signal.SIGKILL)
     _, stderr = process.communicate(timeout=60)
@@ -69,7 +69,7 @@ def test_a_signal_ends_what_was_started(site: Site, stage: str, number: signal.S
         os.mkfifo(site.folder / "fifo")
         variables["CORPUS_PATH"] = str(site.folder / "fifo")
     process = site.start(**variables)
-    wait_for(lambda: "up" in site.log("training") if stage == "training" else site.sessions())
+    wait_until(lambda: "up" in site.log("training") if stage == "training" else site.sessions())
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 128 + number, stderr
@@ -79,25 +79,28 @@ def test_a_signal_ends_what_was_started(site: Site, stage: str, number: signal.S
 def test_what_does_not_end_is_killed(site: Site) -> None:
     script = site.script("train.sh", "trap '' TERM INT HUP; echo up; while true; do sleep 0.2; done")
     process = site.start(TRAIN_SCRIPT=script, STOP_TIMEOUT="1")
-    wait_for(lambda: "up" in site.log("training"))
+    wait_until(lambda: "up" in site.log("training"))
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     site.assert_nothing_is_left()
 
 
 def test_two_runs_side_by_side_do_not_touch_each_other(site: Site) -> None:
-    script = site.script("train.sh", "echo up $1; while [[ ! -e stop-$1 ]]; do sleep 0.1; done")
+    script = site.script(
+        "train.sh", f"echo up $1; until [[ -e {site.folder}/ask-$1 ]]; do sleep 0.1; done; echo still up $1; sleep 600"
+    )
     first = site.start("--", "one", TRAIN_SCRIPT=script)
     url = f"http://127.0.0.1:{free_port()}"
     second = site.start("--", "two", TRAIN_SCRIPT=script, SESSION_NAME="other", RETRIEVAL_SERVER_URL=url)
     stranger = subprocess.Popen(["sleep", "600"])
     site.tmux("new-session", "-d", "-s", "somebody-elses", "sleep 600")
     try:
-        wait_for(lambda: "up one" in site.log("training") and "up two" in site.log("training"))
+        wait_until(lambda: "up one" in site.log("training") and "up two" in site.log("training"))
         first.send_signal(signal.SIGTERM)
         first.communicate(timeout=60)
-        time.sleep(0.5)
         assert sorted(site.sessions()) == ["other", "somebody-elses"]
+        (site.folder / "ask-two").touch()
+        wait_until(lambda: "still up two" in site.log("training"))
         assert second.poll() is None
         stopped = site.start("--stop", SESSION_NAME="other")
         _, said = stopped.communicate(timeout=60)
@@ -112,7 +115,7 @@ def test_two_runs_side_by_side_do_not_touch_each_other(site: Site) -> None:
 
 def test_a_session_whose_watcher_was_killed_can_be_stopped(site: Site) -> None:
     watcher = site.start(TRAIN_SCRIPT=site.script("train.sh", "echo up; sleep 600"))
-    wait_for(lambda: "up" in site.log("training"))
+    wait_until(lambda: "up" in site.log("training"))
     watcher.kill()
     watcher.communicate(timeout=60)
     assert site.sessions() == ["slime-search-r1"]
@@ -137,7 +140,7 @@ def test_everything_that_is_missing_is_named_at_once(site: Site, tmp_path: Path)
     port = site.environment["RETRIEVAL_SERVER_URL"].rpartition(":")[2]
     variables = {"TRAIN_SCRIPT": "/no/script", "CORPUS_PATH": "/no/corpus", "INDEX_PATH": "/no/index"}
     with subprocess.Popen(["python3", "-m", "http.server", port, "--bind", "127.0.0.1"], cwd=tmp_path) as taken:
-        wait_for(lambda: not site.port_is_free())
+        wait_until(lambda: not site.port_is_free())
         process = site.start(RETRIEVER_NAME="e5", **variables)
         _, stderr = process.communicate(timeout=60)
         taken.terminate()
@@ -195,7 +198,7 @@ def test_a_setting_that_does_not_fit_is_named(site: Site) -> None:
 def test_secrets_are_in_no_command_line_log_or_file(site: Site) -> None:
     script = site.script("train.sh", "echo up ${#SERPER_API_KEY}; sleep 600")
     process = site.start(TRAIN_SCRIPT=script, SERPER_API_KEY="s3cr3t-k3y", TMPDIR=str(site.folder))
-    wait_for(lambda: "up 10" in site.log("training"))
+    wait_until(lambda: "up 10" in site.log("training"))
     commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
     assert not any(b"s3cr3t-k3y" in command for command in commands)
     files = [path for path in site.folder.rglob("*") if path.is_file()]

@@ -5,7 +5,6 @@ import re
 import shlex
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.ops.launch.launched import Site, free_port, wait_for
+from tests.ops.launch.launched import Site
+from tests.support.processes import free_port, is_open, wait_until
 
 EXAMPLE = Path(__file__).parents[3] / "examples/thinker_searcher"
 RUN_ALL = (str(EXAMPLE / "run_all.sh"),)
@@ -217,14 +217,12 @@ class Sites:
         }
 
     def is_open(self, name: str) -> bool:
-        port = int(self.site.environment[name].rpartition(":")[2])
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
+        return is_open(int(self.site.environment[name].rpartition(":")[2]))
 
     def assert_nothing_is_left(self) -> None:
         self.site.assert_nothing_is_left()
         for name in ("SEARCHER_SERVER_URL", "SEARCHER_ENGINE_PORT"):
-            wait_for(lambda name=name: not self.is_open(name))
+            wait_until(lambda name=name: not self.is_open(name))
 
 
 @pytest.fixture
@@ -276,7 +274,7 @@ def test_launch_searcher_runs_both_and_ends_both(whole: Sites) -> None:
     for end in (signal.SIGTERM, signal.SIGKILL):
         with subprocess.Popen(command, env=environment, start_new_session=True, **pipe) as running:
             site.running.append(running)
-            wait_for(lambda: whole.is_open("SEARCHER_ENGINE_PORT") and whole.is_open("SEARCHER_SERVER_URL"))
+            wait_until(lambda: whole.is_open("SEARCHER_ENGINE_PORT") and whole.is_open("SEARCHER_SERVER_URL"))
             if end is signal.SIGTERM:
                 running.send_signal(end)
                 assert running.wait(150) == 143

@@ -2,18 +2,16 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
 from tests.support.policies import question_number
+from tests.support.processes import free_port
 from tests.support.rollouts import passage
 from tests.support.scripted_engine import ScriptedEngine
 from tests.support.scripted_retriever import ScriptedRetriever
@@ -99,15 +97,3 @@ class Service:
         """Closes its stdin; returns its exit code, stdout and stderr."""
         stdout, stderr = self.process.communicate(timeout=150)
         return self.process.returncode, stdout, stderr
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def wait_for(condition: Callable[[], object], limit_s: float = 150) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)

@@ -11,8 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from slime_search.cli.serve_searcher import app
-from tests.recipes.thinker_searcher.searcher_process import Backends, Service, wait_for
+from tests.recipes.thinker_searcher.searcher_process import Backends, Service
 from tests.support.loopback import status
+from tests.support.processes import wait_until
 from tests.support.scripted_engine import Abort
 
 Keep = Callable[[Service], Service]
@@ -22,14 +23,14 @@ def test_it_waits_for_what_it_needs_and_ends_in_order(backends: Backends, qwen_f
     backends.engine.script = lambda exchange: status(503, "the model loads")
     backends.retriever.script = lambda lookup: status(503)
     service = keep(Service(qwen_folder, backends, "--sessions", "1", "--queue-size", "1"))
-    wait_for(lambda: answers(service))
+    wait_until(lambda: answers(service))
     assert service.request("/health") == (200, {"status": "ok"})
-    wait_for(lambda: "the model loads" in service.request("/ready")[1]["error"]["message"])
+    wait_until(lambda: "the model loads" in service.request("/ready")[1]["error"]["message"])
     code, body = service.request("/ready")
     assert (code, body["status"], body["step"]) == (503, "loading", "waiting for the engine")
     assert service.ask(1)[0] == 503
     backends.engine.script = lambda exchange: None
-    wait_for(lambda: service.request("/ready")[1]["step"] == "waiting for the retriever")
+    wait_until(lambda: service.request("/ready")[1]["step"] == "waiting for the retriever")
     backends.retriever.script = lambda lookup: None
     service.wait_until_ready()
     assert service.request("/ready") == (200, {"status": "ready"})
@@ -40,13 +41,13 @@ def test_it_waits_for_what_it_needs_and_ends_in_order(backends: Backends, qwen_f
     asking = [threading.Thread(target=lambda n=n: answered.append(service.ask(n))) for n in (1, 2)]
     for thread in asking:
         thread.start()
-    wait_for(lambda: service.metrics()["waiting"] == 1)
+    wait_until(lambda: service.metrics()["waiting"] == 1)
     code, body = service.ask(3)
     assert (code, body["error"]["type"]) == (503, "overloaded")
 
     # It ends when both are answered, and takes nothing new until then.
     service.process.send_signal(signal.SIGTERM)
-    wait_for(lambda: service.request("/ready")[1].get("error", {}).get("type") == "draining")
+    wait_until(lambda: service.request("/ready")[1].get("error", {}).get("type") == "draining")
     assert service.ask(4)[0] == 503
     backends.engine.script = lambda exchange: None
     release(backends)

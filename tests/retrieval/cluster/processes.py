@@ -1,7 +1,5 @@
 """The processes that a process has started, and those that they have."""
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 
@@ -29,13 +27,6 @@ def replicas(pid: int, deployment: str) -> set[int]:
 
 def alive(pids: set[int]) -> set[int]:
     return {pid for pid, _, _ in _all()} & pids
-
-
-def wait_until(is_so: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.1)
 
 
 def _all() -> list[tuple[int, int, str]]:

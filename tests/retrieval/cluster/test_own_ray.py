@@ -14,9 +14,10 @@ pytest.importorskip("ray.serve", reason="needs the extra: cluster")
 
 from slime_search.retrieval.collection import Collection, load_collection
 from tests.retrieval.cluster.cluster_server import settings_of
-from tests.retrieval.cluster.processes import alive, descendants, replicas, wait_until
+from tests.retrieval.cluster.processes import alive, descendants, replicas
 from tests.retrieval.retrieval_process import Server
 from tests.retrieval.test_reranker import save_cross_encoder
+from tests.support.processes import wait_until
 
 QUERIES = ["red fox", "dog 3", "grey hen?", "nothing of this", "blue"]
 
@@ -97,4 +98,4 @@ def test_the_end_leaves_no_process(server: Server) -> None:
     assert server.process.wait(60) == 0
     assert server.process.stderr is not None
     assert "Traceback" not in server.process.stderr.read()
-    wait_until(lambda: not alive(set(started)), seconds=10)
+    wait_until(lambda: not alive(set(started)))

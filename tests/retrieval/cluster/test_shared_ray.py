@@ -17,8 +17,9 @@ pytest.importorskip("ray.serve", reason="needs the extra: cluster")
 
 from slime_search.retrieval.bm25 import Bm25Index
 from slime_search.retrieval.cluster.connection import of_one_machine
-from tests.retrieval.cluster.processes import replicas, wait_until
+from tests.retrieval.cluster.processes import replicas
 from tests.retrieval.retrieval_process import Server
+from tests.support.processes import wait_until
 
 HERE = Path(__file__).parent
 
@@ -85,8 +86,8 @@ def test_servers_share_a_cluster_and_leave_it_as_it_was(
     assert first.process.wait(30) == 0
     # Nobody tells the second one to end in order.
     second.process.kill()
-    wait_until(lambda: ray.applications() == ["neighbour"], seconds=30)
-    wait_until(lambda: not ray.replicas("bm25"), seconds=30)
+    wait_until(lambda: ray.applications() == ["neighbour"])
+    wait_until(lambda: not ray.replicas("bm25"))
     assert ray.process.poll() is None
 
 
@@ -115,7 +116,7 @@ def test_what_a_replica_can_not_load_ends_the_start_and_the_others(
     assert server.process.wait(60) == 1
     assert server.process.stderr is not None
     assert re.fullmatch(f"error: {corpus}: nothing to index.*right file\\?\n", server.process.stderr.read())
-    wait_until(lambda: ray.applications() == ["neighbour"], seconds=30)
+    wait_until(lambda: ray.applications() == ["neighbour"])
 
 
 def test_who_is_told_to_end_while_it_waits_for_room_leaves_nothing(

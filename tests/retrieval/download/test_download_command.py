@@ -4,13 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.retrieval.download.hub_server import Hub, packed_corpus
 from tests.support.loopback import hang
+from tests.support.processes import wait_until
 
 SCRIPT = Path(__file__).parents[3] / "examples" / "search_r1" / "local_dense_retriever" / "download.py"
 LINES = b'{"id": "0", "contents": "one"}\n'
@@ -72,8 +72,7 @@ def test_ctrl_c_keeps_what_has_arrived(published: Hub, tmp_path: Path) -> None:
     argv = [sys.executable, str(SCRIPT), "--save_path", str(tmp_path), "--no-corpus"]
     environment = os.environ | {"HF_ENDPOINT": published.url}
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-    while not any("part_ab" in path for path, _, _ in published.requests):
-        time.sleep(0.01)
+    wait_until(lambda: any("part_ab" in path for path, _, _ in published.requests))
     process.send_signal(signal.SIGINT)
     _, complaint = process.communicate()
     assert process.returncode == 130

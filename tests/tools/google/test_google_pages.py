@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from slime_search.config import load_config
 from slime_search.core.tool import Passage, ToolResult
@@ -177,17 +176,14 @@ def test_nothing_here_is_connected_to_unless_the_constructor_is_told(host: str) 
     assert reader.outcomes.keys() <= {"address refused", "no connection"}
 
 
-def test_pages_wait_for_their_turn_for_as_long_as_it_takes() -> None:
-    async def slow(request: web.Request) -> web.StreamResponse:
-        await asyncio.sleep(0.25)
-        return web.Response(text=ARTICLE, content_type="text/html")
-
-    reader = Reader(timeout_s=2.0, concurrency=1)
+def test_waiting_for_ones_turn_counts_towards_no_limit() -> None:
+    """Those before it take all the time that a page is given, and it is read nevertheless."""
+    reader = Reader(timeout_s=1.0, concurrency=1)
     with Web() as site:
-        site.pages = {f"/{n}": slow for n in range(10)}
-        reader.read(*(f"{site.url}/{n}" for n in range(10)))
-        assert site.peak_in_flight == 1
-    assert reader.outcomes == {"read": 10}
+        site.pages = {"/1": crawls, "/2": crawls, "/3": ARTICLE}
+        reader.read(*(f"{site.url}/{n}" for n in (1, 2, 3)))
+        assert (site.visits, site.peak_in_flight) == (["/1", "/2", "/3"], 1)
+    assert reader.outcomes == {"too slow": 2, "read": 1}
 
 
 WITHOUT = """

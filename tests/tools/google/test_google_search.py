@@ -14,7 +14,10 @@ from slime_search.config import load_config
 from slime_search.core.tool import Passage, ToolResult
 from slime_search.errors import ConfigError, ServiceError, ServiceUnavailable
 from slime_search.recipes.base import search_tool
+from slime_search.tools.google.search import GoogleSearch
+from slime_search.tools.google.serper import RateLimited
 from slime_search.transport.client import close_sessions
+from tests.support.clock import run_at_once
 from tests.support.loopback import Fault, in_order, raw, status
 from tests.support.scripted_web import KEY, Serper
 
@@ -208,13 +211,28 @@ def test_retry_after_is_honoured() -> None:
         assert len(server.requests) == 2
 
 
-def test_requests_a_second_are_bounded() -> None:
-    """A burst of what a second allows, then one by one; how long that takes is left to the limiter's own clock."""
-    with Serper() as server:
-        began = asyncio.new_event_loop().time()
-        search(*"abcdefgh", google=section_of(server, requests_per_second=5))
-        assert len(server.requests) == 8
-        assert asyncio.new_event_loop().time() - began >= 3 / 5
+@pytest.mark.parametrize(
+    ("per_second", "seconds"), [(5, [0, 0, 0, 0, 0, 0.2, 0.4, 0.6]), (1, [0, 1, 2]), (0.5, [0, 2, 4])]
+)
+def test_requests_a_second_are_bounded(per_second: float, seconds: list[float]) -> None:
+    """A burst of what a second allows, then one by one."""
+
+    async def work() -> list[float]:
+        sent: list[float] = []
+
+        async def send(*request: Any) -> None:
+            sent.append(asyncio.get_running_loop().time())
+
+        limited = RateLimited(send, per_second=per_second)
+        await asyncio.gather(*(limited("", {}, {}) for _ in seconds))
+        return sent
+
+    assert run_at_once(work()) == pytest.approx(seconds)
+
+
+def test_the_setting_bounds_them() -> None:
+    tool = search_tool(load_config({"search_backend": "google", "google": {"api_key": KEY, "requests_per_second": 5}}))
+    assert isinstance(tool, GoogleSearch) and isinstance(tool._serper._client._send, RateLimited)
 
 
 PROCESS = """

@@ -4,13 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.ops.launch.launched import wait_for
+from tests.support.processes import command_lines, wait_until
 
 LOOP = Path(__file__).with_name("training_loop.py")
 
@@ -20,49 +20,39 @@ class Run:
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.folder = folder
+        self._stderr = folder / "stderr"
         command = [sys.executable, "-m", "slime_search.hooks.stoppable", str(LOOP), "--gate", str(folder)]
-        self.process = subprocess.Popen(
-            [*command, "--save", str(folder), *options], stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
+        with self._stderr.open("w") as file:
+            self.process = subprocess.Popen(
+                [*command, "--save", str(folder), *options], stderr=file, start_new_session=True
+            )
 
     def said(self) -> list[str]:
         path = self.folder / "said"
         return path.read_text().splitlines() if path.exists() else []
 
     def wait_for_step(self, number: int) -> None:
-        wait_for(lambda: f"step {number}" in self.said() or self.process.poll() is not None)
+        wait_until(lambda: f"step {number}" in self.said() or self.process.poll() is not None)
 
     def go(self, *steps: int) -> None:
         for step in steps:
             (self.folder / f"go-{step}").touch()
 
-    def children(self) -> list[str]:
-        """Command lines of what works in this run's folder."""
-        found = []
-        for entry in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                command = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue
-            if str(self.folder) in command:
-                found.append(command)
-        return found
+    def wait_until_told(self) -> None:
+        """The first signal has arrived, and is passed on."""
+        wait_until(lambda: "the step under way will be saved" in self._stderr.read_text())
 
     def end(self) -> tuple[int, str]:
-        _, stderr = self.process.communicate(timeout=90)
-        return self.process.returncode, stderr
+        self.process.wait(timeout=90)
+        return self.process.returncode, self._stderr.read_text()
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            ours = str(tmp_path).encode() in (entry / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if ours and int(entry.name) != os.getpid():
-            os.kill(int(entry.name), signal.SIGKILL)
+    for process in command_lines(tmp_path):
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -71,24 +61,23 @@ def test_a_signal_to_the_group_saves_the_step_under_way(folder: Path, number: si
     run.go(0)
     run.wait_for_step(1)
     os.killpg(run.process.pid, number)
-    time.sleep(0.2)
+    run.wait_until_told()
     assert run.said() == ["step 0", "step 1"], "the step goes on"
     run.go(1)
     code, stderr = run.end()
     assert (code, run.said()) == (128 + number, ["step 0", "step 1", "saved 1 and waited"])
-    assert "the step under way will be saved" in stderr and f"step 1 is done and goes to {folder}" in stderr
+    assert f"step 1 is done and goes to {folder}" in stderr
 
 
 def test_a_second_signal_ends_it_at_once(folder: Path) -> None:
     run = Run(folder)
     run.wait_for_step(0)
     run.process.send_signal(signal.SIGTERM)
-    wait_for(lambda: run.process.poll() is None)
-    time.sleep(0.3)
+    run.wait_until_told()
     run.process.send_signal(signal.SIGTERM)
     assert run.end()[0] == 143
     assert run.said() == ["step 0"]
-    wait_for(lambda: not run.children())
+    wait_until(lambda: not command_lines(folder))
 
 
 def test_it_ends_with_whoever_watches_it(folder: Path) -> None:
@@ -96,7 +85,7 @@ def test_it_ends_with_whoever_watches_it(folder: Path) -> None:
     run.wait_for_step(0)
     run.process.kill()
     run.process.wait()
-    wait_for(lambda: not run.children())
+    wait_until(lambda: not command_lines(folder))
 
 
 def test_a_file_stops_it_once(folder: Path) -> None:
@@ -116,7 +105,7 @@ def test_a_training_that_fails_says_so_even_when_it_was_stopped(folder: Path) ->
     run = Run(folder, "--fails")
     run.wait_for_step(0)
     run.process.send_signal(signal.SIGTERM)
-    time.sleep(0.3)
+    run.wait_until_told()
     run.go(0)
     code, stderr = run.end()
     assert code == 1 and "disk full" in stderr
