@@ -15,27 +15,27 @@ HEAVY = {"torch", "transformers", "ray", "matplotlib", "pyarrow", "fastapi", "uv
 
 # From the ground up. A room may import rooms of lower floors only, and imports just those that are named here.
 FLOORS: list[dict[str, str]] = [
-    {"errors": ""},
+    {"errors": "", "files": ""},
     {"config": "errors", "core": "errors", "transport": "errors"},
     {
         "engines": "core errors transport",
         "dialects": "core errors",
         "tools": "config core errors transport",
         "rewards": "config core errors",
-        "retrieval": "errors transport",
+        "retrieval": "errors files transport",
     },
     {"hooks": "config core engines errors rewards transport"},
     {
         "recipes": "config core dialects engines errors hooks rewards tools transport",
         "records": "core errors hooks rewards",
     },
-    {"data": "core dialects errors hooks recipes rewards", "viewer": "core errors hooks records"},
+    {"data": "core dialects errors files hooks recipes rewards", "viewer": "core errors hooks records"},
     {
-        "local": "config core dialects errors hooks recipes records retrieval transport viewer",
-        "ops": "config core data dialects engines errors hooks recipes retrieval rewards tools transport",
+        "local": "config core dialects errors files hooks recipes records retrieval transport viewer",
+        "ops": "config core data dialects engines errors files hooks recipes retrieval rewards tools transport",
     },
     {
-        "evaluation": "core data engines errors hooks local recipes records rewards transport",
+        "evaluation": "core data engines errors files hooks local recipes records rewards transport",
         "reference": "config hooks ops recipes",
     },
     {"cli": "config data errors evaluation hooks local ops recipes retrieval transport viewer"},

@@ -15,6 +15,7 @@ from rich.progress import track
 
 from slime_search.data.formats import SYSTEM_PROMPT, chat_row, read_rows
 from slime_search.errors import DataError
+from slime_search.files import written_whole
 
 
 def main(
@@ -35,10 +36,8 @@ def main(
     except (DataError, OSError) as error:
         typer.secho(str(error), fg="red", err=True)
         raise typer.Exit(1) from None
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(target.name + ".tmp")
-    pq.write_table(pa.Table.from_pylist(rows), unfinished)
-    unfinished.replace(target)
+    with written_whole(target) as new:
+        pq.write_table(pa.Table.from_pylist(rows), new)
     typer.echo(
         f"{len(rows):,} rows in {target}. Pass --input-key messages --tool-key tools --label-key label to slime."
     )

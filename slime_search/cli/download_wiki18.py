@@ -13,9 +13,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
+from slime_search.cli.console import fail, stderr
+
 if TYPE_CHECKING:
-    from slime_search.cli.console import fail, stderr
-from slime_search.retrieval.download.plan import Step
+    from slime_search.retrieval.download.plan import Step
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from slime_search.data.questions import Question
 from slime_search.errors import DataError
+from slime_search.files import written_whole
 from slime_search.recipes.coda.prompts import PLANNER_PROMPT
 from slime_search.recipes.search_r1_tools import TOOL_SCHEMAS
 from slime_search.rewards.labels import gold_answers
@@ -20,15 +21,12 @@ _ROWS_A_GROUP = 10_000
 
 def write_parquet(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Writes rows of one shape, at least one. The file has its name only once it is whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.tmp")
     remaining = iter(rows)
     table = pa.Table.from_pylist(list(islice(remaining, _ROWS_A_GROUP)))
-    with pq.ParquetWriter(unfinished, table.schema) as writer:
+    with written_whole(path) as new, pq.ParquetWriter(new, table.schema) as writer:
         while len(table):
             writer.write_table(table)
             table = pa.Table.from_pylist(list(islice(remaining, _ROWS_A_GROUP)), schema=table.schema)
-    unfinished.replace(path)
 
 
 # Word for word, since its checkpoints and its numbers come from this prompt.

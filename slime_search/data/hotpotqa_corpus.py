@@ -10,6 +10,7 @@ import orjson
 from slime_search.core.tokens import well_formed
 from slime_search.data.questions import parsed_row
 from slime_search.errors import DataError
+from slime_search.files import written_whole
 
 OnBytes = Callable[[int], object]
 """Told how many more bytes were read."""
@@ -33,9 +34,7 @@ def write_corpus(files: Sequence[Path], target: Path, on_bytes: OnBytes = lambda
     """
     seen: set[bytes] = set()
     read = 0
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f"{target.name}.tmp")
-    with unfinished.open("wb") as corpus:
+    with written_whole(target) as new, new.open("wb") as corpus:
         for path in files:
             for title, text in paragraphs_of(path, on_bytes):
                 read += 1
@@ -44,7 +43,6 @@ def write_corpus(files: Sequence[Path], target: Path, on_bytes: OnBytes = lambda
                 if digest not in seen:
                     corpus.write(orjson.dumps({"id": str(len(seen)), "contents": contents}) + b"\n")
                     seen.add(digest)
-    unfinished.replace(target)
     return Paragraphs(read, len(seen))
 
 

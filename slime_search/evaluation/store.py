@@ -13,6 +13,7 @@ import orjson
 from slime_search.errors import ConfigError, DataError
 from slime_search.evaluation.outcome import Outcome, outcome_of
 from slime_search.evaluation.target import Target
+from slime_search.files import write_text, written_whole
 from slime_search.recipes.base import recipe_in
 from slime_search.records.rollout import Rollout, read_rollout
 
@@ -149,9 +150,7 @@ class Store:
         elif self.rollouts.exists():
             raise ConfigError(f"{self.folder}: rollouts.jsonl without settings.json; start again with --fresh")
         else:
-            whole = self.settings.with_suffix(".tmp")
-            whole.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
-            whole.replace(self.settings)
+            write_text(self.settings, json.dumps(settings, indent=2, ensure_ascii=False) + "\n")
 
     def _found_settings(self) -> Mapping[str, Any]:
         try:
@@ -166,13 +165,12 @@ class Store:
         """The finished rollouts. Failed ones, and a torn last line, leave the file, so that they are made again."""
         if not self.rollouts.exists():
             return []
-        kept, clean = [], self.rollouts.with_suffix(".tmp")
-        with clean.open("wb") as file:
+        kept = []
+        with written_whole(self.rollouts) as new, new.open("wb") as file:
             for line, outcome in self._lines():
                 if not outcome.failed:
                     file.write(line)
                     kept.append(outcome)
-        clean.replace(self.rollouts)
         return kept
 
     def _lines(self) -> Iterator[tuple[bytes, Outcome]]:

@@ -2,8 +2,6 @@
 
 import json
 import tempfile
-import urllib.error
-import urllib.request
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -18,6 +16,7 @@ from slime_search.evaluation.questions import Question, sample_of
 from slime_search.evaluation.recipes import RECIPES, Entry, Message, entry_of
 from slime_search.hooks.driving import Recipe
 from slime_search.hooks.runtime import load_tokenizer
+from slime_search.transport.readiness import ask
 
 
 @dataclass(frozen=True)
@@ -212,16 +211,15 @@ def opened_quickstart(folder: Path, *, before: bool = False) -> Iterator[Opened]
 
 def _model_path(url: str) -> str:
     """What a server says its model is: SGLang's, or the embedded engine's."""
-    told: Any = None
-    try:
-        with urllib.request.urlopen(f"{url.rstrip('/')}/model_info", timeout=10) as response:
-            told = json.load(response)
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        raise ConfigError(f"--engine-url {url}: does not tell its model ({error}); name it with --checkpoint") from None
-    path = told.get("tokenizer_path") or told.get("model_path") if isinstance(told, dict) else None
-    if not isinstance(path, str):
-        raise ConfigError(f"--engine-url {url}: does not tell its model's folder; name it with --checkpoint")
-    return path
+    answer = ask(f"{url.rstrip('/')}/model_info", timeout_s=10)
+    if not answer.ready:
+        raise ConfigError(f"--engine-url {url}: does not tell its model ({answer.reason}); name it with --checkpoint")
+    match answer.body:
+        case {"tokenizer_path": str(path)} if path:
+            return path
+        case {"model_path": str(path)} if path:
+            return path
+    raise ConfigError(f"--engine-url {url}: does not tell its model's folder; name it with --checkpoint")
 
 
 def _check_tokenizer(checkpoint: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from slime_search.files import write_text
 from slime_search.records.rollout import Rollout
 
 
@@ -76,6 +77,4 @@ class Artifacts:
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        whole = self.summary.with_suffix(".tmp")
-        whole.write_text(json.dumps(summary, indent=2) + "\n")
-        whole.replace(self.summary)
+        write_text(self.summary, json.dumps(summary, indent=2) + "\n")

@@ -4,14 +4,13 @@ import os
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from slime_search.errors import SlimeSearchError
+from slime_search.transport.readiness import ask
 
 # glibc hands large buffers back to the kernel after each use and OpenMP threads spin while they wait; on two cores
 # both cost more than the small model's arithmetic.
@@ -89,11 +88,7 @@ class LocalService:
             time.sleep(POLL_S)
 
     def _answers(self) -> bool:
-        try:
-            with urllib.request.urlopen(self._ready_url, timeout=5) as response:
-                return bool(response.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
+        return ask(self._ready_url).ready
 
     def _tail(self, lines: int = 15) -> str:
         log = self._log_path.read_text(errors="replace").splitlines()[-lines:]

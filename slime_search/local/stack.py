@@ -1,9 +1,7 @@
 """The embedded counterpart of a training cluster: engine and retriever as processes, a recipe's hooks, a trainer."""
 
-import json
 import shutil
 import sys
-import urllib.request
 from argparse import Namespace
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,8 +13,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from slime_search.config import ENV_PREFIX
 from slime_search.local.presets import SEARCH_R1, SEARCHER_TURNS, Play
 from slime_search.local.rollouts import Rollouts
-from slime_search.local.services import CPU_ENV, LocalService, free_port
+from slime_search.local.services import CPU_ENV, LocalService, ServiceDied, free_port
 from slime_search.recipes.thinker_searcher.prompt import QUESTION
+from slime_search.transport.readiness import ask
 
 MAX_CONTEXT_TOKENS = 1024
 TURN_TOKENS = 64
@@ -69,14 +68,10 @@ class EngineProcess(LocalService):
 
     def update_weights(self, folder: Path, version: int) -> None:
         """Makes the engine load the weights in ``folder``, as slime's trainer does after each step."""
-        body = json.dumps({"model_path": str(folder), "weight_version": str(version), "flush_cache": True})
-        request = urllib.request.Request(
-            f"{self.url}/update_weights_from_disk",
-            data=body.encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=60):
-            pass
+        update = {"model_path": str(folder), "weight_version": str(version), "flush_cache": True}
+        answer = ask(f"{self.url}/update_weights_from_disk", payload=update, timeout_s=60)
+        if not answer.ready:
+            raise ServiceDied(f"the engine does not load the weights in {folder}: {answer.reason}")
 
 
 class SearcherProcess(LocalService):

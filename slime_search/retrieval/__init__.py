@@ -1,4 +1,1 @@
-"""A retrieval server that speaks Search-R1's ``/retrieve`` protocol.
-
-Nothing here imports anything else of slime_search.
-"""
+"""A retrieval server that speaks Search-R1's ``/retrieve`` protocol; of the package it needs no agent and no slime."""

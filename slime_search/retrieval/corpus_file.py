@@ -20,6 +20,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from slime_search.files import written_whole
 from slime_search.retrieval.kept_files import KeptFiles, building, places
 from slime_search.retrieval.passages import CorpusError, check_row
 
@@ -177,9 +178,8 @@ def _build(source: io.BufferedReader, path: Path, on_progress: OnProgress) -> Op
             on_progress(source.tell(), before[0])
 
         if _is_packed(source):
-            with kept.new_unpacked.open("wb") as copy:
+            with written_whole(kept.unpacked) as new, new.open("wb") as copy:
                 offsets = scan(_unpacked_lines(source, path), str(path), copy, report)
-            kept.new_unpacked.replace(kept.unpacked)
             with kept.unpacked.open("rb") as data:
                 stamps = (before, stamp(data))
         else:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from slime_search.files import part_of, publish
 from slime_search.retrieval.passages import CorpusError
 
 
@@ -27,17 +28,12 @@ class KeptFiles(NamedTuple):
 
     @property
     def new_offsets(self) -> Path:
-        return self.folder / f"{self.stem}.offsets.npy.part"
-
-    @property
-    def new_unpacked(self) -> Path:
-        return self.folder / f"{self.stem}.unpacked.part"
+        return part_of(self.offsets)
 
     def publish_offsets(self, file: BinaryIO) -> None:
         """Gives the complete ``new_offsets``, open as ``file``, its final name."""
         file.flush()
-        os.fsync(file.fileno())
-        self.new_offsets.replace(self.offsets)
+        publish(self.new_offsets, self.offsets)
 
 
 def places(path: Path) -> tuple[KeptFiles, KeptFiles]:
@@ -63,7 +59,6 @@ def building(path: Path) -> Iterator[tuple[KeptFiles, BinaryIO]]:
             yield kept, file
         finally:
             if _is_at(file, kept.new_offsets):
-                kept.new_unpacked.unlink(missing_ok=True)
                 kept.new_offsets.unlink()
 
 

@@ -13,6 +13,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, sto
 from tenacity.wait import wait_exponential, wait_random
 
 from slime_search.errors import RefusedRequest, ServiceRejected, ServiceUnavailable, TransientFault
+from slime_search.transport.addresses import proxy_for
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ class PooledSender:
         headers = {**self._headers, **headers}
         try:
             async with session_of(self, self._new_session).post(
-                url, data=body, headers=headers, proxy=self._proxy
+                url, data=body, headers=headers, proxy=proxy_for(url, self._proxy)
             ) as response:
                 content = await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:

@@ -67,7 +67,7 @@ def test_settings_that_cannot_be_read_are_named(tmp_path: Path, text: str, told:
 
 
 def test_settings_are_there_as_a_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def killed(path: Path, text: str) -> None:
+    def killed(path: Path, text: str, **_: object) -> None:
         path.write_bytes(text.encode()[:10])
         raise KeyboardInterrupt
 

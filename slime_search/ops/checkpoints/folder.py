@@ -14,7 +14,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from slime_search.errors import DataError
-from slime_search.ops.checkpoints.manifest import Manifest, flaw_of, take, with_times, write_whole
+from slime_search.files import write_text
+from slime_search.ops.checkpoints.manifest import Manifest, flaw_of, take, with_times
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class CheckpointFolder:
         files = [path for part in parts for path in sorted((self.root / part).rglob("*")) if path.is_file()]
         names = [path.relative_to(self.root).as_posix() for path in files]
         manifest = take(self.root, iteration, [*names, position_name(iteration)])
-        write_whole(self.root / manifest_name(iteration), manifest.to_json())
+        write_text(self.root / manifest_name(iteration), manifest.to_json())
         return manifest
 
     def seal_finished(self) -> Manifest | None:
@@ -129,7 +130,7 @@ class CheckpointFolder:
         if iteration is None:
             (self.root / TRACKER).unlink(missing_ok=True)
         elif self.tracked() != iteration:
-            write_whole(self.root / TRACKER, str(iteration))
+            write_text(self.root / TRACKER, str(iteration))
         for found in self.iterations():
             if iteration is None or found > iteration:
                 self._unseal(found)
@@ -140,7 +141,7 @@ class CheckpointFolder:
         if flaw is None:
             present = with_times(self.root, manifest)
             if present != manifest:
-                write_whole(self.root / manifest_name(manifest.iteration), present.to_json())
+                write_text(self.root / manifest_name(manifest.iteration), present.to_json())
         elif flaw not in self._told:
             self._told.add(flaw)
             logger.warning("checkpoint %d is not as it was sealed: %s", manifest.iteration, flaw)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from slime_search.errors import ConfigError, DataError, RefusedRequest, TransientFault
+from slime_search.files import write_text
 from slime_search.ops.checkpoints.folder import MANIFESTS, CheckpointFolder, folder_name, manifest_name, position_name
-from slime_search.ops.checkpoints.manifest import Manifest, flaw_of, with_times, write_whole
+from slime_search.ops.checkpoints.manifest import Manifest, flaw_of, with_times
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ def _move_in(incoming: Path, manifest: Manifest, folder: CheckpointFolder) -> Ma
         target.parent.mkdir(parents=True, exist_ok=True)
         (incoming / name).replace(target)
     moved = with_times(folder.root, manifest)
-    write_whole(folder.root / manifest_name(moved.iteration), moved.to_json())
+    write_text(folder.root / manifest_name(moved.iteration), moved.to_json())
     shutil.rmtree(incoming.parent)
     return moved
 

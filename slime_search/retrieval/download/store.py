@@ -1,11 +1,11 @@
 """Names of unfinished files, and the folder that one process at a time fills."""
 
 import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from slime_search import files
 from slime_search.retrieval.errors import DownloadError
 
 
@@ -16,12 +16,7 @@ def partial_of(target: Path) -> Path:
 
 def publish(target: Path) -> None:
     """Gives the complete file its name, for good."""
-    partial_of(target).replace(target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    files.publish(partial_of(target), target)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import gzip
 import io
-import os
 import shutil
 import tarfile
 import zlib
@@ -84,8 +83,6 @@ def _lines(packed: io.RawIOBase, source: Path) -> Iterator[IO[bytes]]:
 def _new(target: Path) -> Iterator[BinaryIO]:
     with partial_of(target).open("wb") as file:
         yield file
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _looks_like_tar(head: bytes) -> bool:

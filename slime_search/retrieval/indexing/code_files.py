@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import faiss
 import numpy as np
 
+from slime_search.files import written_whole
 from slime_search.retrieval.indexing.folder import Folder
 from slime_search.retrieval.vectors.codes import ByteScale
 from slime_search.retrieval.vectors.flat import blocks, sample
@@ -36,11 +37,9 @@ def write_codes(folder: Folder, vectors: Stored, kind: Kind, shards: int, on_row
     for number, name in enumerate(names):
         rows = Part(number, shards).rows(len(vectors))
         if not (folder.store / name).exists():
-            new = folder.building / name
-            after_others = _after(rows.start, on_rows)
-            index = _faiss_codes(folder, vectors[rows.start : rows.stop], after_others)
-            faiss.write_index(index, str(new))
-            new.replace(folder.store / name)
+            index = _faiss_codes(folder, vectors[rows.start : rows.stop], _after(rows.start, on_rows))
+            with written_whole(folder.store / name) as new:
+                faiss.write_index(index, str(new))
         on_rows(rows.stop)
     return Codes(names)
 
@@ -48,13 +47,13 @@ def write_codes(folder: Folder, vectors: Stored, kind: Kind, shards: int, on_row
 def _write_bytes(folder: Folder, vectors: Stored, on_rows: OnRows) -> Codes:
     scale = ByteScale.fit(sample(vectors))
     np.save(folder.store / SCALE, np.stack(scale))
-    codes = np.lib.format.open_memmap(folder.building / BYTES, "w+", np.int8, vectors.shape)
     lost = longest = 0.0
-    for start, block in blocks(vectors, VECTORS, lambda done, total: on_rows(done)):
-        codes[start : start + len(block)], block_lost, block_longest = scale.encode(block)
-        lost, longest = max(lost, block_lost), max(longest, block_longest)
-    codes.flush()
-    (folder.building / BYTES).replace(folder.store / BYTES)
+    with written_whole(folder.store / BYTES) as new:
+        codes = np.lib.format.open_memmap(new, "w+", np.int8, vectors.shape)
+        for start, block in blocks(vectors, VECTORS, lambda done, total: on_rows(done)):
+            codes[start : start + len(block)], block_lost, block_longest = scale.encode(block)
+            lost, longest = max(lost, block_lost), max(longest, block_longest)
+        codes.flush()
     return Codes([BYTES, SCALE], lost, longest)
 
 

@@ -7,6 +7,7 @@ import faiss
 import numpy as np
 from rich.console import Console
 
+from slime_search.files import written_whole
 from slime_search.retrieval.indexing.command import build_store
 from slime_search.retrieval.vectors.flat import blocks
 from slime_search.retrieval.vectors.manifest import VECTORS, Kind
@@ -39,7 +40,6 @@ def build_faiss_file(
     index = faiss.IndexFlatIP(vectors.shape[1])
     for _, block in blocks(vectors, VECTORS, lambda done, total: None):
         index.add(block)
-    unfinished = path.with_name(f"{path.name}.tmp")
-    faiss.write_index(index, str(unfinished))
-    unfinished.replace(path)
+    with written_whole(path) as new:
+        faiss.write_index(index, str(new))
     shutil.rmtree(store)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from slime_search.files import write_text
 from slime_search.retrieval.errors import VectorIndexError
 from slime_search.retrieval.vectors.manifest import Manifest, Source
 
@@ -52,15 +53,8 @@ def opened(store: Path, source: Source) -> Iterator[Folder]:
             _refuse_other(store, Source.model_validate_json(begun.read_bytes()), source)
         else:
             folder.building.mkdir(exist_ok=True)
-            replace_text(begun, source.model_dump_json())
+            write_text(begun, source.model_dump_json())
         yield folder
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Writes a small file as a whole or not at all."""
-    new = path.with_name(f"{path.name}.part")
-    new.write_text(text)
-    new.replace(path)
 
 
 def _refuse_other(store: Path, old: Source, new: Source) -> None:

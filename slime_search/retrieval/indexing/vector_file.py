@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from slime_search.files import write_text, written_whole
 from slime_search.retrieval.encoders.encoder import Vectors
 from slime_search.retrieval.errors import VectorIndexError
-from slime_search.retrieval.indexing.folder import Folder, replace_text
+from slime_search.retrieval.indexing.folder import Folder
 from slime_search.retrieval.vectors.manifest import VECTORS
 from slime_search.retrieval.vectors.rescoring import Stored
 
@@ -54,7 +55,7 @@ def write_vectors(
             file.flush()
             os.fsync(file.fileno())
             rows, checksum = rows + len(chunk), zlib.crc32(data, checksum)
-            replace_text(progress, json.dumps([rows, checksum]))
+            write_text(progress, json.dumps([rows, checksum]))
             on_rows(rows)
     if rows != count:
         raise VectorIndexError(f"{path}: {rows:,} vectors came where {count:,} were expected; did the corpus change?")
@@ -63,9 +64,8 @@ def write_vectors(
 
 
 def _allocate(path: Path, shape: tuple[int, int]) -> None:
-    new = path.with_name(f"{path.name}.part")
-    np.lib.format.open_memmap(new, "w+", np.float16, shape).flush()
-    new.replace(path)
+    with written_whole(path) as new:
+        np.lib.format.open_memmap(new, "w+", np.float16, shape).flush()
 
 
 def _halved(chunk: Vectors, first: int) -> Stored:

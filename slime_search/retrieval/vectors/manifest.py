@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from slime_search.files import write_text
 from slime_search.retrieval.errors import VectorIndexError
 
 VECTORS = "vectors.npy"
@@ -103,6 +104,4 @@ class Manifest(BaseModel):
         return (store / _NAME).exists()
 
     def write(self, store: Path) -> None:
-        new = store / f"{_NAME}.part"
-        new.write_text(self.model_dump_json(indent=2) + "\n")
-        new.replace(store / _NAME)
+        write_text(store / _NAME, self.model_dump_json(indent=2) + "\n")
