@@ -125,6 +125,27 @@ class ChatConfig(Section):
     """The model's name in requests. SGLang takes any; vLLM wants the name that it serves."""
     template_kwargs: dict[str, Any] = Field(default_factory=dict)
     """For the chat template, here and at the server: ``{"enable_thinking": False}``."""
+    notation: Literal[
+        "auto",
+        "hermes",
+        "qwen_xml",
+        "glm",
+        "gpt_oss",
+        "deepseek_v31",
+        "deepseek_v3",
+        "deepseek_v4",
+        "gemma4",
+        "mistral_json",
+        "mistral",
+        "kimi",
+        "lfm2",
+        "minimax",
+        "llama",
+    ] = "auto"
+    """How the model writes calls; docs/tool-calling.md has the table. "auto" takes what its chat template writes."""
+    thoughts: Literal["keep", "template"] = "keep"
+    """Earlier thoughts in later turns: kept, or as the chat template leaves them when it renders the conversation
+    again, as a server of messages does. A turn whose context is cut so begins a further sample of the rollout."""
 
 
 class RewardConfig(Section):

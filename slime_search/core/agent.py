@@ -8,7 +8,7 @@ from typing import Any
 
 from slime_search.core.callbacks import OBSERVER
 from slime_search.core.dialect import Answer, CallTools, Dialect, Invalid, ToolCall
-from slime_search.core.drift import reconcile
+from slime_search.core.drift import go_on_from, reconcile
 from slime_search.core.engine import Engine, Finish
 from slime_search.core.tokens import TokenCodec
 from slime_search.core.tool import Tool, ToolResult
@@ -36,13 +36,18 @@ class Budget:
 
 @dataclass(frozen=True)
 class Agent:
-    """Engine, dialect and tools, wired into a loop. ``role`` is what an observer calls it."""
+    """Engine, dialect and tools, wired into a loop. ``role`` is what an observer calls it.
+
+    ``context`` says what a turn is conditioned on where that is not all that was said before; the turn then begins a
+    context of its own.
+    """
 
     engine: Engine
     dialect: Dialect
     tools: Mapping[str, Tool]
     codec: TokenCodec
     role: str = "agent"
+    context: Callable[[Trajectory], Sequence[int]] | None = None
 
     async def run(
         self,
@@ -80,6 +85,8 @@ class Agent:
     async def _speak(
         self, trajectory: Trajectory, sampling_params: Mapping[str, Any], budget: Budget, session_id: str | None
     ) -> None:
+        if self.context is not None and not trajectory.open_turn:
+            go_on_from(trajectory, self.context(trajectory))
         room = budget.turn_tokens - sum(len(s.token_ids) for s in trajectory.open_turn)
         if budget.context_tokens is not None:
             room = min(room, budget.context_tokens - len(trajectory))
@@ -91,14 +98,16 @@ class Agent:
         )
         if completion.prompt_ids is not None:
             reconcile(trajectory, completion.prompt_ids)
-        trajectory.add_completion(completion)
+        # A turn that was interrupted goes on; the template wrote nothing there.
+        opened = "" if trajectory.open_turn else self.codec.opened_thought(trajectory.token_ids)
+        trajectory.add_completion(completion, opened=opened)
         _tell_of_last(trajectory)
         if completion.finish is Finish.ABORT:
             trajectory.end(Ending.ABORTED)
 
     async def _act(self, trajectory: Trajectory, budget: Budget) -> None:
         turn = trajectory.open_turn
-        action = self.dialect.parse("".join(segment.text for segment in turn))
+        action = self.dialect.parse("".join(segment.said for segment in turn))
         cut_short = turn[-1].finish is Finish.LENGTH
         match action:
             # An engine that is out of tokens says so even when the last one completes the action. Without stop strings

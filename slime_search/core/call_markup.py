@@ -16,11 +16,15 @@ _PYTHON_TAG = "<|python_tag|>"
 
 @dataclass(frozen=True, slots=True)
 class WrittenCall:
-    """A call as a model wrote it: its name and arguments, or what is wrong with it."""
+    """A call as a model wrote it: its name and arguments, or what is wrong with it.
+
+    ``call_id`` is the name or number that the model gave it, in families where it does.
+    """
 
     name: str
     arguments: Mapping[str, Any]
     error: str | None = None
+    call_id: str = ""
 
 
 def call_block(function: Mapping[str, Any]) -> str:

@@ -8,7 +8,10 @@ from typing import Protocol
 from slime_search.core.tokens import TokenCodec
 from slime_search.core.tool import ToolResult
 
-END_MARKER = re.compile(r"<\|im_end\|>|<\|eot_id\|>|<\|eom_id\|>|<\|endoftext\|>|<end_of_turn>|</s>|<eos>")
+END_MARKER = re.compile(
+    r"<\|(?:im_end|eot_id|eom_id|endoftext|return|call|end|eot|eom|END_OF_TURN_TOKEN|END_RESPONSE|user|observation)\|>"
+    r"|<｜end▁of▁sentence｜>|<turn\|>|<\|tool_response>|<end_of_turn>|\[e~\[|</s>|<eos>"
+)
 """What tokenizers write at the end of a turn."""
 
 
@@ -17,13 +20,15 @@ class ToolCall:
     """One request to a tool, as the model wrote it.
 
     ``error`` says why it can't be carried out; such a call is answered with that sentence and not run. ``joins_last``
-    says that it was written in one with the call before it, and is answered in the same message.
+    says that it was written in one with the call before it, and is answered in the same message. ``call_id`` is what
+    the model named it, where its family does.
     """
 
     tool: str
     query: str
     error: str | None = None
     joins_last: bool = False
+    call_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

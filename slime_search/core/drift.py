@@ -45,6 +45,16 @@ def reconcile(trajectory: Trajectory, prompt_ids: Sequence[int]) -> None:
     logger.debug("the engine rendered %d tokens where %d were held: forked", len(prompt_ids), len(held))
 
 
+def go_on_from(trajectory: Trajectory, prompt_ids: Sequence[int]) -> None:
+    """Begins a context of its own where the next turn is to be conditioned on other tokens than are held.
+
+    For a choice of ours, such as leaving out earlier thoughts: nothing is given up for it, unlike in ``reconcile``.
+    """
+    if list(prompt_ids) != trajectory.token_ids:
+        trajectory.drift.forked += 1
+        trajectory.fork(prompt_ids)
+
+
 def _realign(trajectory: Trajectory, held: list[int], prompt_ids: list[int]) -> bool:
     """Whether the tail could be replaced: the last turn's end, and what the world said after it."""
     segments = trajectory.context_segments

@@ -43,6 +43,8 @@ class Segment:
     ``log_probs`` holds one float a token: the engine's for the model, 0.0 for the world, None when the engine was not
     asked. ``finish`` is the engine's reason and None for the world. ``is_correction`` marks a world segment that
     answers an invalid action instead of returning a tool's result. ``results`` is the text of each tool message in it.
+    ``opened`` is what the chat template wrote for the model at the beginning of its turn, such as ``<think>``: it
+    stands in the context before the tokens and counts as said.
     """
 
     owner: Owner
@@ -53,6 +55,12 @@ class Segment:
     is_correction: bool = False
     results: tuple[str, ...] = ()
     meta_info: Mapping[str, Any] = field(default_factory=dict)
+    opened: str = ""
+
+    @property
+    def said(self) -> str:
+        """The text as its turn reads, with what the template opened it with."""
+        return self.opened + self.text
 
     def __post_init__(self) -> None:
         if self.log_probs is not None and len(self.log_probs) != len(self.token_ids):
@@ -140,6 +148,11 @@ class Trajectory:
         return self.segments[self._contexts[-1][1] :]
 
     @property
+    def first_prompt_ids(self) -> list[int]:
+        """The prompt that the story began with, whatever contexts came after."""
+        return self._contexts[0][0]
+
+    @property
     def is_forked(self) -> bool:
         return len(self._contexts) > 1
 
@@ -195,11 +208,14 @@ class Trajectory:
         return whole
 
     def turns(self) -> Iterator[str]:
-        """The text of each model turn. A turn that was aborted and resumed is one turn of several segments."""
+        """The text of each model turn, with what the chat template opened it with.
+
+        A turn that was aborted and resumed is one turn of several segments.
+        """
         turn: list[str] = []
         for segment in self.segments:
             if segment.owner is Owner.MODEL:
-                turn.append(segment.text)
+                turn.append(segment.said)
             else:
                 yield "".join(turn)
                 turn = []
@@ -227,7 +243,8 @@ class Trajectory:
     def corrections(self) -> int:
         return sum(s.is_correction for s in self.segments)
 
-    def add_completion(self, completion: Completion) -> None:
+    def add_completion(self, completion: Completion, *, opened: str = "") -> None:
+        """Appends what an engine sampled; ``opened`` is what the template wrote for the model to go on from."""
         self.append(
             Segment(
                 Owner.MODEL,
@@ -236,6 +253,7 @@ class Trajectory:
                 None if completion.log_probs is None else list(completion.log_probs),
                 finish=completion.finish,
                 meta_info=completion.meta_info,
+                opened=opened,
             )
         )
 

@@ -21,6 +21,7 @@ def to_record(trajectory: Trajectory) -> dict[str, Any]:
                 "finish": s.finish.value if s.finish else None,
                 "is_correction": s.is_correction,
                 "results": list(s.results),
+                **({"opened": s.opened} if s.opened else {}),
             }
             for s in trajectory.segments
         ],
@@ -63,6 +64,7 @@ def from_record(record: Mapping[str, Any], token_ids: Sequence[int], log_probs: 
                 finish=Finish(s["finish"]) if s["finish"] else None,
                 is_correction=s["is_correction"],
                 results=tuple(s["results"]),
+                opened=s.get("opened", ""),
             )
         )
         start = end

@@ -97,7 +97,7 @@ class TagDialect:
         room = None if max_tokens is None else max_tokens - len(before) - len(after)
         if room is not None and room < 0:
             return None
-        body = fit_blocks(codec.untrusted, _blocks(results), room)
+        body = fit_blocks(codec.between, _blocks(results), room)
         return Observation(f"{opening}{body.text}{closing}", before + body.token_ids + after)
 
     def correction(self, codec: TokenCodec, invalid: Invalid, *, turn_ids: Sequence[int] = ()) -> Observation:

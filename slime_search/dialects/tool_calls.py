@@ -1,32 +1,29 @@
-"""OpenAI-style function calls: the model writes ``<tool_call>`` blocks, results come back as tool messages."""
+"""OpenAI-style function calls: the model writes them in its family's notation, results come back as tool messages."""
 
+import copy
 import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from slime_search.core.call_markup import CALL_CLOSE, CALL_OPEN, RESULT_CLOSE, RESULT_OPEN, WrittenCall, split_calls
+from slime_search.core.call_markup import CALL_CLOSE, CALL_OPEN, RESULT_CLOSE, RESULT_OPEN, WrittenCall
 from slime_search.core.dialect import END_MARKER, Action, Answer, CallTools, Invalid, Observation, ToolCall
 from slime_search.core.tokens import TokenCodec
 from slime_search.core.tool import ToolResult
 from slime_search.core.trajectory import Owner, Segment
-from slime_search.dialects.chat_frame import ChatTemplate, Message
-from slime_search.dialects.cutting import fit_blocks
+from slime_search.dialects.appending import Answered, append_results
+from slime_search.dialects.chat_frame import LAST_ID, NEXT_ID, ChatFrame, ChatTemplate, Message
+from slime_search.dialects.notations import HERMES, Notation
+from slime_search.errors import ConfigError
 
 _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _ANSWER_MARK = re.compile(r"</?answer>")
-_FABRICATED = re.compile(rf"</?{RESULT_OPEN[1:-1]}>")
-_OTHER_END = re.compile(r"(?:<[|｜][^<>]*[|｜]>\s*)+\Z")
+_END = re.compile(rf"({END_MARKER.pattern}|<[|｜][^<>]*[|｜]>)\s*\Z")
 """A control token at the end, of whatever name: ``<|end|>``, ``<｜end▁of▁sentence｜>``."""
-_THOUGHT_END = "</think>"
-_THOUGHT_MARK = re.compile(r"</?think>")
 
 MARKUP = (CALL_OPEN, CALL_CLOSE, RESULT_OPEN, RESULT_CLOSE, "<think>", "</think>", "<answer>", "</answer>")
-"""What no tool text may forge."""
-
-_JOINT = "\n\n"
-"""Between the results of one list of queries."""
+"""What no tool text may forge, whatever the model's notation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +63,15 @@ CALLS_A_TURN = 8
 class ToolCallFormat:
     """The meaning of a turn: calls, or an answer. Needs no tokenizer, so rewards can have it."""
 
-    def __init__(self, tools: Sequence[FunctionTool]) -> None:
+    def __init__(self, tools: Sequence[FunctionTool], notation: Notation = HERMES) -> None:
         self._tools = {tool.name: tool for tool in tools}
+        self.notation = notation
+
+    def reading(self, notation: Notation) -> "ToolCallFormat":
+        """The same functions, called in another notation."""
+        other = copy.copy(self)
+        other.notation = notation
+        return other
 
     def parse(self, turn: str) -> Action:
         """The action of ``turn``.
@@ -76,12 +80,12 @@ class ToolCallFormat:
         such pair, else with all that is not thought. A turn that writes a tool's result itself is invalid, and so is
         one whose calls are all malformed, or with several answers.
         """
-        spoken = _spoken(turn)
+        spoken = self.notation.spoken(self.without_end(turn))
         if spoken is None:
             return Invalid("the thought is not closed")
-        if fabricated := _FABRICATED.search(spoken):
-            return Invalid(f"the turn writes {fabricated.group()}, which only a tool may")
-        before, written, _ = split_calls(spoken)
+        if fabricated := next((mark for mark in self.notation.result_marks if mark in spoken), None):
+            return Invalid(f"the turn writes {fabricated}, which only a tool may")
+        before, written, _ = self.notation.split(spoken)
         if written:
             calls = self._checked(written)
             errors = [call.error for call in calls if call.error]
@@ -95,15 +99,24 @@ class ToolCallFormat:
 
     def is_well_formed(self, turn: str) -> bool:
         """At most one thought, at the beginning; then calls with nothing amiss or after them, or an answer."""
-        spoken = _spoken(turn)
-        if spoken is None or _THOUGHT_MARK.search(spoken) or turn.count("<think>") > 1:
+        turn = self.without_end(turn)
+        spoken = self.notation.spoken(turn)
+        if spoken is None or not self.notation.is_tidy(turn):
             return False
         match self.parse(turn):
             case CallTools(calls):
-                return all(call.error is None for call in calls) and not split_calls(spoken)[2].strip()
+                return all(call.error is None for call in calls) and not self.notation.split(spoken)[2].strip()
             case Answer():
                 return True
         return False
+
+    def without_end(self, turn: str) -> str:
+        """``turn`` without the control tokens that end it."""
+        while (end := _END.search(turn)) and (
+            end[1] not in (*self.notation.marks, *self.notation.thought) or end[1] in self.notation.ends
+        ):
+            turn = turn[: end.start()]
+        return turn
 
     def _checked(self, written: Sequence[WrittenCall]) -> tuple[ToolCall, ...]:
         """One call for each query; a written call that can't be carried out is one call with an error."""
@@ -114,21 +127,35 @@ class ToolCallFormat:
             if len(calls) + max(len(queries), 1) > CALLS_A_TURN:
                 error = f"a turn may hold {CALLS_A_TURN} calls at most"
             if error:
-                calls.append(ToolCall(call.name, "", error))
+                calls.append(ToolCall(call.name, "", error, call_id=call.call_id))
             else:
-                calls += (ToolCall(call.name, q, joins_last=place > 0) for place, q in enumerate(queries))
+                calls += (
+                    ToolCall(call.name, q, joins_last=place > 0, call_id=call.call_id)
+                    for place, q in enumerate(queries)
+                )
         return tuple(calls)
 
     def _queries(self, call: WrittenCall) -> list[str]:
         """What is asked for, without blanks around it, once each."""
-        value = call.arguments[self._tools[call.name].argument]
+        value = self._value(call, self._tools[call.name])
         return list(dict.fromkeys(query.strip() for query in (value if isinstance(value, list) else [value])))
+
+    def _value(self, call: WrittenCall, tool: FunctionTool) -> Any:
+        """The argument; a list of texts where the notation writes values as text and this is one in JSON."""
+        value = call.arguments.get(tool.argument)
+        if tool.takes_lists and self.notation.values_are_text and isinstance(value, str):
+            try:
+                several = json.loads(value)
+            except (ValueError, RecursionError):
+                return value
+            return several if isinstance(several, list) else value
+        return value
 
     def _mistake(self, call: WrittenCall) -> str | None:
         tool = self._tools.get(call.name)
         if tool is None:
             return f"there is no function {call.name!r:.80}; there is {', '.join(self._tools)}"
-        value = call.arguments.get(tool.argument)
+        value = self._value(call, tool)
         values = value if tool.takes_lists and isinstance(value, list) else [value]
         if (
             set(call.arguments) == {tool.argument}
@@ -136,6 +163,9 @@ class ToolCallFormat:
             and all(isinstance(one, str) and one.strip() for one in values)
         ):
             return None
+        if self.notation is not HERMES:
+            or_several = ", or with a list of several in JSON" if tool.takes_lists else ""
+            return f"a call of {tool.name} must be {self.notation.form(tool.name, tool.argument)}{or_several}"
         or_several = f' or {{"{tool.argument}": ["…", "…"]}}' if tool.takes_lists else ""
         return f'the arguments of {tool.name} must be {{"{tool.argument}": "…"}}{or_several}'
 
@@ -144,11 +174,13 @@ class ToolCallDialect(ToolCallFormat):
     """Calls and results in a model's own chat markup."""
 
     stop: tuple[str, ...] = ()
-    tags: tuple[str, ...] = MARKUP
 
     def __init__(self, tools: Sequence[FunctionTool], template: ChatTemplate) -> None:
-        super().__init__(tools)
+        super().__init__(tools, template.notation)
         self.template = template
+        self.tags: tuple[str, ...] = tuple(
+            dict.fromkeys((*MARKUP, *self.notation.marks, *self.notation.result_marks, *self.notation.thought))
+        )
 
     def observation(
         self,
@@ -164,38 +196,58 @@ class ToolCallDialect(ToolCallFormat):
         Results of calls that were written as one share a message, each under its query.
         """
         joins = [call.joins_last for call in action.calls]
-        frame = self._frame(codec, joins, turn_ids)
-        room = None if max_tokens is None else max_tokens - sum(len(ids) for _, ids in frame)
-        if room is not None and room < 0:
-            return None
-        share = None if room is None else room // len(results)
         of_list = [one or other for one, other in zip(joins, [*joins[1:], False], strict=True)]
-        bodies = [
-            self._body(codec, (f"{call.query}:\n", *_said(result)) if listed else _said(result), share)
+        answers = [
+            Answered(
+                (f"{call.query}:\n", *_said(result)) if listed else _said(result),
+                call.tool,
+                call.call_id,
+                call.joins_last,
+            )
             for call, result, listed in zip(action.calls, results, of_list, strict=True)
         ]
-        return _interleaved(frame, bodies, joins)
+        return append_results(codec, self.template.frame, answers, turn_ids, max_tokens)
 
     def tool_messages(self, codec: TokenCodec, texts: Sequence[str], *, turn_ids: Sequence[int] = ()) -> Observation:
         """What the model reads after the turn of these ids, where one tool message says each of ``texts``."""
-        joins = [False] * len(texts)
-        bodies = [self._body(codec, (text,), None) for text in texts]
-        return _interleaved(self._frame(codec, joins, turn_ids), bodies, joins)
+        return self._said(codec, self.template.frame, texts, turn_ids)
 
     def correction(self, codec: TokenCodec, invalid: Invalid, *, turn_ids: Sequence[int] = ()) -> Observation:
-        """A tool message that says what was wrong."""
-        return self.tool_messages(codec, [f"Error: {invalid.reason}. Try again."], turn_ids=turn_ids)
+        """A tool message that says what was wrong.
+
+        The user says it where a result has to name the id of a call, or where the turn ended as one that answers.
+        """
+        frame = self.template.frame
+        names_ids = any(slot in part for slot in (LAST_ID, NEXT_ID) for part in (frame.opening, frame.closing))
+        called = frame.call_end == frame.turn_end or list(turn_ids[-1:]) == codec.trusted(frame.call_end)[-1:]
+        if frame.user_opening and (names_ids or not called):
+            frame = replace(
+                frame,
+                call_end=frame.turn_end,
+                opening=frame.user_opening,
+                closing=frame.user_closing,
+                as_json=False,
+            )
+        return self._said(codec, frame, [f"Error: {invalid.reason}. Try again."], turn_ids)
 
     def messages(self, prompt: Sequence[Message], segments: Sequence[Segment]) -> list[Message]:
         """The conversation for a server that renders it itself.
 
         A turn is sent as the text that the model wrote, calls included: taken apart and put together again it would
         come back in other words.
+
+        Raises:
+            ConfigError: the template names each call in its result, which it can't where a call is sent as text.
         """
+        if self.template.frame.has_slots:
+            raise ConfigError(
+                "chat template: it writes the name or id of the call before each result, so a server that renders "
+                "messages can't be told of calls as the model wrote them. Use a server that takes token ids."
+            )
         conversation = list(self.template.complete(prompt))
         for segment in segments:
             if segment.owner is Owner.MODEL:
-                conversation.append({"role": "assistant", "content": _without_end(segment.text)})
+                conversation.append({"role": "assistant", "content": self.without_end(segment.text)})
             elif self.template.frame.tool_role:
                 conversation += [{"role": "tool", "content": result} for result in segment.results]
             else:
@@ -203,55 +255,12 @@ class ToolCallDialect(ToolCallFormat):
                 conversation.append({"role": "user", "content": "\n".join(results)})
         return conversation
 
-    def _body(self, codec: TokenCodec, blocks: Sequence[str], max_tokens: int | None) -> Observation:
-        if not self.template.frame.as_json:
-            body = fit_blocks(codec.untrusted, blocks, max_tokens)
-            return Observation(body.text, body.token_ids, (body.text,))
-        body = fit_blocks(lambda text: codec.untrusted(_in_json(text)), blocks, max_tokens)
-        return Observation(_in_json(body.text), body.token_ids, (body.text,))
-
-    def _frame(self, codec: TokenCodec, joins: Sequence[bool], turn_ids: Sequence[int]) -> list[tuple[str, list[int]]]:
-        """What stands before, between and after the results, as text and as token ids."""
-        frame = self.template.frame
-        end_ids = codec.trusted(frame.turn_end)
-        closed = list(turn_ids[-len(end_ids) :]) == end_ids
-        opening = frame.opening if closed else frame.turn_end + frame.opening
-        joint = _in_json(_JOINT) if frame.as_json else _JOINT
-        between = (joint if joined else frame.between for joined in joins[1:])
-        return [(text, codec.trusted(text)) for text in (opening, *between, frame.closing)]
-
-
-def _spoken(turn: str) -> str | None:
-    """``turn`` without its end marker and thought, None if that is open. Its first tag may stand in the prompt."""
-    turn = _without_end(turn)
-    if _THOUGHT_END in turn:
-        return turn.partition(_THOUGHT_END)[2]
-    return None if "<think>" in turn else turn
-
-
-def _without_end(turn: str) -> str:
-    return _OTHER_END.sub("", END_MARKER.sub("", turn))
+    def _said(self, codec: TokenCodec, frame: ChatFrame, texts: Sequence[str], turn_ids: Sequence[int]) -> Observation:
+        name = next(iter(self._tools), "")
+        said = append_results(codec, frame, [Answered((text,), name) for text in texts], turn_ids)
+        assert said is not None
+        return said
 
 
 def _said(result: ToolResult) -> tuple[str, ...]:
     return result.blocks or ("No results.",)
-
-
-def _in_json(text: str) -> str:
-    """``text`` as it stands between the quotes of a JSON string."""
-    return json.dumps(text, ensure_ascii=False)[1:-1]
-
-
-def _interleaved(
-    frame: Sequence[tuple[str, list[int]]], bodies: Sequence[Observation], joins: Sequence[bool]
-) -> Observation:
-    text, ids = frame[0][0], list(frame[0][1])
-    results: list[str] = []
-    for body, joined, (after_text, after_ids) in zip(bodies, joins, frame[1:], strict=True):
-        text += body.text + after_text
-        ids += [*body.token_ids, *after_ids]
-        if joined:
-            results[-1] = _JOINT.join((results[-1], *body.results))
-        else:
-            results += body.results
-    return Observation(text, ids, tuple(results))

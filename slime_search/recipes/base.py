@@ -92,10 +92,15 @@ class SearchRecipe(ABC, Generic[P]):
 
     def _reward(self, args: Any, rollout: list[Any]) -> float:
         trajectory = read_whole(rollout)
-        result = score(trajectory, gold_answers(rollout[0].label), self.format, self._parts(args).config)
+        turns = self._format_of(rollout)
+        result = score(trajectory, gold_answers(rollout[0].label), turns, self._parts(args).config)
         for sample in rollout:
             sample.metadata[RECORD_KEY]["score"] = asdict(result)
         return result.reward
+
+    def _format_of(self, rollout: list[Any]) -> Format:
+        """What the turns of these samples mean."""
+        return self.format
 
     def _parts(self, args: Any) -> P:
         overlay = getattr(args, "slime_search", None)

@@ -104,7 +104,7 @@ class RetrieveThenAnswer(DirectAnswer):
         if budget.context_tokens is not None:
             left = max(budget.context_tokens - len(trajectory) - len(after_ids) - ANSWER_ROOM, 0)
             room = left if room is None else min(room, left)
-        read = fit_blocks(codec.untrusted, result.blocks, room)
+        read = fit_blocks(codec.between, result.blocks, room)
         trajectory.add_calls([ToolCall("search", question)], [result], [latency_s])
         trajectory.add_observation(Observation(f"{read.text}{after}", read.token_ids + after_ids))
 

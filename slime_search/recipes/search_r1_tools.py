@@ -1,21 +1,27 @@
 """Search-R1 with OpenAI's tool calling: the policy calls a ``search`` function over ``/v1/chat/completions``."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from slime_search.config import SearchConfig
 from slime_search.core.agent import Agent
 from slime_search.core.dialect import Format
 from slime_search.core.tokens import TokenCodec
+from slime_search.core.trajectory import Trajectory
 from slime_search.dialects.chat_frame import ChatTemplate, Message
-from slime_search.dialects.tool_calls import MARKUP, SEARCH_TOOL, FunctionTool, ToolCallDialect, ToolCallFormat
+from slime_search.dialects.notations import NOTATIONS
+from slime_search.dialects.thoughts import ThoughtDropper
+from slime_search.dialects.tool_calls import SEARCH_TOOL, FunctionTool, ToolCallDialect, ToolCallFormat
 from slime_search.errors import ConfigError, DataError
 from slime_search.hooks.runtime import policy_chat, runtime
-from slime_search.hooks.samples import open_trajectory, write_back, write_back_parts
+from slime_search.hooks.samples import RECORD_KEY, open_trajectory, write_back, write_back_parts
 from slime_search.recipes.base import Parts, SearchRecipe, budget_of
 
 logger = logging.getLogger(__name__)
+
+NOTATION_KEY = "notation"
+"""Set in a sample's record: how its calls were read."""
 
 TOOLS = (SEARCH_TOOL,)
 TOOL_SCHEMAS = [tool.schema for tool in TOOLS]
@@ -56,7 +62,7 @@ class SearchR1Tools(SearchRecipe["ChatParts"]):
             return parts.dialect.messages(_messages(args, sample), trajectory.segments)
 
         engine = parts.engine.conversation(messages)
-        await Agent(engine, parts.dialect, parts.toolbox, parts.codec).run(
+        await Agent(engine, parts.dialect, parts.toolbox, parts.codec, context=parts.context).run(
             trajectory,
             sampling_params,
             budget_of(args, parts.config, sampling_params),
@@ -65,15 +71,25 @@ class SearchR1Tools(SearchRecipe["ChatParts"]):
         )
         parts.failures.observe(trajectory)
         with_log_probs = parts.config.return_logprob
-        if parts.engine.renders_messages:
+        if parts.engine.renders_messages or parts.config.chat.thoughts == "template":
             siblings = write_back_parts(args, sample, trajectory, with_log_probs=with_log_probs)
+            for sibling in siblings:
+                sibling.metadata[RECORD_KEY][NOTATION_KEY] = parts.dialect.notation.name
             if not evaluation:
                 return siblings
             if siblings[-1].reward is None:
                 siblings[-1].reward = self._reward(args, siblings)
             return siblings[-1]
         write_back(args, sample, trajectory, known_segments=known_segments, with_log_probs=with_log_probs)
+        sample.metadata[RECORD_KEY][NOTATION_KEY] = parts.dialect.notation.name
         return sample
+
+    def _format_of(self, rollout: list[Any]) -> Format:
+        """The reward reads calls as the loop did, also where there is no tokenizer to tell how."""
+        name = rollout[0].metadata[RECORD_KEY].get(NOTATION_KEY)
+        if name is None or not isinstance(self.format, ToolCallFormat):
+            return self.format
+        return self.format.reading(NOTATIONS[name])
 
     def _build(self, args: Any, config: SearchConfig) -> "ChatParts":
         return ChatParts(args, config, self.tools)
@@ -84,6 +100,7 @@ class ChatParts(Parts):
 
     codec: TokenCodec
     dialect: ToolCallDialect
+    context: Callable[[Trajectory], list[int]] | None
 
     def __init__(self, args: Any, config: SearchConfig, tools: Sequence[FunctionTool]) -> None:
         super().__init__(args, config)
@@ -98,25 +115,37 @@ class ChatParts(Parts):
         chat = self.config.chat.model_copy(update={"template_kwargs": kwargs})
         config = self.config.model_copy(update={"chat": chat})
         schemas = [tool.schema for tool in self.tools]
-        template = ChatTemplate(tokenizer, schemas, kwargs)
-        if not template.frame.keeps_turns:
+        notation = None if config.chat.notation == "auto" else config.chat.notation
+        template = ChatTemplate(tokenizer, schemas, kwargs, notation)
+        if not template.frame.keeps_turns and config.chat.thoughts == "keep":
             logger.info(
                 "the chat template leaves out earlier thoughts when it renders a conversation again; here turns are "
                 "appended and never rendered again, so the policy keeps its thoughts and is trained on them"
             )
-        if not template.frame.readable_calls:
+        if not template.frame.readable_calls and notation is None:
             logger.warning(
-                "the chat template teaches the model a notation of calls that only the server can read; start it with "
-                "the --tool-call-parser of the model, else calls count as malformed or as answers"
+                "the chat template writes calls in a notation that is not known here, so they count as malformed or as "
+                "answers; chat.notation names one, docs/tool-calling.md has the table"
             )
-        self.codec = TokenCodec(tokenizer, MARKUP)
         self.dialect = ToolCallDialect(self.tools, template)
+        self.codec = TokenCodec(tokenizer, self.dialect.tags)
+        self.context = self._dropping(args, template) if config.chat.thoughts == "template" else None
         self.engine = policy_chat(args, config, self._decode, schemas)
         self._tokenizer = tokenizer
         return self
 
+    def _dropping(self, args: Any, template: ChatTemplate) -> Callable[[Trajectory], list[int]] | None:
+        """What a turn is conditioned on without earlier thoughts; None where the template keeps them, too."""
+        if getattr(args, "partial_rollout", False):
+            raise ConfigError(
+                '--partial-rollout: with chat.thoughts = "template" a rollout becomes several samples, and slime '
+                'resumes single ones only. Leave the flag out, or set chat.thoughts to "keep".'
+            )
+        dropper = ThoughtDropper(template, self.codec)
+        return None if dropper.keeps_all else dropper.context
+
     def prompt_ids(self, prompt: str | Sequence[Message]) -> list[int]:
-        return self.codec.trusted(prompt if isinstance(prompt, str) else self.dialect.template.prompt(prompt))
+        return self.codec.prompt(prompt if isinstance(prompt, str) else self.dialect.template.prompt(prompt))
 
     def _decode(self, token_ids: Sequence[int]) -> str:
         return self._tokenizer.decode(token_ids, skip_special_tokens=False)  # type: ignore[no-any-return]

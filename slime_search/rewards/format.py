@@ -35,7 +35,7 @@ def _steps(trajectory: Trajectory) -> list[tuple[Owner, str, bool]]:
     steps: list[tuple[Owner, str, bool]] = []
     for segment in trajectory.segments:
         if steps and segment.owner is Owner.MODEL and steps[-1][0] is Owner.MODEL:
-            steps[-1] = (Owner.MODEL, steps[-1][1] + segment.text, False)
+            steps[-1] = (Owner.MODEL, steps[-1][1] + segment.said, False)
         else:
-            steps.append((segment.owner, segment.text, segment.is_correction))
+            steps.append((segment.owner, segment.said, segment.is_correction))
     return steps

@@ -40,6 +40,7 @@ FRAMES = {
         renders_tools=True,
         keeps_turns=True,
         readable_calls=True,
+        notation="llama",
     ),
     "gemma": ChatFrame(
         turn_end="<end_of_turn>",
@@ -153,12 +154,22 @@ XML = """\
 """In the manner of Qwen3-Coder and Qwen3.5."""
 
 
-def test_a_notation_of_calls_that_only_a_server_reads_is_noticed(tmp_path: Path) -> None:
+def test_the_notation_of_calls_is_told_by_the_template(tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
     frame = ChatTemplate(AutoTokenizer.from_pretrained(save_with_template(tmp_path, XML)), TOOLS).frame
-    assert (frame.readable_calls, frame.tool_role, frame.renders_tools) == (False, True, True)
+    assert (frame.readable_calls, frame.notation, frame.renders_tools) == (True, "qwen_xml", True)
     assert (frame.turn_end, frame.opening) == ("<|im_end|>", "\n<|im_start|>tool\n")
+
+
+def test_a_notation_that_is_not_known_is_noticed_and_another_can_be_named(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    unknown = XML.replace("<function=", "<run ").replace("</function>", "</run>")
+    tokenizer = AutoTokenizer.from_pretrained(save_with_template(tmp_path, unknown))
+    frame = ChatTemplate(tokenizer, TOOLS).frame
+    assert (frame.readable_calls, frame.notation) == (False, "hermes")
+    assert ChatTemplate(tokenizer, TOOLS, notation="glm").notation.name == "glm"
 
 
 def each_message(body: str) -> str:

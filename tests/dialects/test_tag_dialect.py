@@ -223,7 +223,7 @@ def test_a_cut_result_fits_its_budget_and_is_a_beginning_of_the_whole(
     blocks: list[str], budget: int, qwen: Any
 ) -> None:
     codec = TokenCodec(qwen, SEARCH_R1_TAGS.tags)
-    body = fit_blocks(codec.untrusted, blocks, budget)
+    body = fit_blocks(codec.between, blocks, budget)
     assert len(body.token_ids) <= budget
     assert decode(codec, body.token_ids) == body.text
     assert "".join(blocks).strip().startswith(body.text)

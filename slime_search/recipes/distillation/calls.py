@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from slime_search.core.call_markup import WrittenCall, split_calls
+from slime_search.core.call_markup import WrittenCall
 from slime_search.dialects.chat_frame import ChatTemplate
 
 _LANDMARK: Mapping[str, Any] = {"name": "landmark", "arguments": {"query": "Landmark called"}}
@@ -27,7 +27,7 @@ class CallNotation:
     """
 
     def __init__(self, student: ChatTemplate, teacher: ChatTemplate) -> None:
-        self._teacher = teacher
+        self._student, self._teacher = student.notation, teacher
         self._alike = student.call(**_LANDMARK) == teacher.call(**_LANDMARK)
 
     def pieces(self, turn: str) -> list[Piece]:
@@ -39,7 +39,7 @@ class CallNotation:
             # What looks like a call is still a thought.
             return [Piece(turn, 0)]
         spoken = len(turn) - len(said) if closed else 0
-        before, calls, _ = split_calls(turn[spoken:])
+        before, calls, _ = self._student.split(turn[spoken:])
         if not calls:
             return [Piece(turn, 0)]
         start = spoken + len(before)

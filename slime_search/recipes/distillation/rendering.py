@@ -81,7 +81,7 @@ class TeacherView:
             DataError: the teacher's tokenizer can't write a text of it without control tokens.
         """
         prompt = self._template.prompt(messages)
-        ids = list(self._codec.trusted(prompt))
+        ids = list(self._codec.prompt(prompt))
         thinking = _is_thinking(self._student_template.prompt(messages)), _is_thinking(prompt)
         turns: list[Turn] = []
         turn_ids: list[int] = []
