@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tokenizers import decoders
 from transformers import PreTrainedTokenizerBase
 
+from slime_search.core.byte_alphabet import BYTE_OF
 from slime_search.local.engine.chat_prompt import Message, Tool, parse_tool_calls
 from slime_search.local.engine.params import BadRequest, SamplingParams, Seed, drop_neutral, refuse
 from slime_search.local.engine.protocol import meta_info
@@ -32,20 +33,9 @@ class TokenTexts:
 
     def _bytes(self, token: int) -> tuple[int, ...]:
         piece = self._tokenizer.convert_ids_to_tokens(token)
-        if self._byte_level and piece and all(character in _BYTE_OF for character in piece):
-            return tuple(_BYTE_OF[character] for character in piece)
+        if self._byte_level and piece and all(character in BYTE_OF for character in piece):
+            return tuple(BYTE_OF[character] for character in piece)
         return tuple(self.text(token).encode())
-
-
-def _bytes_by_character() -> dict[str, int]:
-    """Byte-level tokenizers spell a byte as its Latin-1 character, where that one can be seen, and the others, in
-    order, as the characters from U+0100 on."""
-    visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    hidden = [byte for byte in range(0x100) if byte not in visible]
-    return {chr(byte): byte for byte in visible} | {chr(0x100 + at): byte for at, byte in enumerate(hidden)}
-
-
-_BYTE_OF = _bytes_by_character()
 
 
 DEFAULTED = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")

@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from slime_search.core.byte_alphabet import BYTE_OF
 from slime_search.errors import ConfigError
 
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
@@ -81,7 +82,7 @@ class TokenBytes:
             return str(token).replace(_SPACE, " ").encode()
         if token_id in self._added:
             return str(token).encode()
-        return b"".join(_BYTES.get(c) or c.encode() for c in token)
+        return b"".join(bytes([BYTE_OF[c]]) if c in BYTE_OF else c.encode() for c in token)
 
     def _check(self, tokenizer: Any) -> None:
         """Tokens put together must give the text back, but for the blank that sentencepiece puts before it."""
@@ -102,14 +103,3 @@ def _decoder_kinds(backend: Any) -> set[str]:
         return set()
     decoder = json.loads(backend.decoder.__getstate__())
     return {decoder["type"]} | {part["type"] for part in decoder.get("decoders", ())}
-
-
-def _byte_alphabet() -> dict[str, bytes]:
-    """The characters in which byte-level BPE writes bytes (GPT-2): printable ones as they are, the rest from U+0100."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    rest = (byte for byte in range(256) if byte not in printable)
-    alphabet = {chr(byte): bytes([byte]) for byte in printable}
-    return alphabet | {chr(0x100 + place): bytes([byte]) for place, byte in enumerate(rest)}
-
-
-_BYTES = _byte_alphabet()

@@ -1,0 +1,15 @@
+"""The alphabet in which byte-level BPE writes bytes."""
+
+
+def byte_alphabet() -> dict[str, int]:
+    """From each of the 256 characters to the byte that it stands for.
+
+    GPT-2's: a byte that Latin-1 shows as a visible character is that character, and the others, in order, are the
+    characters from U+0100 on. So ``"A"`` is 65, ``"é"`` is 0xE9, and ``"Ġ"`` (U+0120) is the blank.
+    """
+    visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    hidden = (byte for byte in range(0x100) if byte not in visible)
+    return {chr(byte): byte for byte in visible} | {chr(0x100 + rank): byte for rank, byte in enumerate(hidden)}
+
+
+BYTE_OF = byte_alphabet()
