@@ -21,7 +21,7 @@ from slime_search.local.policy import MAX_CONTEXT, build_model, save_policy
 from slime_search.local.policy_format import EOS, PAD, TAGS
 from slime_search.local.presets import SEARCH_R1, Role
 from slime_search.local.rollouts import load_prompts
-from slime_search.local.stack import RetrieverProcess, Stage
+from slime_search.local.stack import LocalStack, RetrieverProcess
 from slime_search.local.world import WorldSize, invent_encyclopedia
 from slime_search.records.from_samples import rollout_record
 from slime_search.records.rollout import Rollout
@@ -32,9 +32,12 @@ FURTHER_PASSAGES = re.compile(r"\nDoc [23].*?(?=\n|</information>)")
 SEED = 0
 VOCABULARY = 640
 STEPS = 450
-STYLE = replace(TAGS, markup=())
-PLAY = replace(
-    SEARCH_R1, style=STYLE, roles={ONLY_ROLE: Role(STYLE, SKILLED, hops=(1,))}, config={"max_turns": 3, "topk": 1}
+FORMAT = replace(TAGS, markup=())
+PRESET = replace(
+    SEARCH_R1,
+    policy_format=FORMAT,
+    roles={ONLY_ROLE: Role(FORMAT, SKILLED, hops=(1,))},
+    config={"max_turns": 3, "topk": 1},
 )
 
 
@@ -42,7 +45,7 @@ def roll_out(folder: Path) -> list[Rollout]:
     """One rollout for each of 200 questions, in a few minutes on two cores. ``folder`` keeps the model."""
     size = WorldSize(people=120, towns=30, companies=30)
     encyclopedia = invent_encyclopedia(SEED, size, size, size)
-    data = write_dataset(folder / "data", SEED, encyclopedia=encyclopedia, play=PLAY, demonstrations=3000)
+    data = write_dataset(folder / "data", SEED, encyclopedia=encyclopedia, preset=PRESET, demonstrations=3000)
     shown = [with_one_passage(one) for one in read_demonstrations(data.demonstrations)]
     tokenizer = tokenizer_of(shown)
     model = build_model(tokenizer, SEED)
@@ -53,14 +56,14 @@ def roll_out(folder: Path) -> list[Rollout]:
         shown,
         steps=STEPS,
         seed=SEED,
-        styles={ONLY_ROLE: STYLE},
+        formats={ONLY_ROLE: FORMAT},
         on_step=lambda step, loss: next(steps, None),
     )
     save_policy(folder / "model", model, tokenizer)
-    prompts = load_prompts(data.test, STYLE.renderer(tokenizer))
+    prompts = load_prompts(data.test, FORMAT.renderer(tokenizer))
     with RetrieverProcess(data.corpus, folder / "retriever.log") as retriever:
         retriever.wait_ready()
-        stage = Stage(
+        stack = LocalStack(
             None,
             tokenizer,
             model_path=folder / "model",
@@ -69,10 +72,10 @@ def roll_out(folder: Path) -> list[Rollout]:
             retriever=retriever,
             seed=SEED,
             rollout_size=len(prompts),
-            play=PLAY,
+            preset=PRESET,
         )
-        with stage:
-            samples = stage.rollouts.collect(prompts, n=1, temperature=1.0)
+        with stack:
+            samples = stack.rollouts.collect(prompts, n=1, temperature=1.0)
     codec = TokenCodec(tokenizer)
     return [rollout_record([sample], codec, id=str(n), group=str(n)) for n, sample in enumerate(samples)]
 
@@ -93,7 +96,7 @@ def tokenizer_of(demonstrations: Sequence[Demonstration]) -> PreTrainedTokenizer
         pad_token=PAD,
         eos_token=EOS,
         model_max_length=MAX_CONTEXT,
-        chat_template=STYLE.chat_template,
+        chat_template=FORMAT.chat_template,
     )
 
 

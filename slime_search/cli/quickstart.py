@@ -58,12 +58,12 @@ def quickstart(
     Leaves summary.json, metrics.jsonl, curve.png, report.html and the trained model in the output folder.
     """
     _with_cpu_settings()
-    from slime_search.local.presets import play_of
+    from slime_search.local.presets import preset_of
     from slime_search.local.quickstart import Quickstart, QuickstartConfig
 
     end_on_signals()
     config = QuickstartConfig(
-        output=output, seed=seed, play=play_of(recipe, dialect), steps=steps, cold_start_steps=cold_start_steps
+        output=output, seed=seed, preset=preset_of(recipe, dialect), steps=steps, cold_start_steps=cold_start_steps
     )
     with one_sentence(interrupted=f"\nInterrupted. What was done until now is in {output}."):
         Quickstart(config, Console()).run()

@@ -175,19 +175,19 @@ def opened_quickstart(folder: Path, *, before: bool = False) -> Iterator[Opened]
     from transformers import AutoTokenizer
 
     from slime_search.local.artifacts import Artifacts
-    from slime_search.local.presets import play_of
-    from slime_search.local.stack import TURN_TOKENS, RetrieverProcess, Stage
+    from slime_search.local.presets import preset_of
+    from slime_search.local.stack import TURN_TOKENS, LocalStack, RetrieverProcess
 
     artifacts = Artifacts(folder)
     model = artifacts.cold_start_model if before else artifacts.model
     if not artifacts.summary.exists() or not model.exists():
         raise DataError(f"{folder}: no quickstart was finished there; run make quickstart OUTPUT={folder}")
     summary = json.loads(artifacts.summary.read_text())
-    play = play_of(summary["recipe"], summary["dialect"])
+    preset = preset_of(summary["recipe"], summary["dialect"])
     with tempfile.TemporaryDirectory() as logs, ExitStack() as stack:
         retriever = RetrieverProcess(artifacts.data / "corpus.jsonl", Path(logs) / "retriever.log")
         stack.enter_context(retriever).wait_ready()
-        stage = Stage(
+        local_stack = LocalStack(
             None,
             AutoTokenizer.from_pretrained(model),
             model_path=model,
@@ -196,15 +196,19 @@ def opened_quickstart(folder: Path, *, before: bool = False) -> Iterator[Opened]
             retriever=retriever,
             seed=summary["seed"],
             rollout_size=64,
-            play=play,
+            preset=preset,
             # A teacher is for training only.
-            frozen=artifacts.frozen_model if play.frozen is not None and play.alone is None else None,
+            frozen=artifacts.frozen_model if preset.frozen is not None and preset.alone is None else None,
         )
-        stack.enter_context(stage)
-        name = "search-r1-tools" if (summary["recipe"], summary["dialect"]) == ("search-r1", "tools") else play.name
+        stack.enter_context(local_stack)
+        name = "search-r1-tools" if (summary["recipe"], summary["dialect"]) == ("search-r1", "tools") else preset.name
         # The tiny model's chat template writes all there is around a question.
         target = Target(
-            name, RECIPES[name], stage.recipe, stage.args, lambda question: [{"role": "user", "content": question}]
+            name,
+            RECIPES[name],
+            local_stack.recipe,
+            local_stack.args,
+            lambda question: [{"role": "user", "content": question}],
         )
         yield Opened(target, TURN_TOKENS, artifacts.data / "test.parquet")
 

@@ -15,9 +15,9 @@ from slime_search.core.tokens import TokenCodec
 from slime_search.core.trajectory import Owner
 from slime_search.local.demonstrations import ONLY_ROLE, Demonstration
 from slime_search.local.muon import Muon
-from slime_search.local.policy_format import TAGS, Style
+from slime_search.local.policy_format import TAGS, PolicyFormat
 
-_ONE_AGENT: Mapping[str, Style] = MappingProxyType({ONLY_ROLE: TAGS})
+_ONE_AGENT: Mapping[str, PolicyFormat] = MappingProxyType({ONLY_ROLE: TAGS})
 LEARNING_RATE = 3e-3
 BATCH_SIZE = 32
 MICRO_BATCH_SIZE = 8
@@ -56,13 +56,13 @@ def cold_start(
     *,
     steps: int,
     seed: int,
-    styles: Mapping[str, Style] = {ONLY_ROLE: TAGS},
+    formats: Mapping[str, PolicyFormat] = {ONLY_ROLE: TAGS},
     on_step: Callable[[int, float], object] = lambda step, loss: None,
     learning_rate: float = LEARNING_RATE,
 ) -> list[float]:
     """Trains `model` in place and returns the loss of every step: weighted cross-entropy a token, in nats.
 
-    ``styles`` are those of the demonstrations' roles. `on_step` is called after every step with its number, counted
+    ``formats`` are those of the demonstrations' roles. `on_step` is called after every step with its number, counted
     from 1, and its loss. Whatever it raises, and an interruption too, ends the training; the weights then are those of
     the last whole step.
 
@@ -72,7 +72,7 @@ def cold_start(
     if not demonstrations:
         raise ValueError("demonstrations: none given, at least one is needed")
     codec = TokenCodec(tokenizer)
-    encoders = {role: style.prompt_encoder(codec, tokenizer) for role, style in styles.items()}
+    encoders = {role: policy_format.prompt_encoder(codec, tokenizer) for role, policy_format in formats.items()}
     examples = [encode_demonstration(one, codec, encoders[one.role]) for one in demonstrations]
     batches = _batches(examples, random.Random(seed))
     optimizers = _optimizers(model, learning_rate)

@@ -23,7 +23,7 @@ from slime_search.local.demonstrations import (
     write_demonstrations,
 )
 from slime_search.local.policy import build_tokenizer
-from slime_search.local.presets import SEARCH_R1, Play, Role
+from slime_search.local.presets import SEARCH_R1, Preset, Role
 from slime_search.local.world import Encyclopedia, Question, World, invent_encyclopedia
 from slime_search.retrieval.bm25 import Bm25Index
 
@@ -37,7 +37,7 @@ class DatasetPaths:
 
     ``corpus`` is what a retrieval server reads; ``train`` and ``test`` have Search-R1's columns; ``demonstrations`` are
     the policy's cold start's, ``reluctant_demonstrations`` those of its end and ``frozen_demonstrations`` those of a
-    second model, where the play has them.
+    second model, where the preset has them.
     """
 
     encyclopedia: Encyclopedia
@@ -56,7 +56,7 @@ def write_dataset(
     seed: int,
     *,
     encyclopedia: Encyclopedia | None = None,
-    play: Play = SEARCH_R1,
+    preset: Preset = SEARCH_R1,
     demonstrations: int = 8000,
     train_questions: int = 3000,
     test_questions: int = 200,
@@ -73,7 +73,7 @@ def write_dataset(
     rng = random.Random(f"dataset {seed}")
     folder.mkdir(parents=True, exist_ok=True)
     documents = _documents(encyclopedia, rng)
-    train = list(islice(encyclopedia.train.questions(rng, play.hops), train_questions))
+    train = list(islice(encyclopedia.train.questions(rng, preset.hops), train_questions))
     test = _distinct_questions(encyclopedia.held_out, rng, test_questions)
     paths = DatasetPaths(
         encyclopedia=encyclopedia,
@@ -90,17 +90,17 @@ def write_dataset(
     pq.write_table(pa.Table.from_pylist(_rows(train, "train")), paths.train)
     pq.write_table(pa.Table.from_pylist(_rows(test, "test")), paths.test)
     school = _School(
-        encyclopedia, Documents(encyclopedia, _searcher(documents)), build_tokenizer(encyclopedia, play.style)
+        encyclopedia, Documents(encyclopedia, _searcher(documents)), build_tokenizer(encyclopedia, preset.policy_format)
     )
-    each = demonstrations // len(play.roles)
-    lessons = (school.lessons(name, role, rng, each) for name, role in play.roles.items())
+    each = demonstrations // len(preset.roles)
+    lessons = (school.lessons(name, role, rng, each) for name, role in preset.roles.items())
     write_demonstrations(paths.demonstrations, chain.from_iterable(lessons))
-    if play.frozen is not None:
+    if preset.frozen is not None:
         write_demonstrations(
-            paths.frozen_demonstrations, school.lessons(ONLY_ROLE, play.frozen.role, rng, demonstrations)
+            paths.frozen_demonstrations, school.lessons(ONLY_ROLE, preset.frozen.role, rng, demonstrations)
         )
-    if play.reluctance is not None:
-        reluctant = replace(play.roles[ONLY_ROLE], habits=play.reluctance)
+    if preset.reluctance is not None:
+        reluctant = replace(preset.roles[ONLY_ROLE], habits=preset.reluctance)
         lessons_of_it = school.lessons(ONLY_ROLE, reluctant, rng, demonstrations // 4)
         write_demonstrations(paths.reluctant_demonstrations, lessons_of_it)
     return paths
@@ -117,7 +117,9 @@ class _School:
     def lessons(self, name: str, role: Role, rng: random.Random, count: int) -> Iterator[Demonstration]:
         """Demonstrations of one role on questions of the cold start's world."""
         source = self._sources[role.source]
-        teacher = Teacher(self._encyclopedia, source, self._tokenizer, rng, role.habits, style=role.style, role=name)
+        teacher = Teacher(
+            self._encyclopedia, source, self._tokenizer, rng, role.habits, policy_format=role.policy_format, role=name
+        )
         asked = islice(self._encyclopedia.cold_start.questions(rng, role.hops), count)
         return (teacher.demonstrate(question) for question in asked)
 

@@ -18,7 +18,7 @@ from slime_search.core.dialect import CallTools, ToolCall
 from slime_search.core.tokens import TokenCodec
 from slime_search.core.tool import Passage, ToolResult, passages_result
 from slime_search.core.trajectory import Owner
-from slime_search.local.policy_format import EOS, TAGS, Style
+from slime_search.local.policy_format import EOS, TAGS, PolicyFormat
 from slime_search.local.world import QUESTION_TEMPLATES, Encyclopedia, Entity, Question, Relation
 
 QUESTION_ABOUT = {chain[0]: template for template, chain in QUESTION_TEMPLATES[1]}
@@ -157,7 +157,7 @@ class Teacher:
 
     Args:
         source: where it looks facts up.
-        style: how it writes.
+        policy_format: how it writes.
         role: noted in each demonstration, where one model learns several.
     """
 
@@ -169,14 +169,14 @@ class Teacher:
         rng: random.Random,
         habits: Habits | None = None,
         *,
-        style: Style = TAGS,
+        policy_format: PolicyFormat = TAGS,
         role: str = ONLY_ROLE,
     ) -> None:
         self._entities = encyclopedia.entities
         self._source = source
-        self._style = style
+        self._policy_format = policy_format
         self._role = role
-        self._dialect = style.dialect(tokenizer)
+        self._dialect = policy_format.dialect(tokenizer)
         self._codec = TokenCodec(tokenizer, self._dialect.tags)
         self._end_ids = self._codec.trusted(EOS)
         self._rng = rng
@@ -195,7 +195,7 @@ class Teacher:
                 break
             consulted = self._source.consult(subject, fact.relation, self._habits, self._rng)
             thought = learned + (FOLLOWING_UP if hop else SEARCHING).format(subject=subject)
-            segments.append(Turn(Owner.MODEL, self._style.search_turn(thought, consulted.query)))
+            segments.append(Turn(Owner.MODEL, self._policy_format.search_turn(thought, consulted.query)))
             segments.append(Turn(Owner.WORLD, self._observation(consulted)))
             learned = fact.relation.sentence.format(subject=subject, value=consulted.value) + " "
             asked, subject = subject, consulted.value
@@ -204,14 +204,18 @@ class Teacher:
         return Demonstration(question.text, tuple(segments), self._role)
 
     def _observation(self, consulted: Consulted) -> str:
-        call = CallTools((ToolCall(self._style.tool, consulted.query),))
+        call = CallTools((ToolCall(self._policy_format.tool, consulted.query),))
         observation = self._dialect.observation(self._codec, call, [consulted.result], turn_ids=self._end_ids)
         assert observation is not None  # only a token budget can leave nothing
         return observation.text
 
     def _answers(self, thought: str, subject: str, relation: Relation, value: str) -> Turn:
-        answer = relation.sentence.format(subject=subject, value=value) if self._style.answers_in_sentences else value
-        return Turn(Owner.MODEL, self._style.answer_turn(thought, answer))
+        answer = (
+            relation.sentence.format(subject=subject, value=value)
+            if self._policy_format.answers_in_sentences
+            else value
+        )
+        return Turn(Owner.MODEL, self._policy_format.answer_turn(thought, answer))
 
     def _happens(self, probability: float) -> bool:
         return self._rng.random() < probability

@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTraine
 from slime_search.errors import SlimeSearchError
 from slime_search.local.demonstrations import PHRASES
 from slime_search.local.induction import seed_induction
-from slime_search.local.policy_format import EOS, PAD, TAGS, Style
+from slime_search.local.policy_format import EOS, PAD, TAGS, PolicyFormat
 from slime_search.local.world import Encyclopedia
 
 MAX_CONTEXT = 1024
@@ -21,31 +21,31 @@ PROBE = "\n\n<information>Doc 1(Title: Anna Bell) born in 1859. It's her 2nd  ho
 
 
 def build_tokenizer(
-    encyclopedia: Encyclopedia, style: Style = TAGS, *, vocabulary: int | None = None
+    encyclopedia: Encyclopedia, policy_format: PolicyFormat = TAGS, *, vocabulary: int | None = None
 ) -> PreTrainedTokenizerFast:
     """A byte-level BPE tokenizer in which every word of the encyclopedia, with the blank before it, is one token.
 
-    It has about 1,600 tokens and encodes any other text too, down to single bytes. The style's markup are added tokens.
-    With a smaller ``vocabulary``, in tokens, rarer words fall into pieces.
+    It has about 1,600 tokens and encodes any other text too, down to single bytes. The markup of ``policy_format`` are
+    added tokens. With a smaller ``vocabulary``, in tokens, rarer words fall into pieces.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary or OUT_OF_REACH,
-        special_tokens=[PAD, EOS, *style.markup],
+        special_tokens=[PAD, EOS, *policy_format.markup],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     words = (f" {word}" for word in encyclopedia.lexicon.words())
     documents = (f" {entity.text}" for entity in encyclopedia.entities.values())
-    tokenizer.train_from_iterator([*words, *documents, *PHRASES, *style.phrases], trainer)
+    tokenizer.train_from_iterator([*words, *documents, *PHRASES, *policy_format.phrases], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
         eos_token=EOS,
         model_max_length=MAX_CONTEXT,
-        chat_template=style.chat_template,
+        chat_template=policy_format.chat_template,
     )
 
 

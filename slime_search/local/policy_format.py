@@ -23,7 +23,7 @@ Render = Callable[[Sequence[Mapping[str, Any]]], str]
 
 
 @dataclass(frozen=True)
-class Style:
+class PolicyFormat:
     """One recipe, and what a tokenizer and a teacher need to know of its dialect.
 
     ``markup`` are added tokens; ``phrases`` is text that a tokenizer should know. ``search_turn`` and ``answer_turn``
@@ -91,8 +91,8 @@ def question_only(tokenizer: PreTrainedTokenizerBase) -> Render:
     )
 
 
-_STYLES = (
-    Style(
+_POLICY_FORMATS = (
+    PolicyFormat(
         name="tags",
         recipe=SearchR1,
         dialect=lambda tokenizer: SEARCH_R1_TAGS,
@@ -104,7 +104,7 @@ _STYLES = (
         answer_turn=by_tag("answer"),
         cold_start_steps=600,
     ),
-    Style(
+    PolicyFormat(
         name="tools",
         recipe=SearchR1Tools,
         dialect=lambda tokenizer: ToolCallDialect(TOOLS, ChatTemplate(tokenizer, TOOL_SCHEMAS)),
@@ -117,6 +117,6 @@ _STYLES = (
         cold_start_steps=750,
     ),
 )
-STYLES: Mapping[str, Style] = {style.name: style for style in _STYLES}
+POLICY_FORMATS: Mapping[str, PolicyFormat] = {policy_format.name: policy_format for policy_format in _POLICY_FORMATS}
 """By the names that ``quickstart --dialect`` takes."""
-TAGS = STYLES["tags"]
+TAGS = POLICY_FORMATS["tags"]

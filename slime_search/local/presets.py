@@ -11,7 +11,7 @@ from slime_search.hooks.driving import Recipe
 from slime_search.hooks.metrics import EXECUTOR
 from slime_search.local.demonstrations import ONLY_ROLE, QUESTION_ABOUT, SKILLED, UNSKILLED, Habits
 from slime_search.local.grpo import GrpoConfig
-from slime_search.local.policy_format import STYLES, TAGS, Style, by_tag
+from slime_search.local.policy_format import POLICY_FORMATS, TAGS, PolicyFormat, by_tag
 from slime_search.recipes.coda.prompts import TASK
 from slime_search.recipes.coda.recipe import EXECUTOR_TAGS, PLANNER, Coda, planner_tags
 from slime_search.recipes.distillation.recipe import SearchDistillation, SearchTool
@@ -27,7 +27,7 @@ PLANNER_TAGS = planner_tags(1)
 class Role:
     """What a model imitates at the start: how it writes, which questions it is asked, where it looks facts up."""
 
-    style: Style
+    policy_format: PolicyFormat
     habits: Habits = UNSKILLED
     hops: tuple[int, ...] = (1, 2)
     source: Literal["documents", "colleague"] = "documents"
@@ -49,7 +49,7 @@ class Frozen:
 
 
 @dataclass(frozen=True)
-class Play:
+class Preset:
     """One recipe on a tiny model.
 
     ``roles`` are the policy's, by the names in its demonstrations. ``frozen`` is a second model, which is trained by
@@ -64,7 +64,7 @@ class Play:
     name: str
     title: str
     recipe: Callable[[Mapping[str, Any]], Recipe]
-    style: Style
+    policy_format: PolicyFormat
     roles: Mapping[str, Role]
     config: Mapping[str, Any]
     cold_start_steps: int
@@ -81,19 +81,19 @@ class Play:
     searches: str = "searches"
 
 
-def _search_r1(style: Style) -> Play:
-    return Play(
+def _search_r1(policy_format: PolicyFormat) -> Preset:
+    return Preset(
         name="search-r1",
         title="A search agent learns",
-        recipe=style.recipe,
-        style=style,
-        roles={ONLY_ROLE: Role(style)},
+        recipe=policy_format.recipe,
+        policy_format=policy_format,
+        roles={ONLY_ROLE: Role(policy_format)},
         config={"max_turns": 3},
-        cold_start_steps=style.cold_start_steps,
+        cold_start_steps=policy_format.cold_start_steps,
     )
 
 
-def _delegating(dialect: TagDialect, other: TagDialect, tool: str) -> Style:
+def _delegating(dialect: TagDialect, other: TagDialect, tool: str) -> PolicyFormat:
     """Tags of a policy that asks other agents; its tokenizer knows the markup of both."""
     asked = tuple(template.format("A") for template in QUESTION_ABOUT.values())
     return replace(
@@ -120,11 +120,11 @@ def _refine_and_answer(thought: str, answer: str) -> str:
 
 _THINKER = _delegating(SEARCH_R1_TAGS, SEARCH_R1_TAGS, "search")
 _PLANNER = _delegating(PLANNER_TAGS, EXECUTOR_TAGS, "task")
-_THINKER_SEARCHER = Play(
+_THINKER_SEARCHER = Preset(
     name="thinker-searcher",
     title="A Thinker learns when to ask its Searcher",
     recipe=ThinkerSearcher,
-    style=_THINKER,
+    policy_format=_THINKER,
     roles={ONLY_ROLE: Role(_THINKER, source="colleague")},
     config={"thinker_max_turns": 3},
     cold_start_steps=600,
@@ -135,11 +135,11 @@ _THINKER_SEARCHER = Play(
     ),
     searches="questions to the Searcher",
 )
-_CODA = Play(
+_CODA = Preset(
     name="coda",
     title="A planner and its executors learn together",
     recipe=Coda,
-    style=_PLANNER,
+    policy_format=_PLANNER,
     roles={
         PLANNER: Role(_PLANNER, source="colleague"),
         EXECUTOR: Role(
@@ -162,12 +162,12 @@ _CODA = Play(
     cold_start_steps=800,
     searches="tasks",
 )
-_TOOLS = STYLES["tools"]
-_DISTILL = Play(
+_TOOLS = POLICY_FORMATS["tools"]
+_DISTILL = Preset(
     name="distill",
     title="A search agent learns, with a teacher and without",
     recipe=SearchDistillation,
-    style=_TOOLS,
+    policy_format=_TOOLS,
     roles={ONLY_ROLE: Role(_TOOLS)},
     config={"max_turns": 3, "topk": 3},
     cold_start_steps=_TOOLS.cold_start_steps,
@@ -183,11 +183,13 @@ _DISTILL = Play(
     eval_every=2,
     keeps_messages=True,
 )
-PLAYS: Mapping[str, Play] = {play.name: play for play in (_search_r1(TAGS), _THINKER_SEARCHER, _CODA, _DISTILL)}
+PRESETS: Mapping[str, Preset] = {
+    preset.name: preset for preset in (_search_r1(TAGS), _THINKER_SEARCHER, _CODA, _DISTILL)
+}
 """By the names that ``quickstart --recipe`` takes."""
-SEARCH_R1 = PLAYS["search-r1"]
+SEARCH_R1 = PRESETS["search-r1"]
 
 
-def play_of(recipe: str, dialect: str) -> Play:
-    """The play of a recipe; Search-R1 speaks either dialect, the others tags."""
-    return _search_r1(STYLES[dialect]) if recipe == SEARCH_R1.name else PLAYS[recipe]
+def preset_of(recipe: str, dialect: str) -> Preset:
+    """The preset of a recipe; Search-R1 speaks either dialect, the others tags."""
+    return _search_r1(POLICY_FORMATS[dialect]) if recipe == SEARCH_R1.name else PRESETS[recipe]

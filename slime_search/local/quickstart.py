@@ -19,9 +19,9 @@ from slime_search.local.dataset import DatasetPaths, write_dataset
 from slime_search.local.demonstrations import ONLY_ROLE, read_demonstrations
 from slime_search.local.learning import Learning, LearningConfig
 from slime_search.local.policy import build_model, build_tokenizer, save_policy
-from slime_search.local.policy_format import Style
-from slime_search.local.presets import SEARCH_R1, Play
-from slime_search.local.stack import RetrieverProcess, Stage
+from slime_search.local.policy_format import PolicyFormat
+from slime_search.local.presets import SEARCH_R1, Preset
+from slime_search.local.stack import LocalStack, RetrieverProcess
 from slime_search.viewer.curve import ALONE, draw_curve
 from slime_search.viewer.report import write_report
 
@@ -32,12 +32,12 @@ RELUCTANCE_STEPS = 60
 class QuickstartConfig:
     """What a run does. ``steps`` are GRPO steps, with ``samples_per_prompt`` rollouts of each question.
 
-    Where a number of steps is None it is the play's.
+    Where a number of steps is None it is the preset's.
     """
 
     output: Path
     seed: int = 0
-    play: Play = SEARCH_R1
+    preset: Preset = SEARCH_R1
     cold_start_steps: int | None = None
     steps: int | None = None
     samples_per_prompt: int = 8
@@ -55,8 +55,8 @@ class Quickstart:
         self._began = time.monotonic()
         self._summary: dict[str, Any] = {
             "seed": config.seed,
-            "recipe": config.play.name,
-            "dialect": config.play.style.name,
+            "recipe": config.preset.name,
+            "dialect": config.preset.policy_format.name,
             "interrupted": True,
         }
 
@@ -73,14 +73,14 @@ class Quickstart:
             self._summary["interrupted"] = False
         finally:
             self._finish()
-        self._console.print(_closing_table(self._config.play, self._summary, self._artifacts))
+        self._console.print(_closing_table(self._config.preset, self._summary, self._artifacts))
         return self._summary
 
     def _run(self, progress: Progress) -> None:
         config, artifacts = self._config, self._artifacts
         task = progress.add_task("Encyclopedia", total=1, note="inventing people, towns and companies")
-        data = write_dataset(artifacts.data, config.seed, play=config.play)
-        tokenizer = build_tokenizer(data.encyclopedia, config.play.style)
+        data = write_dataset(artifacts.data, config.seed, preset=config.preset)
+        tokenizer = build_tokenizer(data.encyclopedia, config.preset.policy_format)
         model = build_model(tokenizer, config.seed)
         progress.update(task, completed=1, note=f"{data.documents:,} documents, {data.questions:,} questions")
         self._summary["model_parameters"] = sum(p.numel() for p in model.parameters())
@@ -90,8 +90,8 @@ class Quickstart:
             save_policy(artifacts.cold_start_model, model, tokenizer)
             retriever.wait_ready()
 
-            def stage(frozen: Path | None) -> Stage:
-                return Stage(
+            def stack(frozen: Path | None) -> LocalStack:
+                return LocalStack(
                     model,
                     tokenizer,
                     model_path=artifacts.cold_start_model,
@@ -99,46 +99,46 @@ class Quickstart:
                     logs=artifacts.logs,
                     retriever=retriever,
                     seed=config.seed,
-                    rollout_size=config.play.prompts * config.samples_per_prompt,
-                    play=config.play,
+                    rollout_size=config.preset.prompts * config.samples_per_prompt,
+                    preset=config.preset,
                     frozen=frozen,
                 )
 
-            if config.play.alone is not None:
+            if config.preset.alone is not None:
                 start = copy.deepcopy(model.state_dict())
-                with stage(None) as without:
+                with stack(None) as without:
                     self._learn(progress, model, without, data, alone=True)
                 model.load_state_dict(start)
-            with stage(frozen) as whole:
+            with stack(frozen) as whole:
                 self._learn(progress, model, whole, data)
 
     def _cold_start(
         self, progress: Progress, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: DatasetPaths
     ) -> None:
-        play = self._config.play
-        steps = self._config.cold_start_steps or play.cold_start_steps
-        styles = {name: role.style for name, role in play.roles.items()}
+        preset = self._config.preset
+        steps = self._config.cold_start_steps or preset.cold_start_steps
+        formats = {name: role.policy_format for name, role in preset.roles.items()}
         note = "imitating an imperfect teacher"
-        self._imitate(progress, "cold_start", model, tokenizer, data.demonstrations, styles, steps, note)
-        if play.reluctance is not None:
+        self._imitate(progress, "cold_start", model, tokenizer, data.demonstrations, formats, steps, note)
+        if preset.reluctance is not None:
             steps = self._config.cold_start_steps or RELUCTANCE_STEPS
             shown, note = data.reluctant_demonstrations, "imitating one who hardly searches"
             self._imitate(
-                progress, "reluctance", model, tokenizer, shown, styles, steps, note, learning_rate=LEARNING_RATE / 5
+                progress, "reluctance", model, tokenizer, shown, formats, steps, note, learning_rate=LEARNING_RATE / 5
             )
 
     def _frozen_model(self, progress: Progress, tokenizer: PreTrainedTokenizerBase, data: DatasetPaths) -> Path | None:
-        """The folder of the play's second model, trained by imitation, if it has one."""
-        play = self._config.play
-        if play.frozen is None:
+        """The folder of the preset's second model, trained by imitation, if it has one."""
+        preset = self._config.preset
+        if preset.frozen is None:
             return None
-        if play.frozen.vocabulary is not None:
-            tokenizer = build_tokenizer(data.encyclopedia, play.style, vocabulary=play.frozen.vocabulary)
+        if preset.frozen.vocabulary is not None:
+            tokenizer = build_tokenizer(data.encyclopedia, preset.policy_format, vocabulary=preset.frozen.vocabulary)
         model = build_model(tokenizer, self._config.seed + 1)
-        steps = self._config.cold_start_steps or play.frozen.steps
-        styles = {ONLY_ROLE: play.frozen.role.style}
+        steps = self._config.cold_start_steps or preset.frozen.steps
+        formats = {ONLY_ROLE: preset.frozen.role.policy_format}
         note = "a second model imitates a skilled one, and is frozen"
-        self._imitate(progress, "frozen", model, tokenizer, data.frozen_demonstrations, styles, steps, note)
+        self._imitate(progress, "frozen", model, tokenizer, data.frozen_demonstrations, formats, steps, note)
         save_policy(self._artifacts.frozen_model, model, tokenizer)
         return self._artifacts.frozen_model
 
@@ -149,7 +149,7 @@ class Quickstart:
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         demonstrations: Path,
-        styles: Mapping[str, Style],
+        formats: Mapping[str, PolicyFormat],
         steps: int,
         note: str,
         *,
@@ -170,28 +170,28 @@ class Quickstart:
             shown,
             steps=steps,
             seed=self._config.seed,
-            styles=styles,
+            formats=formats,
             on_step=on_step,
             learning_rate=learning_rate,
         )
         self._summary[f"{phase}_s"] = round(time.monotonic() - began, 1)
 
     def _learn(
-        self, progress: Progress, model: PreTrainedModel, stage: Stage, data: DatasetPaths, *, alone: bool = False
+        self, progress: Progress, model: PreTrainedModel, stack: LocalStack, data: DatasetPaths, *, alone: bool = False
     ) -> None:
-        """Reinforcement learning; ``alone`` without the play's second model, to compare with."""
+        """Reinforcement learning; ``alone`` without the preset's second model, to compare with."""
         config = self._config
         settings = LearningConfig(
-            steps=config.steps or config.play.steps,
-            eval_every=config.eval_every or config.play.eval_every,
+            steps=config.steps or config.preset.steps,
+            eval_every=config.eval_every or config.preset.eval_every,
             seed=config.seed,
             samples_per_prompt=config.samples_per_prompt,
             shown_questions=config.shown_questions,
         )
         learning = Learning(
             settings,
-            config.play,
-            stage,
+            config.preset,
+            stack,
             data,
             progress,
             self._log,
@@ -214,7 +214,7 @@ class Quickstart:
         artifacts.write_summary(summary)
         metrics = artifacts.read(artifacts.metrics)
         if "em_before" in summary:
-            draw_curve(metrics, artifacts.curve, title=self._config.play.title)
+            draw_curve(metrics, artifacts.curve, title=self._config.preset.title)
         if not summary["interrupted"]:
             trajectories = artifacts.read(artifacts.trajectories)
             write_report(
@@ -222,7 +222,7 @@ class Quickstart:
                 summary=summary,
                 metrics=metrics,
                 trajectories=trajectories,
-                title=self._config.play.title,
+                title=self._config.preset.title,
             )
 
 
@@ -233,9 +233,9 @@ def summary_of(learning: Learning, *, alone: bool) -> dict[str, Any]:
     summary: dict[str, Any] = {"steps": learning.steps, "grpo_s": learning.seconds, "questions": learning.questions}
     for which, scores in (("", learning.scores), ("_greedy", learning.greedy_scores)):
         for step, stats in scores.items():
-            stage_name = "after" if step else "before"
-            summary[f"em_{stage_name}{which}"] = stats.em
-            summary[f"em_two_hops_{stage_name}{which}"] = stats.em_two_hops
+            stage = "after" if step else "before"
+            summary[f"em_{stage}{which}"] = stats.em
+            summary[f"em_two_hops_{stage}{which}"] = stats.em_two_hops
     return summary
 
 
@@ -250,13 +250,13 @@ def _progress(console: Console) -> Progress:
     )
 
 
-def _closing_table(play: Play, summary: Mapping[str, Any], artifacts: Artifacts) -> Table:
-    table = Table(title=play.title, title_justify="left", show_header=True, header_style="bold")
+def _closing_table(preset: Preset, summary: Mapping[str, Any], artifacts: Artifacts) -> Table:
+    table = Table(title=preset.title, title_justify="left", show_header=True, header_style="bold")
     table.add_column("held-out exact match")
     table.add_column("before", justify="right")
     table.add_column("after", justify="right")
     table.add_row(
-        f"sampled at T={play.temperature:g}", f"{summary['em_before']:.1%}", f"[bold]{summary['em_after']:.1%}[/bold]"
+        f"sampled at T={preset.temperature:g}", f"{summary['em_before']:.1%}", f"[bold]{summary['em_after']:.1%}[/bold]"
     )
     table.add_row("greedy", f"{summary['em_before_greedy']:.1%}", f"{summary['em_after_greedy']:.1%}")
     table.caption = f"{summary['wall_s']:.0f} s in all. Open {artifacts.report}"

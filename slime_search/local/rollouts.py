@@ -65,7 +65,7 @@ def rollout_stats(samples: Sequence[Any]) -> RolloutStats:
 
 
 def load_prompts(path: Path, render: Callable[[Sequence[Mapping[str, Any]]], str] | None) -> list[Any]:
-    """Samples of a Search-R1 style parquet file, their prompts rendered as slime's ``--apply-chat-template`` does.
+    """Samples of a parquet file with Search-R1's columns, prompts rendered as by slime's ``--apply-chat-template``.
 
     Without ``render`` they stay messages.
 

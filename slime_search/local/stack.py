@@ -11,7 +11,7 @@ from typing import Any
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from slime_search.config import ENV_PREFIX
-from slime_search.local.presets import SEARCH_R1, SEARCHER_TURNS, Play
+from slime_search.local.presets import SEARCH_R1, SEARCHER_TURNS, Preset
 from slime_search.local.rollouts import Rollouts
 from slime_search.local.services import CPU_ENV, LocalService, ServiceDied, free_port
 from slime_search.recipes.thinker_searcher.prompt import QUESTION
@@ -107,7 +107,7 @@ class SearcherProcess(LocalService):
         )
 
 
-class Stage:
+class LocalStack:
     """Everything a rollout needs, for use in a ``with`` block.
 
     Args:
@@ -117,8 +117,9 @@ class Stage:
         weights_path: where each ``publish`` leaves the weights, so in the end the trained model.
         retriever: a retrieval server that is ready.
         rollout_size: samples a rollout, for the failure monitor.
-        play: the recipe and its configuration.
-        frozen: the folder of the second model, where the play has one. Without it such a play is put on alone.
+        preset: the recipe and its configuration.
+        frozen: the folder of the second model, where the preset has one. Without it the preset's
+            recipe ``alone`` is run.
     """
 
     def __init__(
@@ -132,7 +133,7 @@ class Stage:
         retriever: RetrieverProcess,
         seed: int,
         rollout_size: int,
-        play: Play = SEARCH_R1,
+        preset: Preset = SEARCH_R1,
         frozen: Path | None = None,
     ) -> None:
         self._model = model
@@ -143,11 +144,11 @@ class Stage:
         self.args = slime_args(model_path, self._engine.port, rollout_size=rollout_size)
         self._others: list[LocalService] = []
         addresses: dict[str, Any] = {"local": {"search_url": retriever.url}}
-        if frozen is not None and play.frozen is not None:
+        if frozen is not None and preset.frozen is not None:
             engine = EngineProcess(frozen, logs / "frozen_engine.log", seed=seed)
             self._others = [engine]
-            if play.frozen.serves == "teacher":
-                addresses["teacher"] = {"url": engine.url, "tokenizer": str(frozen), **play.frozen.settings}
+            if preset.frozen.serves == "teacher":
+                addresses["teacher"] = {"url": engine.url, "tokenizer": str(frozen), **preset.frozen.settings}
             else:
                 searcher = SearcherProcess(frozen, engine, retriever, logs / "searcher.log")
                 self._others.append(searcher)
@@ -155,12 +156,12 @@ class Stage:
         # The answer's reward is exact match and nothing else, so that what is learned is what is measured.
         common = {"max_corrections": 0, "format_score": 0.0, "max_context_tokens": MAX_CONTEXT_TOKENS}
         self.has_teacher = "teacher" in addresses
-        build = play.recipe if frozen is not None or play.alone is None else play.alone
-        self.recipe = build({**common, **addresses, **play.config})
+        build = preset.recipe if frozen is not None or preset.alone is None else preset.alone
+        self.recipe = build({**common, **addresses, **preset.config})
         self._stack = ExitStack()
         self.rollouts = Rollouts(self.recipe, self.args, max_new_tokens=TURN_TOKENS)
 
-    def __enter__(self) -> "Stage":
+    def __enter__(self) -> "LocalStack":
         with ExitStack() as stack:
             stack.callback(self.rollouts.close)
             for service in (self._engine, *self._others):

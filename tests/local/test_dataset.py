@@ -8,7 +8,7 @@ import pytest
 
 from slime_search.local.dataset import DatasetPaths, write_dataset
 from slime_search.local.demonstrations import UNSKILLED, read_demonstrations
-from slime_search.local.presets import PLAYS
+from slime_search.local.presets import PRESETS
 from slime_search.local.world import WorldSize, invent_encyclopedia
 from slime_search.retrieval.corpus import Corpus
 
@@ -62,26 +62,26 @@ def test_demonstrations_ask_about_the_cold_start_world_only(dataset: DatasetPath
 
 
 def test_who_is_left_reluctant_hardly_searches(tmp_path: Path) -> None:
-    play = PLAYS["distill"]
-    assert play.reluctance is not None
+    preset = PRESETS["distill"]
+    assert preset.reluctance is not None
     encyclopedia = invent_encyclopedia(0, SMALL, SMALL, SMALL)
     sizes = {"demonstrations": 800, "train_questions": 5, "test_questions": 5}
-    paths = write_dataset(tmp_path, 0, play=play, encyclopedia=encyclopedia, **sizes)
+    paths = write_dataset(tmp_path, 0, preset=preset, encyclopedia=encyclopedia, **sizes)
 
     def searching(path: Path) -> float:
         return statistics.fmean(len(one.segments) > 1 for one in read_demonstrations(path))
 
     assert searching(paths.demonstrations) == pytest.approx(UNSKILLED.searches, abs=0.05)
-    assert searching(paths.reluctant_demonstrations) == pytest.approx(play.reluctance.searches, abs=0.04)
+    assert searching(paths.reluctant_demonstrations) == pytest.approx(preset.reluctance.searches, abs=0.04)
     assert searching(paths.frozen_demonstrations) == 1.0
     searches = Counter(len(one.segments) // 2 for one in read_demonstrations(paths.reluctant_demonstrations))
     assert searches[2] / searches[1] < 0.1
 
 
-def test_the_play_says_how_many_facts_training_takes(tmp_path: Path) -> None:
+def test_the_preset_says_how_many_facts_training_takes(tmp_path: Path) -> None:
     encyclopedia = invent_encyclopedia(0, SMALL, SMALL, SMALL)
     sizes = {"demonstrations": 5, "train_questions": 30, "test_questions": 30}
-    paths = write_dataset(tmp_path, 0, play=PLAYS["distill"], encyclopedia=encyclopedia, **sizes)
+    paths = write_dataset(tmp_path, 0, preset=PRESETS["distill"], encyclopedia=encyclopedia, **sizes)
 
     def hops(path: Path) -> set[int]:
         return {row["hops"] for row in pq.read_table(path)["extra_info"].to_pylist()}

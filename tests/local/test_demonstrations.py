@@ -22,7 +22,7 @@ from slime_search.local.demonstrations import (
     write_demonstrations,
 )
 from slime_search.local.policy import build_tokenizer
-from slime_search.local.policy_format import STYLES, TAGS
+from slime_search.local.policy_format import POLICY_FORMATS, TAGS
 
 
 @pytest.fixture(scope="module")
@@ -135,9 +135,9 @@ def test_a_teacher_that_never_searches_never_asks(dataset: DatasetPaths, tokeniz
 
 
 def test_demonstrations_with_tool_calls_have_the_token_ids_of_a_rollout(dataset: DatasetPaths) -> None:
-    style = STYLES["tools"]
-    tokenizer = build_tokenizer(dataset.encyclopedia, style)
-    dialect, codec, render = style.dialect(tokenizer), TokenCodec(tokenizer), style.renderer(tokenizer)
+    policy_format = POLICY_FORMATS["tools"]
+    tokenizer = build_tokenizer(dataset.encyclopedia, policy_format)
+    dialect, codec, render = policy_format.dialect(tokenizer), TokenCodec(tokenizer), policy_format.renderer(tokenizer)
     passages = [Passage(e.name, e.text) for e in islice(dataset.encyclopedia.entities.values(), 3)]
     teacher = Teacher(
         dataset.encyclopedia,
@@ -145,7 +145,7 @@ def test_demonstrations_with_tool_calls_have_the_token_ids_of_a_rollout(dataset:
         tokenizer,
         random.Random(0),
         Habits(searches=1),
-        style=style,
+        policy_format=policy_format,
     )
     for question in islice(dataset.encyclopedia.train.questions(random.Random(0)), 20):
         demonstration = teacher.demonstrate(question)
@@ -161,7 +161,9 @@ def test_demonstrations_with_tool_calls_have_the_token_ids_of_a_rollout(dataset:
                 read = dialect.observation(codec, action, [passages_result(tuple(passages))], turn_ids=ids)
                 assert read is not None
                 ids += read.token_ids
-        assert encode_demonstration(demonstration, codec, style.prompt_encoder(codec, tokenizer)).token_ids == ids
+        assert (
+            encode_demonstration(demonstration, codec, policy_format.prompt_encoder(codec, tokenizer)).token_ids == ids
+        )
 
 
 def test_no_results_still_make_a_demonstration(dataset: DatasetPaths, tokenizer: PreTrainedTokenizerFast) -> None:

@@ -17,20 +17,22 @@ from slime_search.local.cold_start import encode_demonstration
 from slime_search.local.dataset import DatasetPaths
 from slime_search.local.demonstrations import SKILLED, Colleague, Documents, Teacher
 from slime_search.local.policy import build_tokenizer
-from slime_search.local.presets import EXECUTOR_PROMPT, PLAYS, Play, Role, play_of
+from slime_search.local.presets import EXECUTOR_PROMPT, PRESETS, Preset, Role, preset_of
 from slime_search.local.world import Encyclopedia
 from slime_search.recipes.coda.prompts import TASK
 from slime_search.recipes.coda.recipe import PLANNER
 from slime_search.recipes.thinker_searcher.prompt import searcher_prompt
 
-ROLES = [(play, name) for play in PLAYS.values() for name in (*play.roles, *(["frozen"] if play.frozen else []))]
+ROLES = [
+    (preset, name) for preset in PRESETS.values() for name in (*preset.roles, *(["frozen"] if preset.frozen else []))
+]
 
 
-def role_of(play: Play, name: str) -> Role:
+def role_of(preset: Preset, name: str) -> Role:
     if name == "frozen":
-        assert play.frozen is not None
-        return play.frozen.role
-    return play.roles[name]
+        assert preset.frozen is not None
+        return preset.frozen.role
+    return preset.roles[name]
 
 
 def teacher(encyclopedia: Encyclopedia, tokenizer: PreTrainedTokenizerFast, role: Role) -> Teacher:
@@ -39,20 +41,25 @@ def teacher(encyclopedia: Encyclopedia, tokenizer: PreTrainedTokenizerFast, role
 
     source = Documents(encyclopedia, search) if role.source == "documents" else Colleague(encyclopedia)
     return Teacher(
-        encyclopedia, source, tokenizer, random.Random(0), replace(SKILLED, queries_badly=0), style=role.style
+        encyclopedia,
+        source,
+        tokenizer,
+        random.Random(0),
+        replace(SKILLED, queries_badly=0),
+        policy_format=role.policy_format,
     )
 
 
-@pytest.mark.parametrize(("play", "name"), ROLES, ids=[f"{play.name} {name}" for play, name in ROLES])
-def test_a_demonstration_is_what_a_rollout_would_hold(dataset: DatasetPaths, play: Play, name: str) -> None:
-    role = role_of(play, name)
-    vocabulary = play.frozen.vocabulary if play.frozen and name == "frozen" else None
-    tokenizer = build_tokenizer(dataset.encyclopedia, play.style, vocabulary=vocabulary)
-    dialect, codec = role.style.dialect(tokenizer), TokenCodec(tokenizer, play.style.markup)
+@pytest.mark.parametrize(("preset", "name"), ROLES, ids=[f"{preset.name} {name}" for preset, name in ROLES])
+def test_a_demonstration_is_what_a_rollout_would_hold(dataset: DatasetPaths, preset: Preset, name: str) -> None:
+    role = role_of(preset, name)
+    vocabulary = preset.frozen.vocabulary if preset.frozen and name == "frozen" else None
+    tokenizer = build_tokenizer(dataset.encyclopedia, preset.policy_format, vocabulary=vocabulary)
+    dialect, codec = role.policy_format.dialect(tokenizer), TokenCodec(tokenizer, preset.policy_format.markup)
     master = teacher(dataset.encyclopedia, tokenizer, role)
     for question in islice(dataset.encyclopedia.held_out.questions(random.Random(1), role.hops), 30):
         shown = master.demonstrate(question)
-        prompt_ids = role.style.prompt_encoder(codec, tokenizer)
+        prompt_ids = role.policy_format.prompt_encoder(codec, tokenizer)
         ids = list(prompt_ids(question.text))
         for turn in shown.segments:
             if turn.owner is Owner.MODEL:
@@ -77,20 +84,20 @@ def result_in(text: str, encyclopedia: Encyclopedia) -> ToolResult:
 
 
 def test_prompts_are_those_of_the_recipes(dataset: DatasetPaths) -> None:
-    coda, thinker = PLAYS["coda"], PLAYS["thinker-searcher"]
-    tokenizer = build_tokenizer(dataset.encyclopedia, coda.style)
-    codec = TokenCodec(tokenizer, coda.style.markup)
+    coda, thinker = PRESETS["coda"], PRESETS["thinker-searcher"]
+    tokenizer = build_tokenizer(dataset.encyclopedia, coda.policy_format)
+    codec = TokenCodec(tokenizer, coda.policy_format.markup)
     task = "Who founded Acme Works?"
     in_rollout = FilledPrompt(codec, EXECUTOR_PROMPT, TASK, None).token_ids(task)
-    assert coda.roles[EXECUTOR].style.prompt_encoder(codec, tokenizer)(task) == in_rollout
+    assert coda.roles[EXECUTOR].policy_format.prompt_encoder(codec, tokenizer)(task) == in_rollout
     assert tokenizer.decode(in_rollout) == f"Task: {task}\n"
-    planner_ids = coda.roles[PLANNER].style.prompt_encoder(codec, tokenizer)(task)
+    planner_ids = coda.roles[PLANNER].policy_format.prompt_encoder(codec, tokenizer)(task)
     assert planner_ids == codec.prompt([{"role": "user", "content": task}])
     assert thinker.frozen is not None
-    searcher_ids = thinker.frozen.role.style.prompt_encoder(codec, tokenizer)(task)
+    searcher_ids = thinker.frozen.role.policy_format.prompt_encoder(codec, tokenizer)(task)
     assert searcher_ids == searcher_prompt(codec, "{question}")(task, 9)
 
 
 def test_only_search_r1_has_two_dialects() -> None:
-    assert play_of("search-r1", "tools").style.name == "tools"
-    assert play_of("coda", "tags") is PLAYS["coda"]
+    assert preset_of("search-r1", "tools").policy_format.name == "tools"
+    assert preset_of("coda", "tags") is PRESETS["coda"]
