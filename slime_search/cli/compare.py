@@ -33,7 +33,7 @@ def compare(
     often it was right then. Rollouts that infrastructure failed are left out.
     """
     try:
-        comparison = compared(Store(run_a).outcomes(), Store(run_b).outcomes())
+        comparison = compared(Store(run_a).finished(), Store(run_b).finished())
         if markdown is not None:
             markdown.write_text(markdown_comparison(comparison, (run_a.name, run_b.name)))
     except (SlimeSearchError, OSError) as error:

@@ -27,6 +27,9 @@ def curves(
         Path | None, typer.Option(help="The image, .png or .svg.", show_default="curves.png; none with --json")
     ] = None,
     title: Annotated[str | None, typer.Option(help="Its heading.", show_default="the runs' names")] = None,
+    reward_key: Annotated[
+        str | None, typer.Option(help="slime's --reward-key, where the rewards of dumps are dicts.", show_default=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers behind it as one JSON object.")] = False,
 ) -> None:
     """Draw reward, exact match, searches, lengths and failures over the training steps.
@@ -40,7 +43,9 @@ def curves(
             raise ConfigError(f"--output {image}: name a file that ends in {' or '.join(_KINDS)}")
         with Progress(console=stderr, transient=True) as progress:
             names = names_of(sources)
-            runs = {name: read_run(path, progress) for name, path in zip(names, sources, strict=True)}
+            runs = {
+                name: read_run(path, progress, reward_key=reward_key) for name, path in zip(names, sources, strict=True)
+            }
         if image is not None:
             _draw(runs, image, title or " and ".join(names))
     except (SlimeSearchError, OSError) as error:

@@ -60,11 +60,11 @@ def intervals(values: Array, draws: Array) -> list[Interval]:
 
 def average_intervals(values: list[Array], draws: list[Array]) -> list[Interval]:
     """Of the mean over data sets, in which each counts the same. Each set's questions were drawn by themselves."""
-    means = np.mean([one.mean(axis=0) for one in values], axis=0)
+    means = np.mean([of_set.mean(axis=0) for of_set in values], axis=0)
     return _around(means, np.mean(draws, axis=0))
 
 
 def _around(means: Array, draws: Array) -> list[Interval]:
     tail = 50 * (1 - LEVEL)
     low, high = np.percentile(draws, [tail, 100 - tail], axis=0)
-    return [Interval(*map(float, one)) for one in zip(means, low, high, strict=True)]
+    return [Interval(*map(float, numbers)) for numbers in zip(means, low, high, strict=True)]

@@ -1,8 +1,9 @@
 """Two evaluations, question by question."""
 
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ from rich.text import Text
 
 from slime_search.errors import DataError
 from slime_search.evaluation.bootstrap import DRAWS, LEVEL, Array, Interval, average_intervals, drawn_means, intervals
-from slime_search.evaluation.outcome import METRICS, Delegation, Outcome, delegation_of
-from slime_search.evaluation.summary import AVERAGE, by_question
+from slime_search.evaluation.scores import METRICS
+from slime_search.evaluation.summary import AVERAGE, by_question, question_means
 from slime_search.evaluation.tables import NOTHING, TITLES, change, markdown, shown, table
+from slime_search.hooks.facts import RolloutFacts
 
 SEED = 0
 
@@ -22,11 +24,11 @@ SEED = 0
 class Pair:
     """One question and its scored samples in both runs."""
 
-    a: Sequence[Outcome]
-    b: Sequence[Outcome]
+    a: Sequence[RolloutFacts]
+    b: Sequence[RolloutFacts]
 
     @property
-    def first(self) -> Outcome:
+    def first(self) -> RolloutFacts:
         return self.a[0]
 
 
@@ -47,6 +49,43 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
+class Delegation:
+    """Shares of one run's rollouts. An exact match is None where there is no such rollout.
+
+    An agent chooses when to delegate, so ``em_delegated`` and ``em_alone`` are of different questions. ``em_other`` is
+    the other run's on the questions that this one delegated.
+    """
+
+    rollouts: int
+    delegated: float
+    em_delegated: float | None
+    em_other: float | None
+    em_alone: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def delegation_of(questions: Sequence[tuple[Sequence[RolloutFacts], Sequence[RolloutFacts]]]) -> Delegation | None:
+    """Of a run whose scored samples of each question stand before the other run's. None for a recipe of one agent."""
+    rollouts = [(sample, others) for samples, others in questions for sample in samples if sample.delegates]
+    if not rollouts:
+        return None
+    delegated = [(sample, others) for sample, others in rollouts if sample.delegated]
+    return Delegation(
+        len(rollouts),
+        len(delegated) / len(rollouts),
+        _mean([sample.score["em"] for sample, _ in delegated]),
+        _mean([statistics.fmean(other.score["em"] for other in others) for _, others in delegated]),
+        _mean([sample.score["em"] for sample, _ in rollouts if not sample.delegated]),
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return statistics.fmean(values) if values else None
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """``only_a`` and ``only_b`` count scored questions that the other run has not. ``lost`` were right in A and are
     wrong in B, ``won`` the other way round."""
@@ -64,17 +103,17 @@ class Comparison:
         """Plain JSON."""
         return {
             "interval": f"{LEVEL:.0%} paired percentile bootstrap, {DRAWS:,} draws of questions",
-            "data_sets": {name: one.as_json() for name, one in self.sets.items()},
+            "data_sets": {name: difference.as_json() for name, difference in self.sets.items()},
             AVERAGE: self.average.as_json(),
             "only_in_a": self.only_a,
             "only_in_b": self.only_b,
-            "right_in_a_only": [pair.first.question_id for pair in self.lost],
-            "right_in_b_only": [pair.first.question_id for pair in self.won],
-            "delegation": [None if one is None else one.as_json() for one in self.delegation],
+            "right_in_a_only": [pair.first.group for pair in self.lost],
+            "right_in_b_only": [pair.first.group for pair in self.won],
+            "delegation": [run and run.as_json() for run in self.delegation],
         }
 
 
-def compare(a: Iterable[Outcome], b: Iterable[Outcome]) -> Comparison:
+def compare(a: Iterable[RolloutFacts], b: Iterable[RolloutFacts]) -> Comparison:
     """Compares what both runs answered.
 
     A question is the same where its place in its data set, its words and its gold answers are. With several samples it
@@ -104,18 +143,21 @@ def compare(a: Iterable[Outcome], b: Iterable[Outcome]) -> Comparison:
     return Comparison(sets, average, len(of_a) - len(pairs), len(of_b) - len(pairs), lost, won, delegation)
 
 
-def is_right(samples: Sequence[Outcome]) -> bool:
+def is_right(samples: Sequence[RolloutFacts]) -> bool:
     """Whether at least half of a question's samples match exactly."""
-    return 2 * sum(one.em for one in samples) >= len(samples)
+    return 2 * sum(sample.score["em"] for sample in samples) >= len(samples)
 
 
 _Key = tuple[str, str, str, tuple[str, ...]]
 
 
-def _questions(outcomes: Iterable[Outcome]) -> dict[_Key, list[Outcome]]:
+def _questions(rollouts: Iterable[RolloutFacts]) -> dict[_Key, list[RolloutFacts]]:
     """The scored samples of each question, by all that makes it the same question."""
-    found = by_question(sorted(outcomes, key=lambda one: one.id)).values()
-    return {(one[0].source, one[0].question_id, one[0].question, one[0].gold_answers): one for one in found}
+    found = by_question(sorted(rollouts, key=lambda facts: facts.id)).values()
+    return {
+        (samples[0].source, samples[0].group, samples[0].question, samples[0].gold_answers): samples
+        for samples in found
+    }
 
 
 def _names(questions: Iterable[_Key]) -> str:
@@ -125,19 +167,14 @@ def _names(questions: Iterable[_Key]) -> str:
 def _differences(by_set: Mapping[str, Sequence[Pair]]) -> tuple[dict[str, Difference], Difference]:
     sets, changes, draws = {}, [], []
     for name, pairs in by_set.items():
-        a, b = _means([pair.a for pair in pairs]), _means([pair.b for pair in pairs])
+        a, b = question_means([pair.a for pair in pairs]), question_means([pair.b for pair in pairs])
         changes.append(b - a)
         draws.append(drawn_means(b - a, seed=SEED, name=name))
         sets[name] = _difference(len(pairs), a.mean(axis=0), b.mean(axis=0), intervals(changes[-1], draws[-1]))
-    of_a = np.mean([[one.a[metric] for metric in METRICS] for one in sets.values()], axis=0)
-    of_b = np.mean([[one.b[metric] for metric in METRICS] for one in sets.values()], axis=0)
-    questions = sum(one.questions for one in sets.values())
+    of_a = np.mean([[difference.a[metric] for metric in METRICS] for difference in sets.values()], axis=0)
+    of_b = np.mean([[difference.b[metric] for metric in METRICS] for difference in sets.values()], axis=0)
+    questions = sum(difference.questions for difference in sets.values())
     return sets, _difference(questions, of_a, of_b, average_intervals(changes, draws))
-
-
-def _means(questions: Sequence[Sequence[Outcome]]) -> Array:
-    """(questions, METRICS): the mean over each question's samples."""
-    return np.array([np.mean([one.values for one in samples], axis=0) for samples in questions])
 
 
 def _difference(questions: int, a: Array, b: Array, change: Sequence[Interval]) -> Difference:
@@ -155,9 +192,9 @@ _DELEGATION = ("delegated", "EM then", "the other's EM then", "EM else")
 def terminal_comparison(comparison: Comparison, show: int) -> RenderableType:
     """Differences, flipped questions (``show`` of each kind with their answers), and delegation."""
     exact_match = table("EM", "questions", "A", "B", "B − A", "95 %")
-    for name, one in _rows(comparison):
+    for name, difference in _rows(comparison):
         style = "bold" if name == AVERAGE else ""
-        exact_match.add_row(name, f"{one.questions:,}", *_cells(one, "em"), style=style)
+        exact_match.add_row(name, f"{difference.questions:,}", *_cells(difference, "em"), style=style)
     others = table("on average", "A", "B", "B − A", "95 %")
     for metric in METRICS[1:]:
         others.add_row(TITLES[metric], *_cells(comparison.average, metric))
@@ -166,15 +203,15 @@ def terminal_comparison(comparison: Comparison, show: int) -> RenderableType:
     parts += _flips("Wrong in A, right in B", comparison.won, show)
     if any(comparison.delegation):
         delegation = table("run", *_DELEGATION)
-        for run, told in zip("AB", comparison.delegation, strict=True):
-            delegation.add_row(run, *_delegated(told))
+        for run, shares in zip("AB", comparison.delegation, strict=True):
+            delegation.add_row(run, *_delegated(shares))
         parts += ["", delegation]
     return Group(*parts)
 
 
 def markdown_comparison(comparison: Comparison, names: tuple[str, str]) -> str:
     """The same without the questions. ``names`` are those of the runs."""
-    rows = [[name, f"{one.questions:,}", *_cells(one, "em")] for name, one in _rows(comparison)]
+    rows = [[name, f"{row.questions:,}", *_cells(row, "em")] for name, row in _rows(comparison)]
     others = [[TITLES[metric], *_cells(comparison.average, metric)] for metric in METRICS[1:]]
     parts = [
         f"A is `{names[0]}`, B is `{names[1]}`.\n",
@@ -184,7 +221,7 @@ def markdown_comparison(comparison: Comparison, names: tuple[str, str]) -> str:
         "The intervals are of a paired bootstrap over questions.\n",
     ]
     if any(comparison.delegation):
-        rows = [[run, *_delegated(told)] for run, told in zip("AB", comparison.delegation, strict=True)]
+        rows = [[run, *_delegated(shares)] for run, shares in zip("AB", comparison.delegation, strict=True)]
         parts.append(markdown(["run", *_DELEGATION], rows))
     return "\n".join(parts)
 
@@ -198,28 +235,28 @@ def _flips(title: str, pairs: Sequence[Pair], show: int) -> list[RenderableType]
     parts: list[RenderableType] = [Text(f"{title}: {len(pairs):,}", style="bold")]
     for pair in pairs[:show]:
         gold = " / ".join(pair.first.gold_answers)
-        parts.append(Text(f"  {pair.first.question_id}  {pair.first.question}"))
+        parts.append(Text(f"  {pair.first.group}  {pair.first.question}"))
         parts.append(Text(f"    A {_answer(pair.a)}, B {_answer(pair.b)}, gold {gold}", style="dim"))
     if 0 < show < len(pairs):
         parts.append(Text(f"  … {len(pairs) - show:,} more; --show prints them", style="dim"))
     return parts
 
 
-def _answer(samples: Sequence[Outcome]) -> str:
+def _answer(samples: Sequence[RolloutFacts]) -> str:
     """That of the first sample that is right or wrong as the question is."""
     right = is_right(samples)
-    answer = next(one.answer for one in samples if bool(one.em) == right)
+    answer = next(sample.answer for sample in samples if bool(sample.score["em"]) == right)
     return "no answer" if answer is None else repr(answer)
 
 
-def _delegated(told: Delegation | None) -> list[str]:
-    if told is None:
+def _delegated(run: Delegation | None) -> list[str]:
+    if run is None:
         return [NOTHING] * len(_DELEGATION)
-    return [shown(told.delegated), shown(told.em_delegated), shown(told.em_other), shown(told.em_alone)]
+    return [shown(run.delegated), shown(run.em_delegated), shown(run.em_other), shown(run.em_alone)]
 
 
-def _cells(one: Difference, metric: str) -> list[str]:
-    return [shown(one.a[metric], metric), shown(one.b[metric], metric), *change(one.change[metric], metric)]
+def _cells(row: Difference, metric: str) -> list[str]:
+    return [shown(row.a[metric], metric), shown(row.b[metric], metric), *change(row.change[metric], metric)]
 
 
 def _rows(comparison: Comparison) -> list[tuple[str, Difference]]:

@@ -44,4 +44,4 @@ PUBLISHED = (
 
 def published_of(size: str) -> list[Published]:
     """The systems of this model size, or with "all" every one."""
-    return [one for one in PUBLISHED if size in ("all", one.size)]
+    return [system for system in PUBLISHED if size in ("all", system.size)]

@@ -11,13 +11,14 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from slime_search.evaluation.outcome import Outcome, complete_score
 from slime_search.evaluation.questions import Question, Sets, digests
+from slime_search.evaluation.scores import complete_score
 from slime_search.evaluation.store import Store, Writing, settings_of
 from slime_search.evaluation.summary import Summary, summarize
 from slime_search.evaluation.tables import markdown_table
 from slime_search.evaluation.target import Target
 from slime_search.hooks.driving import Recipe, Seeded, drive_all, sampling_params
+from slime_search.hooks.facts import RolloutFacts
 from slime_search.records.from_samples import rollout_record
 from slime_search.records.rollout import Rollout
 from slime_search.transport.client import close_sessions
@@ -61,8 +62,8 @@ async def roll_out(
     driven = drive_all(recipe, target.args, _samples(target, attempts), params, concurrency=concurrency)
     try:
         async with aclosing(driven) as rollouts:  # type: ignore[type-var]
-            async for place, finished in rollouts:
-                attempt = attempts[place]
+            async for position, finished in rollouts:
+                attempt = attempts[position]
                 complete_score(finished.samples)
                 yield rollout_record(
                     finished.samples,
@@ -77,9 +78,9 @@ async def roll_out(
 
 
 def _samples(target: Target, attempts: Sequence[Attempt]) -> Iterator[Any]:
-    for place, attempt in enumerate(attempts):
+    for position, attempt in enumerate(attempts):
         sample = target.sample(attempt.question)
-        sample.index = place
+        sample.index = position
         sample.session_id = attempt.id
         yield sample
 
@@ -140,21 +141,21 @@ def evaluate(
     )
     attempts = attempts_at(plan.sets, plan.samples)
     with store.writing(settings, fresh=fresh) as writing:
-        done = {outcome.id for outcome in writing.outcomes}
+        done = {facts.id for facts in writing.finished}
         if done:
             console.print(f"{len(done):,} of {len(attempts):,} rollouts are in {store.folder} already.", soft_wrap=True)
         missing = [attempt for attempt in attempts if attempt.id not in done]
         with _progress(console) as progress:
             bar = _Bar(progress, writing, len(attempts))
             asyncio.run(_run(target, missing, plan, writing, bar.show))
-        summary = summarize(writing.outcomes, list(plan.sets), seed=plan.seed)
+        summary = summarize(writing.finished, list(plan.sets), seed=plan.seed)
         title = f"`{target.name}`, {_decoding(plan)}"
         store.finish({"recipe": target.name, **summary.as_json()}, markdown_table(summary, title))
     return summary
 
 
 async def _run(
-    target: Target, attempts: Sequence[Attempt], plan: Plan, writing: Writing, on_done: Callable[[Outcome], None]
+    target: Target, attempts: Sequence[Attempt], plan: Plan, writing: Writing, on_done: Callable[[RolloutFacts], None]
 ) -> None:
     params = sampling_params(temperature=plan.temperature, max_new_tokens=plan.turn_tokens)
     rollouts = roll_out(target, attempts, params, concurrency=plan.concurrency, seed=plan.sampling_seed)
@@ -167,17 +168,17 @@ class _Bar:
     """The progress so far, with the exact match of the rollouts that are there."""
 
     def __init__(self, progress: Progress, writing: Writing, total: int) -> None:
-        scored = [outcome.em for outcome in writing.outcomes if not outcome.failed]
+        scored = [facts.score["em"] for facts in writing.finished]
         self._progress = progress
         self._right, self._scored, self._failed = sum(scored), len(scored), 0
         self._task = progress.add_task("Evaluating", total=total, completed=len(scored), note=self._note())
 
-    def show(self, outcome: Outcome) -> None:
-        if outcome.failed:
-            self._failed += 1
-        else:
-            self._right += outcome.em
+    def show(self, facts: RolloutFacts) -> None:
+        if facts.is_scored:
+            self._right += facts.score["em"]
             self._scored += 1
+        else:
+            self._failed += 1
         self._progress.update(self._task, advance=1, note=self._note())
 
     def _note(self) -> str:

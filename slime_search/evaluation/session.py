@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from enum import StrEnum
-from itertools import groupby
 from typing import Any, BinaryIO
 
 from rich.console import Console
@@ -20,14 +19,13 @@ from slime_search.evaluation.questions import Question
 from slime_search.evaluation.target import Target
 from slime_search.evaluation.transcript import Transcript, seconds, show_tokens
 from slime_search.hooks.driving import Finished, Recipe, Seeded, drive_all
-from slime_search.hooks.metrics import EXECUTOR
-from slime_search.hooks.samples import RECORD_KEY
+from slime_search.hooks.facts import RolloutFacts
 from slime_search.records.from_samples import rollout_record
-from slime_search.records.rollout import Rollout, Run, displayable
+from slime_search.records.rollout import Rollout, displayable
 from slime_search.transport.client import close_sessions
 
 _SCORES = {"em": "exact match", "f1": "F1", "well_formed": "well-formed", "retrieval_hit": "gold answer retrieved"}
-_COUNTS = {"searches": "searches", "turns": "turns", "model": "tokens sampled", "world": "tokens read"}
+_COUNTS = {"searches": "searches", "turns": "turns", "model_tokens": "tokens sampled", "world_tokens": "tokens read"}
 
 
 class Tally:
@@ -35,70 +33,49 @@ class Tally:
     all."""
 
     def __init__(self) -> None:
-        self._questions: set[str] = set()
-        self._endings: Counter[str] = Counter()
-        self._failures: Counter[str] = Counter()
-        self._values: dict[str, list[float]] = {}
-        self._latencies_s: list[float] = []
+        self._rollouts: list[RolloutFacts] = []
 
-    def add(self, rollout: Rollout, failed_service: str | None) -> None:
-        """Counts one rollout, and the service that failed it, if one did."""
-        self._questions.add(rollout.group)
-        self._endings[rollout.ending or "unfinished"] += 1
-        if failed_service is not None:
-            self._failures[failed_service] += 1
-        elif rollout.reward is not None and rollout.ending != "aborted":
-            self._add("reward", rollout.reward)
-        for name in _SCORES:
-            if name in rollout.score:
-                self._add(name, rollout.score[name])
-        # A planner's task is no search; its executor's searches are among the calls, too.
-        self._add("searches", sum(EXECUTOR not in call.details for call in rollout.calls))
-        self._add("turns", sum(map(_turns, rollout.runs)))
-        self._add("model", rollout.tokens_of("model"))
-        self._add("world", rollout.tokens_of("world"))
-        self._latencies_s += [call.latency_s for call in rollout.calls]
-        if rollout.wall_s is not None:
-            self._add("wall_s", rollout.wall_s)
+    def add(self, facts: RolloutFacts) -> None:
+        self._rollouts.append(facts)
 
     def __len__(self) -> int:
-        return self._endings.total()
+        return len(self._rollouts)
 
     @property
     def all_failed(self) -> bool:
         """Whether no rollout tells anything of the policy."""
-        return self._endings.total() == self._endings["failed"]
+        return all(facts.ending == "failed" for facts in self._rollouts)
 
     def table(self) -> Table:
         """One row a number; those that nothing is known of are left out."""
-        table = Table(show_header=False)
-        of = f" of {len(self._questions)} questions" if len(self._questions) != len(self) else ""
-        table.add_row("rollouts", f"{len(self)}{of}")
-        table.add_row("ended", ", ".join(f"{ending} {n}" for ending, n in self._endings.most_common()))
-        for name, label in {"reward": "reward", **_SCORES}.items():
-            if name in self._values:
-                table.add_row(label, f"{statistics.fmean(self._values[name]):.3f}")
-        for name, label in _COUNTS.items():
-            if name in self._values:
-                table.add_row(f"{label} a rollout", f"{statistics.fmean(self._values[name]):.1f}")
-        for label, values in (("a call took", self._latencies_s), ("a rollout took", self._values.get("wall_s", []))):
+        rollouts, scored = self._rollouts, [facts for facts in self._rollouts if facts.is_scored]
+        questions = len({facts.group for facts in rollouts})
+        endings = Counter(facts.ending or "unfinished" for facts in rollouts)
+        rows = [
+            ("rollouts", f"{len(rollouts)}" + (f" of {questions} questions" if questions != len(rollouts) else "")),
+            ("ended", ", ".join(f"{ending} {n}" for ending, n in endings.most_common())),
+        ]
+        rewards = [facts.reward for facts in scored if facts.reward is not None]
+        scores = {label: [f.score[name] for f in scored if name in f.score] for name, label in _SCORES.items()}
+        for label, values in {"reward": rewards, **scores}.items():
             if values:
-                table.add_row(
-                    label, f"{seconds(statistics.median(values))} in the median, {seconds(max(values))} at most"
+                rows.append((label, f"{statistics.fmean(values):.3f}"))
+        for name, label in _COUNTS.items():
+            rows.append((f"{label} a rollout", f"{statistics.fmean(getattr(facts, name) for facts in rollouts):.1f}"))
+        searches = [latency_s for facts in rollouts for latency_s in facts.latencies_s]
+        whole = [facts.wall_s for facts in rollouts if facts.wall_s is not None]
+        for label, values in (("a search took", searches), ("a rollout took", whole)):
+            if values:
+                rows.append(
+                    (label, f"{seconds(statistics.median(values))} in the median, {seconds(max(values))} at most")
                 )
-        if self._failures:
-            table.add_row(
-                "failed by", ", ".join(f"{name} {n}" for name, n in self._failures.most_common()), style="red"
-            )
+        table = Table(show_header=False)
+        for row in rows:
+            table.add_row(*row)
+        services = Counter(facts.failed_service for facts in rollouts if facts.failed_service is not None)
+        if services:
+            table.add_row("failed by", ", ".join(f"{name} {n}" for name, n in services.most_common()), style="red")
         return table
-
-    def _add(self, name: str, value: float) -> None:
-        self._values.setdefault(name, []).append(value)
-
-
-def _turns(run: Run) -> int:
-    """A turn of the model may be several segments."""
-    return sum(owner == "model" for owner, _ in groupby(segment.owner for segment in run.segments))
 
 
 class Show(StrEnum):
@@ -160,26 +137,27 @@ class Session:
         watching = observed_by(Transcript(self._console)) if self._show is Show.TURNS else nullcontext()
         with watching:
             args, samples = self._target.args, self._taken(questions)
-            async for place, finished in drive_all(self._recipe, args, samples, self._params, concurrency=concurrency):
-                self._finish(questions[place // self._samples], place, finished)
+            driven = drive_all(self._recipe, args, samples, self._params, concurrency=concurrency)
+            async for index, finished in driven:
+                self._finish(questions[index // self._samples], index, finished)
                 on_done()
 
     def _taken(self, questions: Sequence[Question]) -> Iterator[Any]:
         """The samples, each made when its rollout begins."""
-        for place in range(len(questions) * self._samples):
-            question = questions[place // self._samples]
+        for index in range(len(questions) * self._samples):
+            question = questions[index // self._samples]
             if self._show is not Show.LINES:
                 self._console.print(Rule(Text(displayable(question.text)), align="left", style="dim"))
             sample = self._target.sample(question)
-            sample.index, sample.group_index = place, place // self._samples
+            sample.index, sample.group_index = index, index // self._samples
             sample.session_id = str(uuid.uuid4())
             yield sample
 
-    def _finish(self, question: Question, place: int, finished: Finished) -> None:
+    def _finish(self, question: Question, index: int, finished: Finished) -> None:
         rollout = rollout_record(
             finished.samples,
             self._codec,
-            id=f"{question.id}/{self._id}/{place % self._samples}",
+            id=f"{question.id}/{self._id}/{index % self._samples}",
             group=question.id,
             recipe=self._target.name,
             wall_s=finished.wall_s,
@@ -187,7 +165,7 @@ class Session:
         if self._output is not None:
             self._output.write(rollout.line())
             self._output.flush()
-        self.tally.add(rollout, finished.samples[-1].metadata[RECORD_KEY]["failed_service"])
+        self.tally.add(rollout.facts)
         if self._show is Show.LINES:
             self._console.print(_line(rollout))
             return
@@ -213,13 +191,14 @@ def _line(rollout: Rollout) -> Text:
 
 
 def _result(rollout: Rollout) -> Text:
-    told = [f"{name} {rollout.score[key]:.3g}" for key, name in (("em", "EM"), ("f1", "F1")) if key in rollout.score]
-    if rollout.reward is not None:
-        told.append(f"reward {rollout.reward:.3g}")
-    told.append(f"{len(rollout.calls)} calls")
-    told.append(f"{rollout.tokens_of('model')} tokens sampled, {rollout.tokens_of('world')} read")
-    told.append(seconds(rollout.wall_s or 0.0))
-    text = Text.assemble(("answer: ", "bold"), rollout.answer or "none", (f"  ({', '.join(told)})", "dim"))
-    if rollout.score.get("em") == 0 and rollout.gold_answers:
+    facts = rollout.facts
+    about = [f"{label} {facts.score[key]:.3g}" for key, label in (("em", "EM"), ("f1", "F1")) if key in facts.score]
+    if facts.reward is not None:
+        about.append(f"reward {facts.reward:.3g}")
+    about.append(f"{facts.searches} {'search' if facts.searches == 1 else 'searches'}")
+    about.append(f"{facts.model_tokens} tokens sampled, {facts.world_tokens} read")
+    about.append(seconds(facts.wall_s or 0.0))
+    text = Text.assemble(("answer: ", "bold"), rollout.answer or "none", (f"  ({', '.join(about)})", "dim"))
+    if facts.score.get("em") == 0 and rollout.gold_answers:
         text.append(f"\ngold:   {' | '.join(rollout.gold_answers)}", style="dim")
     return text

@@ -11,11 +11,12 @@ from typing import Any, BinaryIO, TextIO
 import orjson
 
 from slime_search.errors import ConfigError, DataError
-from slime_search.evaluation.outcome import Outcome, outcome_of
+from slime_search.evaluation.scores import check_score
 from slime_search.evaluation.target import Target
 from slime_search.files import write_text, written_whole
+from slime_search.hooks.facts import RolloutFacts
 from slime_search.recipes.base import recipe_in
-from slime_search.records.rollout import Rollout, read_rollout
+from slime_search.records.rollout import Rollout, facts_of_row
 
 
 def settings_of(
@@ -124,7 +125,7 @@ class Store:
         except OSError as error:
             raise ConfigError(f"--output {self.folder}: {error.strerror}; name a folder that can be written") from None
 
-    def outcomes(self) -> list[Outcome]:
+    def finished(self) -> list[RolloutFacts]:
         """Every rollout that is there, a torn last line left out.
 
         Raises:
@@ -132,7 +133,7 @@ class Store:
         """
         if not self.rollouts.exists():
             raise DataError(f"{self.folder}: no evaluation is there; make one with slime-search evaluate --output")
-        return [outcome for _, outcome in self._lines()]
+        return [facts for _, facts in self._lines()]
 
     def finish(self, summary: Mapping[str, Any], table: str) -> None:
         """Leaves the results."""
@@ -141,10 +142,10 @@ class Store:
 
     def _agree_on(self, settings: Mapping[str, Any]) -> None:
         if self.settings.exists():
-            if told := differences(self._found_settings(), settings):
+            if changed := differences(self._found_settings(), settings):
                 raise ConfigError(
-                    f"{self.folder} holds an evaluation with other settings: {'; '.join(told)}. Name another --output, "
-                    "or start it again with --fresh. (Where only a server has moved, change its address in "
+                    f"{self.folder} holds an evaluation with other settings: {'; '.join(changed)}. Name another "
+                    "--output, or start it again with --fresh. (Where only a server has moved, change its address in "
                     "settings.json.)"
                 )
         elif self.rollouts.exists():
@@ -161,52 +162,53 @@ class Store:
             raise DataError(f"{self.settings}: {found!r} are no settings; start again with --fresh")
         return found
 
-    def _kept(self) -> list[Outcome]:
+    def _kept(self) -> list[RolloutFacts]:
         """The finished rollouts. Failed ones, and a torn last line, leave the file, so that they are made again."""
         if not self.rollouts.exists():
             return []
         kept = []
         with written_whole(self.rollouts) as new, new.open("wb") as file:
-            for line, outcome in self._lines():
-                if not outcome.failed:
+            for line, facts in self._lines():
+                if facts.is_scored:
                     file.write(line)
-                    kept.append(outcome)
+                    kept.append(facts)
         return kept
 
-    def _lines(self) -> Iterator[tuple[bytes, Outcome]]:
+    def _lines(self) -> Iterator[tuple[bytes, RolloutFacts]]:
         with self.rollouts.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 if not line.endswith(b"\n"):
                     return
                 try:
-                    yield line, outcome_of(read_rollout(orjson.loads(line)))
-                except (orjson.JSONDecodeError, DataError, KeyError) as error:
+                    facts = facts_of_row(orjson.loads(line))
+                    check_score(facts)
+                except (orjson.JSONDecodeError, DataError) as error:
                     raise DataError(f"{self.rollouts}, line {number}: not a rollout ({error})") from None
+                yield line, facts
 
 
 class Writing:
-    """An evaluation under way. ``outcomes`` are those of the rollouts in its file."""
+    """An evaluation under way. ``finished`` are the rollouts in its file."""
 
-    def __init__(self, file: BinaryIO, outcomes: list[Outcome]) -> None:
+    def __init__(self, file: BinaryIO, finished: list[RolloutFacts]) -> None:
         self._file = file
-        self.outcomes = outcomes
+        self.finished = finished
 
-    def add(self, rollout: Rollout) -> Outcome:
+    def add(self, rollout: Rollout) -> RolloutFacts:
         self._file.write(rollout.line())
         # A killed process takes along what it holds itself, not what the system has.
         self._file.flush()
-        outcome = outcome_of(rollout)
-        self.outcomes.append(outcome)
-        return outcome
+        self.finished.append(rollout.facts)
+        return rollout.facts
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any], above: str = "") -> list[str]:
     """Which settings differ, with both values."""
-    told = []
+    changed = []
     for key in dict.fromkeys((*before, *now)):
         old, new = before.get(key), now.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            told += differences(old, new, f"{above}{key}.")
+            changed += differences(old, new, f"{above}{key}.")
         elif old != new:
-            told.append(f"{above}{key} was {json.dumps(old)} and is {json.dumps(new)}")
-    return told
+            changed.append(f"{above}{key} was {json.dumps(old)} and is {json.dumps(new)}")
+    return changed

@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from slime_search.evaluation.bootstrap import Interval
-from slime_search.evaluation.outcome import METRICS, SHARES
 from slime_search.evaluation.published import SETTING, Published
+from slime_search.evaluation.scores import METRICS, SHARES
 from slime_search.evaluation.summary import AVERAGE, SetSummary, Summary
 
 TITLES = {
@@ -68,16 +68,16 @@ def terminal_tables(summary: Summary) -> RenderableType:
     """What was scored, and what a question cost."""
     scores = table("data set", "questions", "EM", "95 %", "F1", "cover EM", "hit rate")
     costs = table("a question", "searches", "tokens", "p50 s", "p95 s", "failed")
-    for name, one in _rows(summary):
+    for name, row in _rows(summary):
         style = "bold" if name == AVERAGE else ""
-        em, *others = (_mean(one, metric) for metric in SHARES)
-        interval = one.metrics.get("em")
+        em, *others = (_mean(row, metric) for metric in SHARES)
+        interval = row.metrics.get("em")
         scores.add_row(
-            name, f"{one.questions:,}", em, NOTHING if interval is None else ends(interval), *others, style=style
+            name, f"{row.questions:,}", em, NOTHING if interval is None else ends(interval), *others, style=style
         )
-        latencies = seconds(one.latency_p50_s), seconds(one.latency_p95_s)
-        failed = Text(f"{one.failed:,}", style="red" if one.failed else "")
-        costs.add_row(name, _mean(one, "searches"), _mean(one, "response_tokens"), *latencies, failed, style=style)
+        latencies = seconds(row.latency_p50_s), seconds(row.latency_p95_s)
+        failed = Text(f"{row.failed:,}", style="red" if row.failed else "")
+        costs.add_row(name, _mean(row, "searches"), _mean(row, "response_tokens"), *latencies, failed, style=style)
     return Group(scores, "", costs)
 
 
@@ -85,10 +85,10 @@ def markdown_table(summary: Summary, title: str) -> str:
     """The same in one table. Percentages stand with their 95 % intervals."""
     heads = ["data set", "questions", *TITLES.values(), "p50 s", "p95 s", "failed"]
     rows = []
-    for name, one in _rows(summary):
-        cells = [_with_ends(one, metric) for metric in METRICS]
-        latencies = [seconds(one.latency_p50_s), seconds(one.latency_p95_s)]
-        rows.append([name, f"{one.questions:,}", *cells, *latencies, f"{one.failed:,}"])
+    for name, row in _rows(summary):
+        cells = [_with_ends(row, metric) for metric in METRICS]
+        latencies = [seconds(row.latency_p50_s), seconds(row.latency_p95_s)]
+        rows.append([name, f"{row.questions:,}", *cells, *latencies, f"{row.failed:,}"])
     return (
         f"{title}\n\n{markdown(heads, rows)}\n"
         "EM, F1, cover EM and hit rate in percent, in brackets 95 % intervals of a bootstrap over questions. "
@@ -102,27 +102,28 @@ def published_table(summary: Summary, systems: Sequence[Published]) -> Renderabl
     if not names:
         known = ", ".join(systems[0].by_set)
         return Text(f"No published numbers: no data set here is called {known}.", style="dim")
-    numbers = [str(place) for place in range(1, len(systems) + 1)]
-    made = table("published EM", "here", *(f"[{number}]" for number in numbers))
+    made = table("published EM", "here", *(f"[{number}]" for number in range(1, len(systems) + 1)))
     for name in names:
-        made.add_row(name, _mean(summary.sets[name], "em"), *(shown(one.by_set[name]) for one in systems))
+        made.add_row(name, _mean(summary.sets[name], "em"), *(shown(system.by_set[name]) for system in systems))
     if len(names) > 1:
         ours = [summary.sets[name].metrics for name in names]
-        mean = statistics.fmean(one["em"].mean for one in ours) if all(ours) else None
-        means = [statistics.fmean(one.by_set[name] for name in names) for one in systems]
+        mean = statistics.fmean(metrics["em"].mean for metrics in ours) if all(ours) else None
+        means = [statistics.fmean(system.by_set[name] for name in names) for system in systems]
         made.add_row("their mean", shown(mean), *map(shown, means), style="bold")
-    legend = [f"[{number}] {one.size} {one.name}; {one.source}" for number, one in zip(numbers, systems, strict=True)]
+    legend = [
+        f"[{number}] {system.size} {system.name}; {system.source}" for number, system in enumerate(systems, start=1)
+    ]
     return Group("", made, Text("\n".join([*legend, f"Measured with {SETTING}."]), style="dim"))
 
 
-def _mean(one: SetSummary, metric: str) -> str:
-    interval = one.metrics.get(metric)
+def _mean(row: SetSummary, metric: str) -> str:
+    interval = row.metrics.get(metric)
     return shown(None if interval is None else interval.mean, metric)
 
 
-def _with_ends(one: SetSummary, metric: str) -> str:
-    interval = one.metrics.get(metric)
-    mean = _mean(one, metric)
+def _with_ends(row: SetSummary, metric: str) -> str:
+    interval = row.metrics.get(metric)
+    mean = _mean(row, metric)
     return f"{mean} {ends(interval)}" if metric in SHARES and interval is not None else mean
 
 

@@ -9,125 +9,15 @@ from typing import Any
 
 from slime_search.core.trajectory import UNSCORED
 from slime_search.hooks.distillation import DISTILLATION_KEY
-from slime_search.hooks.samples import RECORD_KEY, role_of, rollouts_of
+from slime_search.hooks.facts import EXECUTOR, facts_of
+from slime_search.hooks.samples import RECORD_KEY, SECONDS_KEY, role_of, rollouts_of
 from slime_search.rewards.labels import gold_answers
 from slime_search.rewards.text import cover_exact_match
-
-EXECUTOR = "executor"
-"""The role of executors, and the key of their number in the details of a planner's call."""
-
-
-def coda_metrics(samples: Sequence[Any]) -> dict[str, float]:
-    """Metrics of delegated tasks, empty where none of ``samples`` has a role.
-
-    ``tasks`` and ``executor_tokens`` are counted a rollout, ``tasks_solved`` is the share of tasks that an executor
-    answered. ``executors_well_formed`` and ``refined`` are PECO's parts. Failed and aborted rollouts do not count.
-    """
-    rollouts = [
-        rollout
-        for rollout in rollouts_of(samples)
-        if role_of(rollout[-1]) and "score" in rollout[-1].metadata[RECORD_KEY] and not rollout[-1].remove_sample
-    ]
-    if not rollouts:
-        return {}
-    scores = [rollout[-1].metadata[RECORD_KEY]["score"] for rollout in rollouts]
-    executors = [sample for rollout in rollouts for sample in rollout if role_of(sample) == EXECUTOR]
-    metrics = {
-        "tasks": len(executors) / len(rollouts),
-        "executor_tokens": sum(sample.response_length for sample in executors) / len(rollouts),
-        "executors_well_formed": statistics.fmean(score["executors_well_formed"] for score in scores),
-        "refined": statistics.fmean(score["refined"] for score in scores),
-    }
-    if executors:
-        answered = (sample.metadata[RECORD_KEY]["ending"] == "answered" for sample in executors)
-        metrics["tasks_solved"] = statistics.fmean(answered)
-    return metrics
-
-
-DISTILLATION_PREFIX = "distill/"
-
-
-def distillation_metrics(samples: Sequence[Any]) -> dict[str, float]:
-    """Metrics of the samples that a teacher was asked about; none where there are no such samples.
-
-    ``aligned`` is the share of trained tokens of which the teacher says something, ``kl`` the mean over those of
-    ``log p_student - log q_teacher`` before clipping, in nats, which estimates the divergence of the student from the
-    teacher. ``failures`` is the share of samples that the teacher failed, ``remembered`` that of the teacher's tokens
-    whose scores were known before.
-    """
-    told = [
-        sample.metadata[RECORD_KEY][DISTILLATION_KEY]
-        for sample in samples
-        if DISTILLATION_KEY in ((sample.metadata or {}).get(RECORD_KEY) or {})
-    ]
-    if not told:
-        return {}
-    answered = [one for one in told if one["error"] is None]
-    tokens, aligned, asked = (sum(one[key] for one in answered) for key in ("tokens", "aligned", "asked"))
-    metrics = {"failures": 1 - len(answered) / len(told)}
-    if tokens:
-        metrics["aligned"] = aligned / tokens
-    if aligned:
-        metrics["kl"] = math.fsum(one["gap"] for one in answered) / aligned
-    if asked:
-        metrics["remembered"] = sum(one["remembered"] for one in answered) / asked
-    return {f"{DISTILLATION_PREFIX}{name}": value for name, value in metrics.items()}
-
-
-SECONDS_KEY = "thinker_s"
-
-
-def thinker_seconds_of(sample: Any) -> float:
-    """How long its Thinker itself was at work in earlier rollouts; 0.0 for a new sample."""
-    return float(((sample.metadata or {}).get(RECORD_KEY) or {}).get(SECONDS_KEY, 0.0))
-
-
-def keep_thinker_seconds(sample: Any, seconds: float) -> None:
-    """Leaves them in the record that ``write_back`` has made."""
-    sample.metadata[RECORD_KEY][SECONDS_KEY] = seconds
-
-
-def searcher_metrics(samples: Sequence[Any]) -> dict[str, float]:
-    """Metrics of delegated questions, empty where none of ``samples`` has a Thinker.
-
-    ``delegation_depth`` is the Searcher's turns a question and ``searcher_queries`` its searches.
-    ``searcher_answered`` is the share of questions with an answer, ``searcher_success`` the share whose answer holds a
-    gold answer of what the Thinker was asked. The stages are mean seconds: ``thinker_s`` a rollout, the others a
-    question; ``searcher_wait_s`` is what is left of a call, on the way and in queues. Failed and aborted rollouts do
-    not count.
-    """
-    finished = [sample for sample in samples if _is_finished_thinker(sample)]
-    if not finished:
-        return {}
-    metrics = {"thinker_s": statistics.fmean(map(thinker_seconds_of, finished))}
-    asked = [(call, sample) for sample in finished for call in sample.metadata[RECORD_KEY]["calls"]]
-    if not asked:
-        return metrics
-    told = [call["details"] for call, _ in asked]
-    return metrics | {
-        "delegation_depth": statistics.fmean(len(one["turns"]) for one in told),
-        "searcher_queries": statistics.fmean(len(one["queries"]) for one in told),
-        "searcher_answered": statistics.fmean(one["answer"] is not None for one in told),
-        "searcher_success": statistics.fmean(_succeeded(call["details"], sample) for call, sample in asked),
-        "searcher_model_s": statistics.fmean(one["seconds"]["model"] for one in told),
-        "searcher_search_s": statistics.fmean(one["seconds"]["search"] for one in told),
-        "searcher_wait_s": statistics.fmean(c["latency_s"] - c["details"]["seconds"]["total"] for c, _ in asked),
-    }
-
-
-def _is_finished_thinker(sample: Any) -> bool:
-    record: Mapping[str, Any] = (sample.metadata or {}).get(RECORD_KEY) or {}
-    return SECONDS_KEY in record and record["ending"] not in UNSCORED
-
-
-def _succeeded(details: Mapping[str, Any], sample: Any) -> float:
-    answer = details["answer"]
-    return 0.0 if answer is None else cover_exact_match(answer, gold_answers(sample.label))
-
 
 logger = logging.getLogger(__name__)
 
 PREFIX = "search/"
+DISTILLATION_PREFIX = "distill/"
 _SCORES = ("em", "f1", "cover_em", "well_formed", "retrieval_hit", "searched", "answered")
 
 
@@ -162,68 +52,148 @@ def rollout_metrics(samples: Sequence[Any]) -> dict[str, float]:
     ``cache_hits`` is the share of searches that were known already, where the search tells, and ``page/OUTCOME`` the
     share of web pages that ended so: ``page/read``, or by the reason why the snippet stood for the page.
     """
-    rollouts = [_Rollout(rollout) for rollout in rollouts_of(samples) if _is_ours(rollout)]
-    if not rollouts:
+    ours = [rollout for rollout in rollouts_of(samples) if all(RECORD_KEY in (s.metadata or {}) for s in rollout)]
+    if not ours:
         return {}
-    scored = [rollout.score for rollout in rollouts if rollout.score is not None]
-    metrics = {f"{name}": statistics.fmean(score[name] for score in scored) for name in _SCORES} if scored else {}
+    rollouts = [facts_of(rollout) for rollout in ours]
+    drifts = [rollout[-1].metadata[RECORD_KEY]["drift"] for rollout in ours]
+    scores = [rollout.score for rollout in rollouts if rollout.is_scored and rollout.score]
     turns = sum(rollout.turns for rollout in rollouts)
-    calls = [call for rollout in rollouts for call in rollout.calls]
-    latencies_s = [call["latency_s"] for call in calls]
+
+    def share(*endings: str) -> float:
+        return statistics.fmean(rollout.ending in endings for rollout in rollouts)
+
+    metrics = {name: statistics.fmean(score[name] for score in scores) for name in _SCORES} if scores else {}
     metrics |= {
-        "searches": statistics.fmean(len(rollout.calls) for rollout in rollouts),
+        "searches": statistics.fmean(rollout.searches for rollout in rollouts),
         "turns": turns / len(rollouts),
         "valid_actions": 1 - sum(rollout.corrections for rollout in rollouts) / turns if turns else 0.0,
-        "observation_tokens": statistics.fmean(rollout.observation_tokens for rollout in rollouts),
-        "truncated": _share(rollouts, "truncated", "out_of_turns"),
-        "aborted": _share(rollouts, "aborted"),
-        "failed": _share(rollouts, "failed"),
-        "drift": statistics.fmean(rollout.drifted for rollout in rollouts),
-        "lost_tokens": statistics.fmean(rollout.lost_tokens for rollout in rollouts),
+        "observation_tokens": statistics.fmean(rollout.world_tokens for rollout in rollouts),
+        "truncated": share("truncated", "out_of_turns"),
+        "aborted": share("aborted"),
+        "failed": share("failed"),
+        "drift": statistics.fmean(bool(drift["realigned"] or drift["forked"]) for drift in drifts),
+        "lost_tokens": statistics.fmean(drift["lost_tokens"] for drift in drifts),
     }
-    metrics |= _of_details([call["details"] for call in calls])
+    latencies_s = [latency_s for rollout in rollouts for latency_s in rollout.latencies_s]
     if latencies_s:
         cuts = statistics.quantiles([*latencies_s, latencies_s[-1]], n=20, method="inclusive")
         metrics |= {"latency_p50": statistics.median(latencies_s), "latency_p95": cuts[-1]}
-    metrics |= searcher_metrics(samples) | coda_metrics(samples)
+    metrics |= _search_metrics(ours) | searcher_metrics(samples) | coda_metrics(samples)
     return {f"{PREFIX}{name}": float(value) for name, value in metrics.items()} | distillation_metrics(samples)
 
 
-def _of_details(details: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    cached = [one["cached"] for one in details if "cached" in one]
+def _search_metrics(rollouts: Sequence[Sequence[Any]]) -> dict[str, float]:
+    """What searches tell of themselves: whether the answer was known, and what became of web pages."""
+    calls = [call for samples in rollouts for sample in samples for call in sample.metadata[RECORD_KEY]["calls"]]
+    cached = [call["details"]["cached"] for call in calls if "cached" in call["details"]]
     metrics = {"cache_hits": statistics.fmean(cached)} if cached else {}
     pages: Counter[str] = Counter()
-    for one in details:
-        pages.update(one.get("pages", {}))
+    for call in calls:
+        pages.update(call["details"].get("pages", {}))
     return metrics | {f"page/{outcome.replace(' ', '_')}": n / pages.total() for outcome, n in pages.items()}
 
 
-class _Rollout:
-    """The records of one rollout's samples, read together. The last one tells how it ended."""
+def searcher_metrics(samples: Sequence[Any]) -> dict[str, float]:
+    """Metrics of delegated questions, empty where none of ``samples`` has a Thinker.
 
-    def __init__(self, samples: Sequence[Any]) -> None:
-        records = [sample.metadata[RECORD_KEY] for sample in samples]
-        segments = [segment for record in records for segment in record["segments"]]
-        world = [segment for segment in segments if segment["owner"] == "world"]
-        last = records[-1]
-        self.ending = last["ending"]
-        self.score = last.get("score") if self.ending not in UNSCORED else None
-        calls = [call for record in records for call in record["calls"]]
-        # A planner's task is no search; its executor's are here too.
-        self.calls = [call for call in calls if EXECUTOR not in call["details"]]
-        self.corrections = sum(segment["is_correction"] for segment in world)
-        self.turns = len(world) + (segments[-1]["owner"] == "model" if segments else 0)
-        self.observation_tokens = sum(segment["length"] for segment in world)
-        self.drifted = bool(last["drift"]["realigned"] or last["drift"]["forked"])
-        self.lost_tokens = last["drift"]["lost_tokens"]
+    ``delegation_depth`` is the Searcher's turns a question and ``searcher_queries`` its searches.
+    ``searcher_answered`` is the share of questions with an answer, ``searcher_success`` the share whose answer holds a
+    gold answer of what the Thinker was asked. The stages are mean seconds: ``thinker_s`` a rollout, the others a
+    question; ``searcher_wait_s`` is what is left of a call, on the way and in queues. Failed and aborted rollouts do
+    not count.
+    """
+    finished = [sample for sample in samples if _is_finished_thinker(sample)]
+    if not finished:
+        return {}
+    metrics = {"thinker_s": statistics.fmean(map(thinker_seconds_of, finished))}
+    asked = [(call, sample) for sample in finished for call in sample.metadata[RECORD_KEY]["calls"]]
+    if not asked:
+        return metrics
+    details = [call["details"] for call, _ in asked]
+    return metrics | {
+        "delegation_depth": statistics.fmean(len(session["turns"]) for session in details),
+        "searcher_queries": statistics.fmean(len(session["queries"]) for session in details),
+        "searcher_answered": statistics.fmean(session["answer"] is not None for session in details),
+        "searcher_success": statistics.fmean(_succeeded(call["details"], sample) for call, sample in asked),
+        "searcher_model_s": statistics.fmean(session["seconds"]["model"] for session in details),
+        "searcher_search_s": statistics.fmean(session["seconds"]["search"] for session in details),
+        "searcher_wait_s": statistics.fmean(c["latency_s"] - c["details"]["seconds"]["total"] for c, _ in asked),
+    }
 
 
-def _share(rollouts: Sequence[_Rollout], *endings: str) -> float:
-    return statistics.fmean(rollout.ending in endings for rollout in rollouts)
+def _is_finished_thinker(sample: Any) -> bool:
+    record: Mapping[str, Any] = (sample.metadata or {}).get(RECORD_KEY) or {}
+    return SECONDS_KEY in record and record["ending"] not in UNSCORED
 
 
-def _is_ours(rollout: Sequence[Any]) -> bool:
-    return all(RECORD_KEY in (sample.metadata or {}) for sample in rollout)
+def _succeeded(details: Mapping[str, Any], sample: Any) -> float:
+    answer = details["answer"]
+    return 0.0 if answer is None else cover_exact_match(answer, gold_answers(sample.label))
+
+
+def thinker_seconds_of(sample: Any) -> float:
+    """How long its Thinker itself was at work in earlier rollouts; 0.0 for a new sample."""
+    return float(((sample.metadata or {}).get(RECORD_KEY) or {}).get(SECONDS_KEY, 0.0))
+
+
+def keep_thinker_seconds(sample: Any, seconds: float) -> None:
+    """Leaves them in the record that ``write_back`` has made."""
+    sample.metadata[RECORD_KEY][SECONDS_KEY] = seconds
+
+
+def coda_metrics(samples: Sequence[Any]) -> dict[str, float]:
+    """Metrics of delegated tasks, empty where none of ``samples`` has a role.
+
+    ``tasks`` and ``executor_tokens`` are counted a rollout, ``tasks_solved`` is the share of tasks that an executor
+    answered. ``executors_well_formed`` and ``refined`` are PECO's parts. Failed and aborted rollouts do not count.
+    """
+    rollouts = [
+        rollout
+        for rollout in rollouts_of(samples)
+        if role_of(rollout[-1]) and "score" in rollout[-1].metadata[RECORD_KEY] and not rollout[-1].remove_sample
+    ]
+    if not rollouts:
+        return {}
+    scores = [rollout[-1].metadata[RECORD_KEY]["score"] for rollout in rollouts]
+    executors = [sample for rollout in rollouts for sample in rollout if role_of(sample) == EXECUTOR]
+    metrics = {
+        "tasks": len(executors) / len(rollouts),
+        "executor_tokens": sum(sample.response_length for sample in executors) / len(rollouts),
+        "executors_well_formed": statistics.fmean(score["executors_well_formed"] for score in scores),
+        "refined": statistics.fmean(score["refined"] for score in scores),
+    }
+    if executors:
+        answered = (sample.metadata[RECORD_KEY]["ending"] == "answered" for sample in executors)
+        metrics["tasks_solved"] = statistics.fmean(answered)
+    return metrics
+
+
+def distillation_metrics(samples: Sequence[Any]) -> dict[str, float]:
+    """Metrics of the samples that a teacher was asked about; none where there are no such samples.
+
+    ``aligned`` is the share of trained tokens of which the teacher says something, ``kl`` the mean over those of
+    ``log p_student - log q_teacher`` before clipping, in nats, which estimates the divergence of the student from the
+    teacher. ``failures`` is the share of samples that the teacher failed, ``remembered`` that of the teacher's tokens
+    whose scores were known before.
+    """
+    records = [
+        sample.metadata[RECORD_KEY][DISTILLATION_KEY]
+        for sample in samples
+        if DISTILLATION_KEY in ((sample.metadata or {}).get(RECORD_KEY) or {})
+    ]
+    if not records:
+        return {}
+    answered = [record for record in records if record["error"] is None]
+    tokens, aligned, asked = (sum(record[key] for record in answered) for key in ("tokens", "aligned", "asked"))
+    metrics = {"failures": 1 - len(answered) / len(records)}
+    if tokens:
+        metrics["aligned"] = aligned / tokens
+    if aligned:
+        metrics["kl"] = math.fsum(record["gap"] for record in answered) / aligned
+    if asked:
+        metrics["remembered"] = sum(record["remembered"] for record in answered) / asked
+    return {f"{DISTILLATION_PREFIX}{name}": value for name, value in metrics.items()}
 
 
 def _add(what: str, metrics: Mapping[str, float], extra: MutableMapping[str, Any] | None) -> None:

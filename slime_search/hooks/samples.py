@@ -22,6 +22,9 @@ PART_KEY = "part"
 ROLE_KEY = "role"
 """Set in the record of each sample of a rollout of several agents: which of them it shows."""
 
+SECONDS_KEY = "thinker_s"
+"""Set in the record of a Thinker's sample: how long the Thinker itself was at work."""
+
 _STATUS = {
     Ending.ANSWERED: "COMPLETED",
     Ending.TRUNCATED: "TRUNCATED",

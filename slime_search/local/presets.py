@@ -8,7 +8,7 @@ from slime_search.core.prompt_template import FilledPrompt
 from slime_search.core.tokens import TokenCodec
 from slime_search.dialects.tags import SEARCH_R1_TAGS, TagDialect
 from slime_search.hooks.driving import Recipe
-from slime_search.hooks.metrics import EXECUTOR
+from slime_search.hooks.facts import EXECUTOR
 from slime_search.local.demonstrations import ONLY_ROLE, QUESTION_ABOUT, SKILLED, UNSKILLED, Habits
 from slime_search.local.grpo import GrpoConfig
 from slime_search.local.policy_format import POLICY_FORMATS, TAGS, PolicyFormat, by_tag

@@ -5,7 +5,7 @@ import json
 import statistics
 import uuid
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 
 from slime_search.core.trajectory import Ending
 from slime_search.hooks.driving import Recipe, drive_all, sample_class, sampling_params
-from slime_search.hooks.samples import RECORD_KEY, rollouts_of
+from slime_search.hooks.facts import facts_of
+from slime_search.hooks.samples import rollouts_of
 from slime_search.transport.client import close_sessions
 
 
@@ -40,27 +41,25 @@ class RolloutStats:
 
 def rollout_stats(samples: Sequence[Any]) -> RolloutStats:
     """Summarises finished rollouts; those that failed count in ``failed`` and nowhere else."""
-    # The last sample of a rollout is the one that answers.
-    rollouts = [rollout[-1] for rollout in rollouts_of(samples)]
-    live = [sample for sample in rollouts if not sample.remove_sample]
-    scores = [sample.metadata[RECORD_KEY]["score"] for sample in live]
-    records = [sample.metadata[RECORD_KEY] for sample in live]
+    rollouts = [(facts_of(rollout), rollout[-1]) for rollout in rollouts_of(samples)]
+    live = [(facts, sample) for facts, sample in rollouts if facts.is_scored]
 
-    def mean(values: Sequence[float]) -> float:
-        return round(statistics.fmean(values), 4) if values else 0.0
+    def mean(values: Iterable[float]) -> float:
+        known = list(values)
+        return round(statistics.fmean(known), 4) if known else 0.0
 
     return RolloutStats(
         n=len(live),
-        em=mean([s["em"] for s in scores]),
-        em_two_hops=mean([s["em"] for s, sample in zip(scores, live, strict=True) if sample.metadata["hops"] == 2]),
-        reward=mean([sample.reward for sample in live]),
-        answered=mean([s["answered"] for s in scores]),
-        well_formed=mean([s["well_formed"] for s in scores]),
-        retrieval_hit=mean([s["retrieval_hit"] for s in scores]),
-        truncated=mean([float(r["ending"] in (Ending.TRUNCATED, Ending.OUT_OF_TURNS)) for r in records]),
-        failed=mean([float(sample.remove_sample) for sample in rollouts]),
-        searches=mean([len(r["calls"]) for r in records]),
-        response_tokens=mean([sample.response_length for sample in live]),
+        em=mean(facts.score["em"] for facts, _ in live),
+        em_two_hops=mean(facts.score["em"] for facts, sample in live if sample.metadata["hops"] == 2),
+        reward=mean(sample.reward for _, sample in live),
+        answered=mean(facts.score["answered"] for facts, _ in live),
+        well_formed=mean(facts.score["well_formed"] for facts, _ in live),
+        retrieval_hit=mean(facts.score["retrieval_hit"] for facts, _ in live),
+        truncated=mean(facts.ending in (Ending.TRUNCATED, Ending.OUT_OF_TURNS) for facts, _ in live),
+        failed=mean(not facts.is_scored for facts, _ in rollouts),
+        searches=mean(facts.own_calls for facts, _ in live),
+        response_tokens=mean(facts.model_tokens for facts, _ in live),
     )
 
 
@@ -122,10 +121,10 @@ class Rollouts:
         rollouts: dict[int, list[Any]] = {}
         concurrency = self._args.sglang_server_concurrency
         driven = drive_all(self._recipe, self._args, samples, params, concurrency=concurrency, evaluation=evaluation)
-        async for place, finished in driven:
-            rollouts[place] = finished.samples
+        async for index, finished in driven:
+            rollouts[index] = finished.samples
             on_done()
-        return [sample for place in range(len(samples)) for sample in rollouts[place]]
+        return [sample for index in range(len(samples)) for sample in rollouts[index]]
 
     def close(self) -> None:
         self._runner.run(close_sessions())

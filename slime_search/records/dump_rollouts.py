@@ -3,7 +3,6 @@
 import itertools
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,14 @@ from pydantic import ValidationError
 
 from slime_search.errors import DataError
 from slime_search.hooks.driving import LocalSample
+from slime_search.hooks.facts import gold_of, question_of
 from slime_search.hooks.groups import normalize_rewards
 from slime_search.hooks.samples import RECORD_KEY, rollouts_of
-from slime_search.records.from_samples import Decoder, gold_of, question_of, rollout_record
+from slime_search.records.from_samples import Decoder, rollout_record
 from slime_search.records.rollout import Ending, Rollout, Run, Segment, explain
-from slime_search.records.slime_dump import DUMP_NAME, load_dump
+from slime_search.records.slime_dump import DUMP_NAME, read_samples
 
 _GRPO = Namespace(advantage_estimator="grpo", rewards_normalization=True, grpo_std_normalization=True, reward_key=None)
-_FIELDS = frozenset(field.name for field in fields(LocalSample))
 _ENDINGS: Mapping[str, Ending] = {"truncated": "truncated", "aborted": "aborted", "failed": "failed"}
 """What the status of a sample that is not ours says."""
 
@@ -54,12 +53,12 @@ def dump_rollouts(path: Path, decoder: Decoder, *, reward_key: str | None = None
         reward_key: slime's ``--reward-key``, where rewards are dicts.
 
     Raises:
-        DataError: as ``load_dump``, or a sample's fields disagree; the message names the sample.
+        DataError: as ``read_samples``, or a sample's fields disagree; the message names the sample.
     """
     named = DUMP_NAME.fullmatch(path.name)
     evaluation = named is not None and named["eval"] is not None
     step = path.stem.replace("eval_", "", 1) if evaluation else path.stem
-    samples = [_sample(row, reward_key, f"{path}, sample {place}") for place, row in enumerate(load_dump(path))]
+    samples = read_samples(path, reward_key=reward_key)
     # Each data set of an evaluation counts its samples from 0, so that a rollout_id tells nothing there.
     rollouts = [[sample] for sample in samples] if evaluation else rollouts_of(samples)
     advantages = {} if evaluation else _advantages(samples)
@@ -80,31 +79,9 @@ def dump_rollouts(path: Path, decoder: Decoder, *, reward_key: str | None = None
             raise DataError(f"{path}, sample {last.index}: {error}") from error
 
 
-def _sample(row: Mapping[str, Any], reward_key: str | None, where: str) -> LocalSample:
-    values = {name: _plain(value) for name, value in row.items() if name in _FIELDS}
-    reward = values.get("reward")
-    if isinstance(reward, Mapping):
-        if reward_key not in reward:
-            keys = ", ".join(map(str, reward))
-            raise DataError(f"{where}: the reward is a dict of {keys}; name one with --reward-key, as for slime")
-        values["reward"] = reward[reward_key]
-    try:
-        values["status"] = LocalSample.Status(row.get("status", "pending"))
-    except ValueError:
-        known = ", ".join(status.value for status in LocalSample.Status)
-        raise DataError(f"{where}: status {row['status']!r} is not one of {known}") from None
-    values["metadata"] = values.get("metadata") or {}
-    return LocalSample(**values)
-
-
-def _plain(value: Any) -> Any:
-    """Tensors and arrays as lists."""
-    return value.tolist() if hasattr(value, "tolist") else value
-
-
 def _advantages(samples: Sequence[LocalSample]) -> dict[int, float]:
-    """By the sample's identity; none where the groups are not known."""
-    if any(sample.group_index is None for sample in samples):
+    """By the sample's identity; none where a group or a reward is not known."""
+    if any(sample.group_index is None or sample.reward is None for sample in samples):
         return {}
     _, advantages = normalize_rewards(_GRPO, samples)
     return {id(sample): advantage for sample, advantage in zip(samples, advantages, strict=True)}
@@ -121,10 +98,8 @@ def _foreign_record(
 ) -> Rollout:
     """What slime's own fields tell: tokens, and which of them are trained."""
     last = rollout[-1]
-    runs = (
-        _foreign_run(sample, decoder, None if advantages is None else advantages[place])
-        for place, sample in enumerate(rollout)
-    )
+    known: Sequence[float | None] = advantages or [None] * len(rollout)
+    runs = (_foreign_run(sample, decoder, advantage) for sample, advantage in zip(rollout, known, strict=True))
     return Rollout(
         id=id,
         group=group,
@@ -149,11 +124,13 @@ def _foreign_run(sample: LocalSample, decoder: Decoder, advantage: float | None)
             f"{'no' if log_probs is None else len(log_probs)} values"
         )
     segments = [_segment("prompt", sample.tokens[:start], decoder, trained=False)]
-    for trained, places in itertools.groupby(range(len(mask)), key=lambda place: bool(mask[place])):
-        part = list(places)
-        ids = sample.tokens[start + part[0] : start + part[-1] + 1]
-        said = log_probs[part[0] : part[-1] + 1] if log_probs is not None and trained else None
-        segment = _segment("model" if trained else "world", ids, decoder, trained and not sample.remove_sample, said)
+    first = 0
+    for trained, group in itertools.groupby(map(bool, mask)):
+        piece = slice(first, first + len(list(group)))
+        first = piece.stop
+        ids = sample.tokens[start:][piece]
+        known = log_probs[piece] if log_probs is not None and trained else None
+        segment = _segment("model" if trained else "world", ids, decoder, trained and not sample.remove_sample, known)
         segments.append(segment)
     return Run(ending=_ENDINGS.get(sample.status.value), answer=None, segments=tuple(segments), advantage=advantage)
 

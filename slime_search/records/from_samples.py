@@ -1,16 +1,14 @@
 """From the samples that slime trains on to a record that people read."""
 
 import itertools
-import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from slime_search.core.trajectory import CallRecord, Owner, Trajectory
-from slime_search.errors import DataError
 from slime_search.hooks.distillation import DISTILLATION_KEY
+from slime_search.hooks.facts import can_delegate, gold_of, question_of
 from slime_search.hooks.samples import RECORD_KEY, read_trajectory, role_of
 from slime_search.records.rollout import Call, Disagreement, Passage, Rollout, Run, Segment
-from slime_search.rewards.labels import gold_answers
 
 
 class Decoder(Protocol):
@@ -58,6 +56,8 @@ def rollout_record(
         answer=record["answer"],
         ending=record["ending"],
         error=record["error"],
+        failed_service=record["failed_service"],
+        delegates=can_delegate(last),
         reward=None if last.reward is None else float(last.reward),
         score={name: float(value) for name, value in record.get("score", {}).items()},
         wall_s=wall_s,
@@ -88,11 +88,10 @@ def _segments(sample: Any, trajectory: Trajectory, codec: Decoder) -> list[Segme
     mask = [0] * len(trajectory.response_ids) if masked else sample.loss_mask[: len(trajectory.response_ids)]
     segments, start = [], 0
     for segment in trajectory.segments:
-        length = len(segment.token_ids)
-        places = itertools.groupby(range(length), key=lambda i, start=start: bool(mask[start + i]))  # type: ignore[misc]
-        for trained, group in places:
-            part = list(group)
-            piece = slice(part[0], part[-1] + 1)
+        length, first = len(segment.token_ids), 0
+        for trained, group in itertools.groupby(map(bool, mask[start : start + length])):
+            piece = slice(first, first + len(list(group)))
+            first = piece.stop
             ids = segment.token_ids[piece]
             scored = segment.owner is Owner.MODEL and segment.log_probs is not None
             segments.append(
@@ -118,21 +117,3 @@ def _call(call: CallRecord) -> Call:
         latency_s=round(call.latency_s, 4),
         details=dict(call.details),
     )
-
-
-def gold_of(sample: Any) -> tuple[str, ...]:
-    """A sample's gold answers; none where its label has another shape."""
-    try:
-        return tuple(gold_answers(sample.label))
-    except DataError:
-        return ()
-
-
-def question_of(sample: Any) -> str:
-    """What a sample asks: its metadata's ``question``, or what its prompt says after its last ``Question:``, or all."""
-    asked = sample.metadata.get("question")
-    if asked:
-        return str(asked)
-    prompt = sample.prompt if isinstance(sample.prompt, str) else str(sample.prompt[-1]["content"])
-    _, mark, rest = prompt.rpartition("Question:")
-    return re.split(r"\n|<\|", rest.strip(), maxsplit=1)[0] if mark else prompt

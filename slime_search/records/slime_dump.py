@@ -3,7 +3,8 @@
 import pickle
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from slime_search.errors import ConfigError, DataError
+from slime_search.hooks.driving import LocalSample
 
 DUMP_NAME = re.compile(r".*?(?P<eval>eval_)?(?P<step>\d+)\.pt")
 """slime fills ``{rollout_id}`` with ``12`` or ``eval_12``; what stands before it is the user's."""
@@ -49,14 +51,49 @@ def written(dumps: Sequence[Path], console: Console) -> list[Path]:
     return [path for path in dumps if path != newest]
 
 
-def load_dump(path: Path) -> list[dict[str, Any]]:
-    """The samples of one dump, as ``Sample.to_dict`` made them.
+def read_samples(path: Path, *, reward_key: str | None = None) -> list[LocalSample]:
+    """The samples of one dump, of any slime: fields that its ``Sample`` lacks have their defaults.
 
-    torch's own ``weights_only`` does the same in Python, and takes thirteen times as long for lists of tokens.
+    Args:
+        reward_key: slime's ``--reward-key``, where rewards are dicts.
 
     Raises:
         ConfigError: torch is not installed.
-        DataError: it is no dump, or holds objects that are more than data.
+        DataError: it is no dump, holds objects that are more than data, or a sample can't be read; the message names
+            it.
+    """
+    return [_sample(row, reward_key, f"{path}, sample {index}") for index, row in enumerate(_rows(path))]
+
+
+_FIELDS = frozenset(field.name for field in fields(LocalSample))
+
+
+def _sample(row: Mapping[str, Any], reward_key: str | None, where: str) -> LocalSample:
+    values = {name: _plain(value) for name, value in row.items() if name in _FIELDS}
+    reward = values.get("reward")
+    if isinstance(reward, Mapping):
+        if reward_key not in reward:
+            keys = ", ".join(map(str, reward))
+            raise DataError(f"{where}: the reward is a dict of {keys}; name one with --reward-key, as for slime")
+        values["reward"] = reward[reward_key]
+    try:
+        values["status"] = LocalSample.Status(row.get("status", "pending"))
+    except ValueError:
+        known = ", ".join(status.value for status in LocalSample.Status)
+        raise DataError(f"{where}: status {row['status']!r} is not one of {known}") from None
+    values["metadata"] = values.get("metadata") or {}
+    return LocalSample(**values)
+
+
+def _plain(value: Any) -> Any:
+    """Tensors and arrays as lists."""
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """The samples as ``Sample.to_dict`` made them.
+
+    torch's own ``weights_only`` does the same in Python, and takes thirteen times as long for lists of tokens.
     """
     try:
         import torch

@@ -30,7 +30,7 @@ def export(library: Library, selection: Selection, *, limit: int) -> str:
         filters=selection.model_dump(exclude_defaults=True),
         total=len(library.entries),
         found=len(numbers),
-        share=share_of(library.entries[number].right for number in numbers),
+        share=share_of(library.entries[number].facts.right for number in numbers),
         rollouts=[
             (library.checkpoint_of(entry), view(library.read(number)))
             for number, entry in zip(chosen, entries, strict=True)

@@ -1,46 +1,26 @@
 """All the files that are shown, as one list of rollouts."""
 
 import os
-import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
-from slime_search.core.trajectory import UNSCORED
 from slime_search.errors import DataError
-from slime_search.hooks.metrics import EXECUTOR
-from slime_search.records.rollout import Rollout, displayable, read_rollout
+from slime_search.hooks.facts import RolloutFacts
+from slime_search.records.rollout import Rollout, facts_of_row, read_rollout
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One rollout as the list has it. Its line has ``length`` bytes, from ``offset`` on.
-
-    ``searches`` are every agent's, without the tasks that a planner hands out; ``tokens`` those that the model wrote;
-    ``latency_s`` is the longest call's.
-    """
+class Entry(NamedTuple):
+    """One rollout as the list has it. Its line has ``length`` bytes, from ``offset`` on."""
 
     file: int
     offset: int
     length: int
-    id: str
-    group: str
-    recipe: str
-    source: str
-    stage: str
-    question: str
-    answer: str | None
-    ending: str | None
-    reward: float | None
-    right: bool | None
-    searches: int
-    tokens: int
-    latency_s: float
+    facts: RolloutFacts
 
 
 def index_file(path: Path, *, file: int, on_bytes: Callable[[int], None] = lambda _: None) -> list[Entry]:
@@ -59,7 +39,7 @@ def index_file(path: Path, *, file: int, on_bytes: Callable[[int], None] = lambd
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 try:
-                    entries.append(_entry(orjson.loads(line), file, offset, len(line)))
+                    entries.append(Entry(file, offset, len(line), facts_of_row(orjson.loads(line))))
                 except orjson.JSONDecodeError as error:
                     if not line.endswith(b"\n"):
                         break
@@ -81,56 +61,12 @@ def read_entry(path: Path, entry: Entry) -> Rollout:
         with path.open("rb") as file:
             file.seek(entry.offset)
             row = orjson.loads(file.read(entry.length))
-        changed = row["id"] != entry.id
+        changed = row["id"] != entry.facts.id
     except (OSError, orjson.JSONDecodeError, TypeError, KeyError):
         changed = True
     if changed:
         raise DataError(f"{path}: changed since it was opened; start slime-search view again")
     return read_rollout(row)
-
-
-def _entry(row: Any, file: int, offset: int, length: int) -> Entry:
-    """Without checking each token, which takes twenty times as long and is done when a rollout is opened."""
-    try:
-        return _entry_of(row, file, offset, length)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        # The record knows which field it is; if it finds none, the fault is ours.
-        read_rollout(row)
-        raise
-
-
-def _entry_of(row: Mapping[str, Any], file: int, offset: int, length: int) -> Entry:
-    reward = row.get("reward")
-    value = (row.get("score") or {}).get("em", reward)
-    question, answer = row["question"], row["answer"]
-    if not isinstance(question, str) or not isinstance(answer, str | None):
-        raise TypeError("question and answer are texts")
-    runs = row["runs"]
-    calls = [call for run in runs for call in run.get("calls", ())]
-    segments = (segment for run in runs for segment in run["segments"] if segment["owner"] == "model")
-    return Entry(
-        file=file,
-        offset=offset,
-        length=length,
-        id=row["id"],
-        group=row["group"],
-        recipe=_shared(row.get("recipe")),
-        source=_shared(row.get("source")),
-        stage=_shared(row.get("stage")),
-        question=displayable(question),
-        answer=displayable(answer),
-        ending=row["ending"] and sys.intern(row["ending"]),
-        reward=None if reward is None else float(reward),
-        right=None if value is None or row["ending"] in UNSCORED else float(value) > 0,
-        searches=sum(EXECUTOR not in call.get("details", ()) for call in calls),
-        tokens=sum(len(segment["tokens"]) for segment in segments),
-        latency_s=max((float(call["latency_s"]) for call in calls), default=0.0),
-    )
-
-
-def _shared(text: str | None) -> str:
-    """One string for the thousands of equal ones."""
-    return sys.intern(displayable(text or ""))
 
 
 class Indexed(NamedTuple):
@@ -160,7 +96,7 @@ class Library:
         return read_entry(self._files[entry.file].lines, entry)
 
     def checkpoint_of(self, entry: Entry) -> str:
-        return self._names[entry.file, entry.stage]
+        return self._names[entry.file, entry.facts.stage]
 
     @cached_property
     def checkpoints(self) -> list[str]:
@@ -171,12 +107,12 @@ class Library:
         """The rollouts of each question."""
         numbers: dict[str, list[int]] = defaultdict(list)
         for number, entry in enumerate(self.entries):
-            numbers[entry.question].append(number)
+            numbers[entry.facts.question].append(number)
         return dict(numbers)
 
     def values(self, field: str) -> list[str]:
-        """What occurs in a field of the entries, in the order in which it first does."""
-        return list(dict.fromkeys(value for entry in self.entries if (value := getattr(entry, field))))
+        """What occurs in a field of the facts, in the order in which it first does."""
+        return list(dict.fromkeys(value for entry in self.entries if (value := getattr(entry.facts, field))))
 
     @property
     def title(self) -> str:
@@ -187,7 +123,7 @@ class Library:
     @cached_property
     def _names(self) -> dict[tuple[int, str], str]:
         labels = labels_of([file.path for file in self._files])
-        keys = list(dict.fromkeys((entry.file, entry.stage) for entry in self.entries))
+        keys = list(dict.fromkeys((entry.file, entry.facts.stage) for entry in self.entries))
         stages = [stage for _, stage in keys]
         names = {}
         for file, stage in keys:

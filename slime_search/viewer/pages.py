@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from slime_search.errors import DataError
-from slime_search.viewer.library import Entry, Library, share_of
+from slime_search.hooks.facts import RolloutFacts
+from slime_search.viewer.library import Library, share_of
 from slime_search.viewer.rendering import environment
 from slime_search.viewer.selection import Selection, select
 from slime_search.viewer.views import change, view
@@ -51,7 +52,7 @@ def compare(library: Library, left: str, right: str) -> list[Pair]:
 
 def _side(library: Library, numbers: list[int], checkpoint: str) -> Side:
     own = [number for number in numbers if library.checkpoint_of(library.entries[number]) == checkpoint]
-    return Side(own, share_of(library.entries[number].right for number in own))
+    return Side(own, share_of(library.entries[number].facts.right for number in own))
 
 
 _DRAWING = threading.Lock()
@@ -89,7 +90,7 @@ CHANGES = ("", "improved", "worse", "same", "unknown")
 @dataclass(frozen=True)
 class Row:
     number: int
-    entry: Entry
+    facts: RolloutFacts
     checkpoint: str
 
 
@@ -120,7 +121,7 @@ class Pages:
     def listing(self, selection: Selection, page: int) -> str:
         numbers = self._select(selection)
         shown, part = _part(numbers, page)
-        share = share_of(self._library.entries[number].right for number in numbers)
+        share = share_of(self._library.entries[number].facts.right for number in numbers)
         return self._render(
             "list.html.j2", selection=selection, rows=[self._row(n) for n in shown], part=part, share=share
         )
@@ -130,7 +131,7 @@ class Pages:
         rollout = self._library.read(self._known(number))
         numbers = self._select(selection)
         place = numbers.index(number) if number in numbers else None
-        others = [n for n in self._library.numbers_of[self._library.entries[number].question] if n != number]
+        others = [n for n in self._library.numbers_of[self._library.entries[number].facts.question] if n != number]
         return self._render(
             "rollout.html.j2",
             selection=selection,
@@ -198,7 +199,7 @@ class Pages:
 
     def _row(self, number: int) -> Row:
         entry = self._library.entries[number]
-        return Row(number, entry, self._library.checkpoint_of(entry))
+        return Row(number, entry.facts, self._library.checkpoint_of(entry))
 
     def _known(self, number: int) -> int:
         if not 0 <= number < len(self._library.entries):

@@ -85,10 +85,12 @@ METRICS = "metrics.jsonl"
 _EVENTS = "events.out.tfevents.*"
 
 
-def read_run(path: Path, progress: Progress) -> list[Metric]:
-    """The rows of one run, as ``report.panels.draw_panels`` takes them.
+def read_run(path: Path, progress: Progress, *, reward_key: str | None = None) -> list[Metric]:
+    """The rows of one run, as ``panels.draw_panels`` takes them.
 
-    ``path`` is a quickstart's folder, a folder of slime's dumps, or one of TensorBoard's.
+    Args:
+        path: a quickstart's folder, a folder of slime's dumps, or one of TensorBoard's.
+        reward_key: slime's ``--reward-key``, where the rewards of dumps are dicts.
 
     Raises:
         DataError: it is none of these, or a file in it can't be read; the message names it.
@@ -99,7 +101,7 @@ def read_run(path: Path, progress: Progress) -> list[Metric]:
     if (path / METRICS).exists() or path.suffix == ".jsonl":
         return read_metrics(path / METRICS if path.is_dir() else path)
     if dumps := dumps_of(path):
-        return read_dumps(dumps, progress)
+        return read_dumps(dumps, progress, reward_key=reward_key)
     if events := sorted(path.rglob(_EVENTS)):
         return read_events(events, progress)
     raise DataError(f"{path}: holds no {METRICS}, no dumps (N.pt, eval_N.pt) and no {_EVENTS}; name a run's folder")

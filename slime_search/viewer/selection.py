@@ -7,8 +7,9 @@ from urllib.parse import urlencode
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from slime_search.errors import DataError
+from slime_search.hooks.facts import RolloutFacts
 from slime_search.records.rollout import Ending, explain
-from slime_search.viewer.library import Entry, Library
+from slime_search.viewer.library import Library
 
 Sort: TypeAlias = Literal["", "reward", "searches", "tokens", "latency", "question"]
 # A form sends each of its fields, the empty ones too.
@@ -72,27 +73,27 @@ def select(library: Library, selection: Selection) -> list[int]:
     chosen = [
         number
         for number, entry in enumerate(entries)
-        if _fits(entry, selection)
+        if _fits(entry.facts, selection)
         and (not selection.checkpoint or library.checkpoint_of(entry) == selection.checkpoint)
-        and _mentions(entry, words)
+        and _mentions(entry.facts, words)
     ]
     if selection.sort:
-        known = [number for number in chosen if _key(entries[number], selection.sort) is not None]
-        unknown = [number for number in chosen if _key(entries[number], selection.sort) is None]
-        known.sort(key=lambda number: _key(entries[number], selection.sort), reverse=selection.descending)
-        return known + unknown
+        keys = {number: _key(entries[number].facts, selection.sort) for number in chosen}
+        known = [number for number in chosen if keys[number] is not None]
+        known.sort(key=keys.__getitem__, reverse=selection.descending)
+        return known + [number for number in chosen if keys[number] is None]
     return chosen[::-1] if selection.descending else chosen
 
 
-def _fits(entry: Entry, wanted: Selection) -> bool:
+def _fits(facts: RolloutFacts, wanted: Selection) -> bool:
     return (
-        (not wanted.result or entry.right == (wanted.result == "right"))
-        and _within(entry.reward, wanted.reward_min, wanted.reward_max)
-        and _within(entry.searches, wanted.searches_min, wanted.searches_max)
-        and (not wanted.ending or entry.ending == wanted.ending)
-        and (not wanted.recipe or entry.recipe == wanted.recipe)
-        and (not wanted.source or entry.source == wanted.source)
-        and (not wanted.group or entry.group == wanted.group)
+        (not wanted.result or facts.right == (wanted.result == "right"))
+        and _within(facts.reward, wanted.reward_min, wanted.reward_max)
+        and _within(facts.searches, wanted.searches_min, wanted.searches_max)
+        and (not wanted.ending or facts.ending == wanted.ending)
+        and (not wanted.recipe or facts.recipe == wanted.recipe)
+        and (not wanted.source or facts.source == wanted.source)
+        and (not wanted.group or facts.group == wanted.group)
     )
 
 
@@ -102,16 +103,18 @@ def _within(value: float | None, low: float | None, high: float | None) -> bool:
     return value is not None and (low is None or value >= low) and (high is None or value <= high)
 
 
-def _mentions(entry: Entry, words: Iterable[str]) -> bool:
-    said = f"{entry.question}\n{entry.answer or ''}".casefold() if words else ""
+def _mentions(facts: RolloutFacts, words: Iterable[str]) -> bool:
+    said = f"{facts.question}\n{facts.answer or ''}".casefold() if words else ""
     return all(word in said for word in words)
 
 
-def _key(entry: Entry, sort: Sort) -> Any:
+def _key(facts: RolloutFacts, sort: Sort) -> Any:
     match sort:
+        case "tokens":
+            return facts.model_tokens
         case "latency":
-            return entry.latency_s
+            return max(facts.latencies_s, default=0.0)
         case "question":
-            return entry.question.casefold()
+            return facts.question.casefold()
         case _:
-            return getattr(entry, sort)
+            return getattr(facts, sort)

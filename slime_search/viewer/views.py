@@ -91,7 +91,7 @@ class QuestionView:
 
     @property
     def change(self) -> str:
-        return change(self.before.record.right, self.after.record.right)
+        return change(self.before.record.facts.right, self.after.record.facts.right)
 
 
 def change(before: float | None, after: float | None) -> str:

@@ -1,8 +1,8 @@
-"""Rollouts and outcomes of invented questions, without any engine."""
+"""Rollouts of invented questions, without any engine."""
 
 from typing import Any
 
-from slime_search.evaluation.outcome import Outcome, outcome_of
+from slime_search.hooks.facts import RolloutFacts
 from slime_search.records.rollout import Rollout
 
 
@@ -32,9 +32,10 @@ def rollout(place: int = 0, number: int = 0, source: str = "nq", em: float = 1.0
 
 def failed(place: int = 0, service: str = "retriever", **fields: Any) -> Rollout:
     error = f"{service} at http://127.0.0.1:1/retrieve: HTTP 500 (after 4 attempts)"
-    return rollout(place, **{"ending": "failed", "error": error, "score": {}, "reward": 0.0, "answer": None, **fields})
+    lost = {"ending": "failed", "error": error, "failed_service": service}
+    return rollout(place, **{**lost, "score": {}, "reward": 0.0, "answer": None, **fields})
 
 
-def outcomes(*ems: float, source: str = "nq", **fields: Any) -> list[Outcome]:
+def scored(*ems: float, source: str = "nq", **fields: Any) -> list[RolloutFacts]:
     """One sample a question, in order."""
-    return [outcome_of(rollout(place, source=source, em=em, **fields)) for place, em in enumerate(ems)]
+    return [rollout(place, source=source, em=em, **fields).facts for place, em in enumerate(ems)]

@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from slime_search.evaluation.bootstrap import average_intervals, drawn_means, intervals
-from slime_search.evaluation.outcome import outcome_of
 from slime_search.evaluation.summary import summarize
-from tests.evaluation.scored_rollouts import outcomes, rollout
+from tests.evaluation.scored_rollouts import rollout, scored
 
 shares = st.lists(st.floats(0, 1), min_size=1, max_size=20).map(lambda values: np.array(values)[:, None])
 
@@ -52,8 +51,8 @@ def test_intervals_are_those_of_scipy() -> None:
 def test_more_samples_of_the_same_questions_make_nothing_more_certain() -> None:
     """Questions are drawn, not samples: 40 questions with four equal samples each tell no more than with one."""
     ems = [float(place % 3 == 0) for place in range(40)]
-    once = summarize(outcomes(*ems), ["nq"], seed=0)
-    four = [outcome_of(rollout(place, number, em=em)) for place, em in enumerate(ems) for number in range(4)]
+    once = summarize(scored(*ems), ["nq"], seed=0)
+    four = [rollout(place, number, em=em).facts for place, em in enumerate(ems) for number in range(4)]
     assert summarize(four, ["nq"], seed=0).sets["nq"].metrics == once.sets["nq"].metrics
 
 

@@ -23,18 +23,18 @@ def written(folder: Path, *lines: bytes) -> Store:
 def test_a_torn_last_line_is_dropped(tmp_path: Path, cut: int) -> None:
     last = rollout(1).line()
     store = written(tmp_path, rollout(0).line(), last[:cut])
-    assert [one.id for one in store.outcomes()] == ["nq/0/0"]
+    assert [one.id for one in store.finished()] == ["nq/0/0"]
     with store.writing(SETTINGS, fresh=False) as writing:
-        assert [one.id for one in writing.outcomes] == ["nq/0/0"]
+        assert [one.id for one in writing.finished] == ["nq/0/0"]
         writing.add(rollout(1))
     assert store.rollouts.read_bytes() == rollout(0).line() + last
 
 
 def test_failed_rollouts_leave_the_file_so_that_they_are_made_again(tmp_path: Path) -> None:
     store = written(tmp_path, failed(0).line(), rollout(1).line(), failed(2).line())
-    assert len(store.outcomes()) == 3
+    assert len(store.finished()) == 3
     with store.writing(SETTINGS, fresh=False) as writing:
-        assert [one.id for one in writing.outcomes] == ["nq/1/0"]
+        assert [one.id for one in writing.finished] == ["nq/1/0"]
     assert store.rollouts.read_bytes() == rollout(1).line()
 
 
@@ -50,7 +50,7 @@ def test_a_changed_setting_is_refused_and_named(tmp_path: Path) -> None:
     assert store.rollouts.read_bytes() == rollout(0).line()
     assert store.summary.exists() and store.table.exists()
     with store.writing(changed, fresh=True) as writing:
-        assert writing.outcomes == []
+        assert writing.finished == []
 
 
 @pytest.mark.parametrize(("text", "told"), [('{"temperature": 0.0,', "not JSON"), ("[]", "are no settings")])
@@ -63,7 +63,7 @@ def test_settings_that_cannot_be_read_are_named(tmp_path: Path, text: str, told:
     ):
         pass
     with store.writing(SETTINGS, fresh=True) as writing:
-        assert writing.outcomes == []
+        assert writing.finished == []
 
 
 def test_settings_are_there_as_a_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,9 +98,9 @@ def test_two_evaluations_do_not_write_to_one_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", [b"{}\n", b"not JSON\n", rollout(0, score={"em": 1.0}).line()])
 def test_a_line_that_is_no_rollout_is_named(tmp_path: Path, line: bytes) -> None:
     with pytest.raises(DataError, match=r"rollouts\.jsonl, line 2: not a rollout"):
-        written(tmp_path, rollout(0).line(), line, rollout(1).line()).outcomes()
+        written(tmp_path, rollout(0).line(), line, rollout(1).line()).finished()
 
 
 def test_a_folder_without_an_evaluation_says_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no evaluation is there"):
-        Store(tmp_path).outcomes()
+        Store(tmp_path).finished()

@@ -28,6 +28,9 @@ def sample(
         "segments": [*tools, *wrong, turn],
         "calls": [{"latency_s": latency_s, "details": details or {}} for latency_s in latencies_s],
         "ending": ending,
+        "answer": None,
+        "error": None,
+        "failed_service": None,
         "score": {"em": em, **dict.fromkeys(names, 0.5)},
         "drift": dict(zip(("realigned", "forked", "lost_tokens"), drift, strict=True)),
     }

@@ -12,7 +12,7 @@ from slime_search.core.prompt_template import FilledPrompt
 from slime_search.core.tokens import TokenCodec
 from slime_search.core.tool import Passage, ToolResult, passages_result
 from slime_search.core.trajectory import Owner
-from slime_search.hooks.metrics import EXECUTOR
+from slime_search.hooks.facts import EXECUTOR
 from slime_search.local.cold_start import encode_demonstration
 from slime_search.local.dataset import DatasetPaths
 from slime_search.local.demonstrations import SKILLED, Colleague, Documents, Teacher

@@ -43,7 +43,7 @@ def test_a_training_dump_shows_what_was_trained_on(world: World, dumps: Path) ->
             f"0/{sample.group_index}",
             sample.reward,
         )
-    assert any(rollout.calls for rollout in rollouts)
+    assert any(rollout.facts.searches for rollout in rollouts)
 
 
 def test_an_evaluations_dump_is_read_too(world: World, dumps: Path) -> None:

@@ -116,7 +116,33 @@ def test_samples_of_another_generate_function_tell_what_slime_knows(tmp_path: Pa
         "truncated": 1.0,
         "failed": 0.0,
         "reward": 0.5,
+        "rewarded": 1,
     }
+
+
+def test_dumps_of_an_older_slime_and_rewards_that_are_missing(qwen: Any, tmp_path: Path) -> None:
+    """October 2025's samples have no ``remove_sample``; a run that was stopped has samples without a reward."""
+    samples = [sample(qwen, "name-7"), sample(qwen, "else", index=1), sample(qwen, "name-7", index=2)]
+    samples[2].reward = None
+    dump(tmp_path / "0.pt", 0, samples)
+    written = torch.load(tmp_path / "0.pt")
+    for row in written["samples"]:
+        del row["remove_sample"]
+    torch.save(written, tmp_path / "0.pt")
+    ((row,),) = rows_of(tmp_path)
+    assert (row["reward"], row["rewarded"]) == (pytest.approx((1.0 + 0.2) / 2), 2)
+    assert "1 of 3 samples have no reward" in invoke(tmp_path, "--json").stderr.replace("\n", "")
+
+
+def test_rewards_that_are_dicts_need_the_key(qwen: Any, tmp_path: Path) -> None:
+    one = sample(qwen, "name-7")
+    one.reward = {"em": 1.0, "score": 0.25}  # type: ignore[assignment]
+    dump(tmp_path / "0.pt", 0, [one])
+    assert "sample 0: the reward is a dict of em, score; name one with --reward-key" in (
+        invoke(tmp_path).output.replace("\n", "")
+    )
+    ((row,),) = json.loads(invoke(tmp_path, "--json", "--reward-key", "score").stdout)["runs"].values()
+    assert row["reward"] == 0.25
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slime_search.errors import ConfigError, DataError
-from slime_search.hooks.metrics import EXECUTOR
+from slime_search.hooks.facts import EXECUTOR
 from slime_search.records.dump_rollouts import Ids, dump_rollouts
 from slime_search.records.rollout import Rollout
 from slime_search.viewer.library import index_file, read_entry
@@ -35,23 +35,23 @@ def test_each_rollout_is_read_back_from_where_the_index_says(rows: list[tuple[in
         path = write(Path(folder) / "rollouts.jsonl", rollouts)
         entries = index_file(path, file=0)
         assert [read_entry(path, entry) for entry in entries] == rollouts
-    assert [entry.right for entry in entries] == [one.right for one in rollouts]
-    assert [entry.tokens for entry in entries] == [one.tokens_of("model") for one in rollouts]
+    assert [entry.facts.right for entry in entries] == [right for _, _, right in rows]
+    assert [entry.facts for entry in entries] == [rollout.facts for rollout in rollouts]
 
 
 def test_a_planners_tasks_are_no_searches(tmp_path: Path) -> None:
     one = rollout()
-    task = one.calls[0].model_copy(update={"details": {EXECUTOR: 0}})
+    task = one.runs[0].calls[0].model_copy(update={"details": {EXECUTOR: 0}})
     planner = one.runs[0].model_copy(update={"role": "planner", "calls": (task,)})
     executor = one.runs[0].model_copy(update={"role": "executor"})
     path = write(tmp_path / "rollouts.jsonl", [one.model_copy(update={"runs": (executor, planner)})])
-    assert [entry.searches for entry in index_file(path, file=0)] == [1]
+    assert [entry.facts.searches for entry in index_file(path, file=0)] == [1]
 
 
 def test_a_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
     path = write(tmp_path / "rollouts.jsonl", [rollout(0), rollout(1)])
     path.write_bytes(path.read_bytes()[:-40])
-    assert [entry.id for entry in index_file(path, file=0)] == ["0"]
+    assert [entry.facts.id for entry in index_file(path, file=0)] == ["0"]
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_checkpoints_have_the_shortest_name_that_tells_them_apart(tmp_path: Path
 def test_a_folder_is_its_files_dumps_by_number(tmp_path: Path) -> None:
     for name in ("10.pt", "9.pt", "eval_9.pt"):
         save_dump(tmp_path / name, [sample(PROMPT, [ANSWER])])
-    stages = [entry.stage for entry in opened(tmp_path, spool=tmp_path).entries]
+    stages = [entry.facts.stage for entry in opened(tmp_path, spool=tmp_path).entries]
     assert stages == ["rollout 9", "eval 9", "rollout 10"]
 
 
@@ -109,7 +109,7 @@ def test_dumps_may_have_a_name_before_their_number(tmp_path: Path) -> None:
     """Each data set of an evaluation counts from 0, so that equal numbers are no rollout there."""
     for name in ("run2_10.pt", "run2_9.pt", "run2_eval_9.pt"):
         save_dump(tmp_path / name, [sample(PROMPT, [ANSWER], rollout_id=0) for _ in range(2)])
-    stages = [entry.stage for entry in opened(tmp_path, spool=tmp_path).entries]
+    stages = [entry.facts.stage for entry in opened(tmp_path, spool=tmp_path).entries]
     assert stages == ["rollout run2_9", "eval run2_9", "eval run2_9", "rollout run2_10"]
 
 
@@ -284,7 +284,7 @@ def test_a_dump_that_is_being_written_is_left_out_and_one_of_before_is_not(tmp_p
         os.utime(tmp_path / f"{step}.pt", (step, step))
     newest, before = (tmp_path / f"{step}.pt" for step in (2, 1))
     tear(newest, at=2)
-    assert [entry.id for entry in opened(tmp_path, spool=spool(tmp_path)).entries] == ["0/0", "1/0"]
+    assert [entry.facts.id for entry in opened(tmp_path, spool=spool(tmp_path)).entries] == ["0/0", "1/0"]
     with pytest.raises(DataError, match="not a whole file"):
         opened(newest, spool=spool(tmp_path))
     tear(before, at=1)
@@ -316,7 +316,7 @@ def test_a_sample_that_disagrees_with_itself_is_named(tmp_path: Path) -> None:
 
 def test_the_list_knows_right_wrong_and_failed(tmp_path: Path) -> None:
     entries = opened(write(tmp_path / "r.jsonl", [rollout(0), wrong(1), failed(2)]), spool=tmp_path).entries
-    assert [(entry.right, entry.ending, entry.searches) for entry in entries] == [
+    assert [(entry.facts.right, entry.facts.ending, entry.facts.searches) for entry in entries] == [
         (True, "answered", 1),
         (False, "answered", 1),
         (None, "failed", 0),

@@ -80,17 +80,19 @@ def test_a_selection_survives_its_address(selection: Selection) -> None:
 
 
 KEYS: dict[str, Callable[[Any], Any]] = {
-    "reward": lambda entry: entry.reward,
-    "searches": lambda entry: entry.searches,
-    "tokens": lambda entry: entry.tokens,
-    "latency": lambda entry: entry.latency_s,
-    "question": lambda entry: entry.question.casefold(),
+    "reward": lambda facts: facts.reward,
+    "searches": lambda facts: facts.searches,
+    "tokens": lambda facts: facts.model_tokens,
+    "latency": lambda facts: max(facts.latencies_s, default=0.0),
+    "question": lambda facts: facts.question.casefold(),
 }
 
 
 @pytest.mark.parametrize("sort", KEYS)
 def test_a_list_is_sorted(library: Library, sort: Any) -> None:
-    values = [KEYS[sort](library.entries[number]) for number in select(library, Selection(sort=sort, descending=True))]
+    values = [
+        KEYS[sort](library.entries[number].facts) for number in select(library, Selection(sort=sort, descending=True))
+    ]
     assert values == sorted(values, reverse=True)
 
 

@@ -8,7 +8,7 @@ from slime_search.core.tool import passages_result
 from slime_search.core.trajectory import CallRecord, Owner, Segment, Trajectory
 from slime_search.data.formats import planner_prompt
 from slime_search.dialects.tags import TagDialect
-from slime_search.hooks.metrics import EXECUTOR
+from slime_search.hooks.facts import EXECUTOR
 from slime_search.recipes.coda.prompts import EXECUTOR_PROMPT
 from slime_search.recipes.coda.recipe import EXECUTOR_TAGS, PLANNER
 

@@ -10,7 +10,7 @@ from slime_search.core.prompt_template import FilledPrompt
 from slime_search.core.tool import ToolResult
 from slime_search.core.trajectory import Ending, Trajectory
 from slime_search.errors import DelegateFailed, Interrupted
-from slime_search.hooks.metrics import EXECUTOR
+from slime_search.hooks.facts import EXECUTOR
 
 NO_RESULT = "The task was not solved."
 """What the planner reads when its executor ends without an answer."""

@@ -12,7 +12,7 @@ from slime_search.core.prompt_template import FilledPrompt
 from slime_search.core.tokens import TokenCodec
 from slime_search.dialects.tags import TagDialect
 from slime_search.errors import ConfigError
-from slime_search.hooks.metrics import EXECUTOR
+from slime_search.hooks.facts import EXECUTOR
 from slime_search.hooks.runtime import policy_engine, runtime
 from slime_search.hooks.samples import RECORD_KEY, open_trajectory, read_trajectory, role_of, write_back_roles
 from slime_search.recipes.base import Parts, SearchRecipe, budget_of

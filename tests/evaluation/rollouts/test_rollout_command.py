@@ -51,7 +51,7 @@ def test_a_question_is_shown_turn_by_turn(run: Any, engine: ScriptedEngine, retr
     assert done.exit_code == 0, done.output
     shown = ["Who made thing-7?", "<search> thing-7 maker </search>", "search: thing-7 maker"]
     shown += ["1  About thing-7: It was made by name-7 long ago.", "agent reads on", "<answer> name-7 </answer>"]
-    assert in_order(done.output, *shown, "answer: name-7", "EM 1", "1 calls"), done.output
+    assert in_order(done.output, *shown, "answer: name-7", "EM 1", "1 search,"), done.output
     assert cells(done.output)["exact match"] == "1.000"
 
 
@@ -71,7 +71,7 @@ def test_every_rollout_of_a_file_is_kept_and_counted(
     rollouts = kept(output)
     assert len({one.id for one in rollouts}) == 10
     assert sorted({one.group for one in rollouts}) == [f"things/{n}" for n in range(5)]
-    assert all(one.wall_s and one.recipe == "search-r1" and len(one.calls) == 1 for one in rollouts)
+    assert all(one.wall_s and one.recipe == "search-r1" and one.facts.searches == 1 for one in rollouts)
     assert sum(one.score["em"] for one in rollouts) == 8
     table = cells(done.output)
     assert (table["rollouts"], table["ended"]) == ("10 of 5 questions", "answered 10")
@@ -171,7 +171,7 @@ def test_a_quickstart_is_asked_what_it_never_saw(tiny_quickstart: Path, tmp_path
     assert done.exit_code == 0, done.output
     assert {one.recipe for one in kept(output)} == {"search-r1"}
     assert sorted(one.group for one in kept(output)) == ["test/0", "test/1"]
-    assert all(one.tokens_of("model") and one.score.keys() >= {"em", "f1"} for one in kept(output))
+    assert all(one.facts.model_tokens and one.score.keys() >= {"em", "f1"} for one in kept(output))
 
 
 def test_questions_are_asked_for_until_an_empty_line(run: Any, engine: Any, retriever: Any) -> None:

@@ -14,11 +14,11 @@ def rollout(ending: str, reward: float, **fields: Any) -> Rollout:
 
 def test_what_failed_or_was_aborted_is_in_no_score() -> None:
     tally = Tally()
-    tally.add(rollout("answered", 1.0, score={"em": 1.0}), None)
-    tally.add(rollout("aborted", 0.0), None)
-    tally.add(rollout("failed", 0.0, error="retriever at http://x: down"), "retriever")
+    tally.add(rollout("answered", 1.0, score={"em": 1.0}).facts)
+    tally.add(rollout("aborted", 0.0).facts)
+    tally.add(rollout("failed", 0.0, error="down", failed_service="retriever").facts)
     labels, values = (list(column.cells) for column in tally.table().columns)
-    told = dict(zip(labels, values, strict=True))
-    assert told["ended"] == "answered 1, aborted 1, failed 1"
-    assert told["reward"] == told["exact match"] == "1.000"
-    assert told["failed by"] == "retriever 1"
+    table = dict(zip(labels, values, strict=True))
+    assert table["ended"] == "answered 1, aborted 1, failed 1"
+    assert table["reward"] == table["exact match"] == "1.000"
+    assert table["failed by"] == "retriever 1"

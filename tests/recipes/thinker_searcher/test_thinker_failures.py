@@ -10,9 +10,9 @@ import pytest
 
 from slime_search.errors import TooManyFailures
 from slime_search.hooks.driving import LocalSample
-from slime_search.hooks.metrics import SECONDS_KEY, rollout_metrics
+from slime_search.hooks.metrics import rollout_metrics
 from slime_search.hooks.runtime import Runtime
-from slime_search.hooks.samples import RECORD_KEY
+from slime_search.hooks.samples import RECORD_KEY, SECONDS_KEY
 from tests.support.loopback import (
     OF_ANY_SERVICE,
     Fault,
