@@ -27,7 +27,7 @@ FLOORS: list[dict[str, str]] = [
     {"hooks": "config core engines errors rewards transport"},
     {
         "recipes": "config core dialects engines errors hooks rewards tools transport",
-        "records": "core errors hooks rewards",
+        "records": "core errors hooks",
     },
     {"data": "core dialects errors files hooks recipes rewards", "viewer": "core errors hooks records"},
     {
