@@ -1,5 +1,6 @@
 """Fixtures that every area shares: a clean environment, no waits, tokenizers on disk, scripted servers."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,10 @@ from tests.support.tokenizers import save_qwen_like, save_with_tag_tokens
 settings.register_profile("default", deadline=None)
 settings.load_profile("default")
 
+
+# A shell that starts the tests in the background ignores SIGINT for them, and so would every process that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ONE_WORKER = ("tests/conformance", "tests/slime_stack")
 """Folders whose tests share servers that take long to start."""
