@@ -1,5 +1,6 @@
 """Fixtures that every area shares: a clean environment, no waits, tokenizers on disk, scripted servers."""
 
+import os
 import signal
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ settings.load_profile("default")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Threads of torch that wait for each other would keep the cores from what else is running.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 ONE_WORKER = ("tests/conformance", "tests/slime_stack")
 """Folders whose tests share servers that take long to start."""
 
@@ -40,8 +44,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings of the person who runs the tests stay out of them."""
-    import os
-
     for name in list(os.environ):
         if name.upper().startswith("SLIME_SEARCH_") or name in ("SERPER_API_KEY", "HTTP_PROXY", "HTTPS_PROXY"):
             monkeypatch.delenv(name)

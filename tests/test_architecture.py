@@ -115,6 +115,24 @@ def test_only_hooks_know_slime() -> None:
     assert offenders(rest, "slime") == []
 
 
+def test_tests_import_their_helpers_in_one_way() -> None:
+    """``from tests.support.scripted_engine import ScriptedEngine``: from the module, by its whole name."""
+    found = []
+    for path in sorted((ROOT / "tests").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                odd = [alias.name for alias in node.names if alias.name.split(".")[0] == "tests"]
+            elif isinstance(node, ast.ImportFrom):
+                module = node.module or ""
+                of_tests = module.split(".")[0] == "tests"
+                whole = ROOT.joinpath(*module.split(".")).with_suffix(".py").exists()
+                odd = [f"{'.' * node.level}{module}"] if node.level or (of_tests and not whole) else []
+            else:
+                continue
+            found += [f"{path.relative_to(ROOT)}, line {node.lineno}: {name}" for name in odd]
+    assert found == []
+
+
 def test_the_plugin_imports_without_the_heavy_packages() -> None:
     """What slime's rollout workers load must work in an environment that has only the plain dependencies."""
     code = (

@@ -20,7 +20,7 @@ COMMAND = [sys.executable, "-m", "slime_search.cli", "quickstart"]
 @pytest.fixture(scope="module", params=[pytest.param(run, marks=pytest.mark.xdist_group(run)) for run in RUNS])
 def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("quickstart") / "run"
-    options = ["--output", str(output), "--seed", "3", "--cold-start-steps", "12", "--steps", "2"]
+    options = ["--output", str(output), "--seed", "3", "--cold-start-steps", "2", "--steps", "2"]
     recipe, dialect = request.param.split()
     options += ["--recipe", recipe, "--dialect", dialect]
     done = subprocess.run([*COMMAND, *options], capture_output=True, text=True, timeout=900)
@@ -85,7 +85,7 @@ def test_the_trained_model_is_a_hugging_face_folder(finished: Path) -> None:
 @pytest.mark.parametrize("phase", ["cold_start", "train"])
 def test_an_interrupted_run_is_usable_and_leaves_no_process(tmp_path: Path, phase: str) -> None:
     output = tmp_path / "run"
-    steps = ["--cold-start-steps", "10" if phase == "train" else "500", "--steps", "500"]
+    steps = ["--cold-start-steps", "2" if phase == "train" else "500", "--steps", "500"]
     process = subprocess.Popen(
         [*COMMAND, "--output", str(output), *steps], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from slime_search.transport.client import close_sessions
-from tests.slime_stack import standins
+from tests.slime_stack.standins import installed
 from tests.slime_stack.world import World, passages, wavering_policy
 from tests.support.scripted_engine import ScriptedEngine
 from tests.support.scripted_retriever import ScriptedRetriever
@@ -34,7 +34,7 @@ def slime_home() -> Iterator[Path]:
     added = [str(home), str(EXAMPLE)]
     sys.path[:0] = added
     try:
-        with standins.installed():
+        with installed():
             yield home
     finally:
         for path in added:

@@ -31,7 +31,7 @@ MODULES: dict[str, dict[str, Any]] = {
 
 
 @contextmanager
-def installed() -> Iterator[None]:
+def megatron_installed() -> Iterator[None]:
     """Puts the stand-ins in place, on all ranks; afterwards they and what of slime has imported them are forgotten."""
     alone = [dist.new_group([rank]) for rank in range(dist.get_world_size())][dist.get_rank()]
     for name, content in MODULES.items():

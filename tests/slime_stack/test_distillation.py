@@ -12,8 +12,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from tests.slime_stack import megatron_standin
 from tests.slime_stack.conftest import _settle
+from tests.slime_stack.megatron_standin import megatron_installed
 from tests.slime_stack.test_conversion import dumped_samples, manager
 from tests.slime_stack.test_tools_rollout import ChatWorld, searching_policy
 from tests.slime_stack.world import passages
@@ -90,7 +90,7 @@ def one_rank(slime_home: Path, tmp_path: Path) -> Iterator[None]:
     for name in [n for n in sys.modules if n.startswith("slime.backends.megatron_utils")]:
         del sys.modules[name]
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
-    with megatron_standin.installed():
+    with megatron_installed():
         yield
     dist.destroy_process_group()
 

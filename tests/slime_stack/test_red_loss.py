@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from slime_search.hooks.red.weights import Entropies, sft_weight, weigh
-from tests.slime_stack import megatron_standin
+from tests.slime_stack.megatron_standin import megatron_installed
 from tests.slime_stack.red_training import (
     ACCURACY,
     GROWTH,
@@ -38,7 +38,7 @@ def megatron(slime_home: Path, tmp_path: Path) -> Iterator[list[str]]:
     """slime's loss on one rank; yields the columns that its training step asks for."""
     forget()
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
-    with megatron_standin.installed(), torch._dynamo.config.patch(disable=True):
+    with megatron_installed(), torch._dynamo.config.patch(disable=True):
         yield train_keys(slime_home)
     dist.destroy_process_group()
     forget()
@@ -145,7 +145,7 @@ RANKS = [[0, 3, 6, 5], [1, 2, 4, 7]]
 
 def _rank(rank: int, folder: str, keys: list[str]) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/store2", rank=rank, world_size=2)
-    with megatron_standin.installed(), torch._dynamo.config.patch(disable=True):
+    with megatron_installed(), torch._dynamo.config.patch(disable=True):
         args, policies = arguments(), Policies(seed=6)
         data = rank_data(args, ROWS, RANKS[rank], policies, seed=6)
         weigh(args, 0, data)
