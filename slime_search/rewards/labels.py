@@ -1,22 +1,32 @@
 """Gold answers in the shapes in which data sets carry them."""
 
+import ast
+import datetime
+import io
 import json
+import re
+import tokenize
 from collections.abc import Mapping
 from typing import Any
 
 from slime_search.errors import DataError
 
 _KEYS = ("ground_truth", "target", "golden_answers", "answers", "answer")
+_PRINTED = re.compile(r"""\s*(?:array\s*\()?\s*[\[({]\s*['"]""")
+"""How the print of a container of texts begins, of Python's or numpy's."""
+_LARGEST_EXACT = 2**53
+"""Beyond it a float stands for several integers."""
 
 
 def gold_answers(label: Any) -> list[str]:
     """The gold answers of a sample's label.
 
     Takes Search-R1's ``{"ground_truth": {"target": [...]}}``, any of its inner parts, a list, a plain string, or any of
-    these as a JSON string.
+    these as a JSON string or as Python prints them. A number that a table made a float of, such as 1990.0, is read as
+    1990, and missing values are passed over.
 
     Raises:
-        DataError: no gold answer can be found in the label.
+        DataError: no gold answer can be found in the label, or what a program made of it can't be undone.
     """
     answers = _answers(label)
     if not answers:
@@ -29,23 +39,76 @@ def gold_answers(label: Any) -> list[str]:
 
 def _answers(label: Any) -> list[str]:
     if isinstance(label, Mapping):
-        return next((_answers(label[key]) for key in _KEYS if label.get(key) is not None), [])
+        return next((_answers(label[key]) for key in _KEYS if not _is_missing(label.get(key))), [])
     if isinstance(label, str):
-        parsed = _container(label)
-        return [label] if parsed is None and label.strip() else _answers(parsed) if parsed is not None else []
+        printed = _container(label)
+        if printed is None:
+            return [label] if label.strip() else []
+        return _answers(printed)
     if hasattr(label, "tolist"):
         label = label.tolist()
-    if isinstance(label, list | tuple | set):
+    if isinstance(label, list | tuple | set | frozenset):
         return [answer for item in label for answer in _answers(item)]
-    return [] if label is None else [str(label)]
+    return [] if _is_missing(label) else [_text(label)]
 
 
-def _container(text: str) -> dict[str, Any] | list[Any] | None:
-    """The dict or list that ``text`` spells in JSON; None when it is an ordinary string."""
-    if text.lstrip()[:1] not in ("{", "["):
+def _is_missing(value: Any) -> bool:
+    """None, and what pandas has in its place: NaN, NA and NaT."""
+    return (
+        value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
+    )
+
+
+def _text(value: Any) -> str:
+    """A single answer that is no text.
+
+    Raises:
+        DataError: it is a date, of which the text can't be told.
+    """
+    if isinstance(value, datetime.date):
+        raise DataError(
+            f"label: {str(value)!r} is a date that a program made of a text, and how it was written is lost. Store the "
+            "column as text"
+        )
+    if isinstance(value, float) and value.is_integer() and abs(value) <= _LARGEST_EXACT:
+        return str(int(value))
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _container(text: str) -> Any:
+    """The dict, list, tuple or set that ``text`` spells in JSON or in Python; None when it is an ordinary string.
+
+    Raises:
+        DataError: it is the print of a container, and its parts can't be told apart.
+    """
+    if text.lstrip()[:1] not in ("{", "[", "(") and not _PRINTED.match(text):
         return None
     try:
         value = json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
+        value = _python_container(text)
+    return value if isinstance(value, dict | list | tuple | set) else None
+
+
+def _python_container(text: str) -> Any:
+    """A container of texts as Python's ``repr`` writes it; None where ``text`` begins like none."""
+    if not _PRINTED.match(text):
         return None
-    return value if isinstance(value, dict | list) else None
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+        value = ast.literal_eval(tree)
+        tokens = tokenize.generate_tokens(io.StringIO(text.strip()).readline)
+        written = sum(token.type == tokenize.STRING for token in tokens)
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError):
+        value, written = None, 0
+    else:
+        # numpy prints no commas, and Python takes two texts side by side for one.
+        read = sum(isinstance(node, ast.Constant) and isinstance(node.value, str | bytes) for node in ast.walk(tree))
+        value = value if written == read else None
+    if value is None:
+        raise DataError(
+            f"label: {text[:200]!r} looks like the print of a list or an array, and its answers can't be told apart. "
+            "Store the answers as a list, or as JSON"
+        )
+    # A text in brackets that is no container: ('Paris').
+    return [value] if isinstance(value, str) else value
