@@ -17,7 +17,7 @@ from generate_with_coda import CODA_CONFIGS  # type: ignore[import-not-found]
 from rich.console import Console
 from rich.markup import escape
 
-from slime_search.core.callbacks import observed_by
+from slime_search.core.callbacks import use_callback
 from slime_search.errors import SlimeSearchError
 from slime_search.evaluation.questions import Question
 from slime_search.evaluation.target import Policy, Target, opened
@@ -42,7 +42,7 @@ def main(
     config = {**CODA_CONFIGS, "return_logprob": False, "engine_attempts": 2}
     if search_url:
         config["local"] = {**CODA_CONFIGS["local"], "search_url": search_url}
-    logging.getLogger("slime_search.hooks.failures").setLevel(logging.ERROR)
+    logging.getLogger("slime_search.core.failures").setLevel(logging.ERROR)
     params = sampling_params(temperature=temperature, max_new_tokens=turn_tokens)
     try:
         if not checkpoint:
@@ -58,7 +58,7 @@ def main(
 
 async def _converse(questions: Sequence[str], target: Target, params: Mapping[str, Any]) -> None:
     try:
-        with observed_by(Transcript(console)):
+        with use_callback(Transcript(console)):
             for question in questions or iter(lambda: console.input("[bold]question:[/bold] "), ""):
                 await _answer(question, target, params)
     finally:

@@ -2,21 +2,30 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
-from slime_search.core.callbacks import OBSERVER
-from slime_search.core.dialect import Answer, CallTools, Dialect, Invalid, ToolCall
+from slime_search.core.callbacks import CALLBACK
+from slime_search.core.cancellation import unless_cancelled
+from slime_search.core.dialect import Answer, CallTools, Dialect, Invalid, Observation, ToolCall
 from slime_search.core.drift import go_on_from, reconcile
 from slime_search.core.engine import Engine, Finish
 from slime_search.core.tokens import TokenCodec
 from slime_search.core.tool import Tool, ToolResult
-from slime_search.core.trajectory import Ending, Segment, Trajectory
-from slime_search.errors import Interrupted, ServiceError
+from slime_search.core.trajectory import Ending, Owner, Segment, Trajectory
+from slime_search.errors import Interrupted, InvalidQuery, ServiceError, ServiceRejected
 
 ANSWER_ROOM = 32
 """Tokens of context that an observation leaves free, so that the model can still answer after it."""
+ABORT_GRACE_S = 60.0
+"""Seconds that a cancelled engine request has to return what it sampled. The trainer aborts the engine's requests, so
+most return at once; one whose engine hangs is left after this time."""
+
+_TOO_LONG = frozenset({400, 413, 422})
+"""Statuses with which engines refuse a prompt that does not fit into their context."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +45,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Agent:
-    """Engine, dialect and tools, wired into a loop. ``role`` is what an observer calls it.
+    """Engine, dialect and tools, wired into a loop. ``role`` is its name in callbacks.
 
     ``context`` says what a turn is conditioned on where that is not all that was said before; the turn then begins a
     context of its own.
@@ -56,34 +65,42 @@ class Agent:
         budget: Budget,
         *,
         session_id: str | None = None,
-        cancelled: Callable[[], bool] = lambda: False,
+        cancelled: Callable[[], bool] | None = None,
     ) -> None:
         """Carries ``trajectory`` on from wherever it stands until it has an ending.
 
-        A service that fails ends it as FAILED instead of raising; ``cancelled`` is asked before each engine request.
+        A service that fails ends it as FAILED instead of raising. ``cancelled`` is asked before each engine request
+        and a few times a second while a tool or the engine is at work. Once it is true, tools are stopped, an engine
+        request may return what it sampled so far, and the trajectory ends as ABORTED. Resumed, it repeats the calls
+        that were stopped.
         """
         stop = tuple(dict.fromkeys((*_as_list(sampling_params.get("stop")), *self.dialect.stop)))
         sampling_params = {**sampling_params, "stop": list(stop), "no_stop_trim": True}
-        observer = OBSERVER.get()
-        if observer is not None:
-            observer.began(self.role, trajectory)
+        callback = CALLBACK.get()
+        if callback is not None:
+            callback.on_start(self.role, trajectory)
         try:
             while trajectory.ending is None:
                 if not trajectory.awaits_model:
-                    await self._act(trajectory, budget)
-                elif cancelled():
+                    await self._act(trajectory, budget, cancelled)
+                elif cancelled is not None and cancelled():
                     trajectory.end(Ending.ABORTED)
                 else:
-                    await self._speak(trajectory, sampling_params, budget, session_id)
+                    await self._speak(trajectory, sampling_params, budget, session_id, cancelled)
         except ServiceError as error:
             trajectory.fail(error)
         except Interrupted:
             trajectory.end(Ending.ABORTED)
-        if observer is not None:
-            observer.ended(trajectory)
+        if callback is not None:
+            callback.on_end(trajectory)
 
     async def _speak(
-        self, trajectory: Trajectory, sampling_params: Mapping[str, Any], budget: Budget, session_id: str | None
+        self,
+        trajectory: Trajectory,
+        sampling_params: Mapping[str, Any],
+        budget: Budget,
+        session_id: str | None,
+        cancelled: Callable[[], bool] | None,
     ) -> None:
         if self.context is not None and not trajectory.open_turn:
             go_on_from(trajectory, self.context(trajectory))
@@ -93,19 +110,28 @@ class Agent:
         if room <= 0:
             trajectory.end(Ending.TRUNCATED)
             return
-        completion = await self.engine.generate(
+        request = self.engine.generate(
             trajectory.token_ids, {**sampling_params, "max_new_tokens": room}, session_id=session_id
         )
+        try:
+            completion = await _or_interrupted(cancelled, request, grace_s=ABORT_GRACE_S)
+        except ServiceRejected as refusal:
+            # The engine took the shorter context of an earlier turn, so what it refuses now is the length.
+            if refusal.status not in _TOO_LONG or not any(s.owner is Owner.MODEL for s in trajectory.segments):
+                raise
+            trajectory.end(Ending.TRUNCATED)
+            return
         if completion.prompt_ids is not None:
             reconcile(trajectory, completion.prompt_ids)
         # A turn that was interrupted goes on; the template wrote nothing there.
         opened = "" if trajectory.open_turn else self.codec.opened_thought(trajectory.token_ids)
         trajectory.add_completion(completion, opened=opened)
-        _tell_of_last(trajectory)
+        if (callback := CALLBACK.get()) is not None:
+            callback.on_turn(trajectory, trajectory.segments[-1])
         if completion.finish is Finish.ABORT:
             trajectory.end(Ending.ABORTED)
 
-    async def _act(self, trajectory: Trajectory, budget: Budget) -> None:
+    async def _act(self, trajectory: Trajectory, budget: Budget, cancelled: Callable[[], bool] | None = None) -> None:
         turn = trajectory.open_turn
         action = self.dialect.parse("".join(segment.said for segment in turn))
         cut_short = turn[-1].finish is Finish.LENGTH
@@ -113,18 +139,22 @@ class Agent:
             # An engine that is out of tokens says so even when the last one completes the action. Without stop strings
             # only the end token can, and it is not there.
             case _ if cut_short and (isinstance(action, Invalid) or not self.dialect.stop):
+                trajectory.judge_turn(is_valid=False)
                 trajectory.end(Ending.TRUNCATED)
             case Answer(text):
+                trajectory.judge_turn(is_valid=True)
                 trajectory.end(Ending.ANSWERED, answer=text)
             case Invalid():
                 self._correct(trajectory, action, budget)
             case CallTools():
                 if trajectory.tool_turns >= budget.tool_turns:
+                    trajectory.judge_turn(is_valid=True)
                     trajectory.end(Ending.OUT_OF_TURNS)
                 else:
-                    await self._observe(trajectory, action, budget)
+                    await self._observe(trajectory, action, budget, cancelled)
 
     def _correct(self, trajectory: Trajectory, invalid: Invalid, budget: Budget) -> None:
+        trajectory.judge_turn(is_valid=False)
         correction = self.dialect.correction(self.codec, invalid, turn_ids=_ids_of(trajectory.open_turn))
         if trajectory.corrections >= budget.corrections:
             trajectory.end(Ending.OUT_OF_TURNS)
@@ -133,26 +163,33 @@ class Agent:
         ):
             trajectory.end(Ending.TRUNCATED)
         else:
-            trajectory.add_observation(correction, is_correction=True)
-            _tell_of_last(trajectory)
+            _add_observation(trajectory, correction, is_correction=True)
 
-    async def _observe(self, trajectory: Trajectory, action: CallTools, budget: Budget) -> None:
-        timed = await self._call_all(trajectory, action.calls)
-        results = [result for result, _ in timed]
+    async def _observe(
+        self, trajectory: Trajectory, action: CallTools, budget: Budget, cancelled: Callable[[], bool] | None
+    ) -> None:
+        made = await _or_interrupted(cancelled, self._call_all(trajectory, action.calls))
+        errors = [call.call.error for call in made if call.call.error is not None]
+        if len(errors) == len(made):
+            self._correct(trajectory, Invalid("; ".join(dict.fromkeys(errors))), budget)
+            return
+        trajectory.judge_turn(is_valid=True)
+        # A call that its tool refused is answered like one that could not be read.
+        action = CallTools(tuple(call.call for call in made))
+        results = [call.result for call in made]
         room = budget.observation_tokens
         if budget.context_tokens is not None:
             left = budget.context_tokens - len(trajectory) - ANSWER_ROOM
             room = left if room is None else min(room, left)
         turn_ids = _ids_of(trajectory.open_turn)
         observation = self.dialect.observation(self.codec, action, results, room, turn_ids=turn_ids)
-        trajectory.add_calls(action.calls, results, [latency_s for _, latency_s in timed])
+        trajectory.add_calls(action.calls, results, [call.latency_s for call in made])
         if observation is None:
             trajectory.end(Ending.TRUNCATED)
         else:
-            trajectory.add_observation(observation)
-            _tell_of_last(trajectory)
+            _add_observation(trajectory, observation)
 
-    async def _call_all(self, trajectory: Trajectory, calls: Sequence[ToolCall]) -> list[tuple[ToolResult, float]]:
+    async def _call_all(self, trajectory: Trajectory, calls: Sequence[ToolCall]) -> "list[_MadeCall]":
         """At the same time; when one fails, the others are stopped."""
         if len(calls) == 1:
             return [await self._call(trajectory, calls[0])]
@@ -163,20 +200,37 @@ class Agent:
             raise failed.exceptions[0] from None
         return [task.result() for task in tasks]
 
-    async def _call(self, trajectory: Trajectory, call: ToolCall) -> tuple[ToolResult, float]:
+    async def _call(self, trajectory: Trajectory, call: ToolCall) -> "_MadeCall":
         if call.error is not None:
-            return ToolResult((call.error,)), 0.0
+            return _MadeCall(call, ToolResult((call.error,)), 0.0)
         start = time.perf_counter()
-        result = await self.tools[call.tool](call.query)
+        try:
+            result = await self.tools[call.tool](call.query)
+        except InvalidQuery as error:
+            return _MadeCall(replace(call, error=str(error)), ToolResult((str(error),)), 0.0)
         latency_s = time.perf_counter() - start
-        if (observer := OBSERVER.get()) is not None:
-            observer.called(trajectory, call, result, latency_s)
-        return result, latency_s
+        if (callback := CALLBACK.get()) is not None:
+            callback.on_call(trajectory, call, result, latency_s)
+        return _MadeCall(call, result, latency_s)
 
 
-def _tell_of_last(trajectory: Trajectory) -> None:
-    if (observer := OBSERVER.get()) is not None:
-        observer.added(trajectory, trajectory.segments[-1])
+@dataclass(frozen=True, slots=True)
+class _MadeCall:
+    """A call with what came of it; ``call.error`` is set where it could not be carried out."""
+
+    call: ToolCall
+    result: ToolResult
+    latency_s: float
+
+
+async def _or_interrupted(cancelled: Callable[[], bool] | None, work: Awaitable[T], *, grace_s: float = 0.0) -> T:
+    return await work if cancelled is None else await unless_cancelled(cancelled, work, grace_s=grace_s)
+
+
+def _add_observation(trajectory: Trajectory, observation: Observation, *, is_correction: bool = False) -> None:
+    trajectory.add_observation(observation, is_correction=is_correction)
+    if (callback := CALLBACK.get()) is not None:
+        callback.on_observation(trajectory, trajectory.segments[-1])
 
 
 def _ids_of(turn: Sequence[Segment]) -> list[int]:

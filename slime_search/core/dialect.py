@@ -15,6 +15,10 @@ END_MARKER = re.compile(
 """What tokenizers write at the end of a turn."""
 
 
+NO_RESULTS = "No results."
+"""What the model reads of a search that found nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class ToolCall:
     """One request to a tool, as the model wrote it.

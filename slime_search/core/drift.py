@@ -22,13 +22,18 @@ REALIGNED_TOKENS = 16
 def reconcile(trajectory: Trajectory, prompt_ids: Sequence[int]) -> None:
     """Makes ``trajectory`` hold exactly ``prompt_ids``, the context of the completion that is about to be appended.
 
-    *Realign*: where they part inside the last turn or after it, the engine's tokens take the place of ours, as the
-    world's (mask 0). Sampled tokens before that point keep their context and stay trained; those after it, at most
-    REALIGNED_TOKENS, are given up. *Fork*: anything else begins a new context, and with it a second sample of the same
-    rollout; the first keeps all that was sampled in it. Either way every sampled token is trained once at most, and
-    only where the engine sampled it.
+    1. A turn that an abort interrupted is dropped: a server that takes messages can't go on inside a turn, so it began
+       the turn anew.
+    2. Where the trajectory holds ``prompt_ids`` already, nothing is left to do.
+    3. Where nothing was sampled in the present context, ``prompt_ids`` simply becomes its prompt.
+    4. *Realign*: where the two differ inside the last turn or after it, the engine's tokens replace ours, with mask 0.
+       Sampled tokens before the difference keep their context and stay trained; those after it, at most
+       REALIGNED_TOKENS, are no longer trained on. ``_realign`` has an example.
+    5. *Fork*: anything else begins a new context, and with it a second sample of the same rollout. The first sample
+       keeps all that was sampled in it.
+
+    Every sampled token is trained at most once, and only after the tokens that the engine conditioned on.
     """
-    # A server that takes messages can't go on inside a turn, so it began an interrupted one anew.
     trajectory.drift.lost_tokens += trajectory.drop_open_turn()
     held = trajectory.token_ids
     prompt_ids = list(prompt_ids)
@@ -56,7 +61,22 @@ def go_on_from(trajectory: Trajectory, prompt_ids: Sequence[int]) -> None:
 
 
 def _realign(trajectory: Trajectory, held: list[int], prompt_ids: list[int]) -> bool:
-    """Whether the tail could be replaced: the last turn's end, and what the world said after it."""
+    """Replaces the last turn's end and the observation after it by the engine's tokens; False where that can't be done.
+
+    An example, with the prompt ``P``, a sampled turn ``a b c`` and its observation ``x y``. The engine rendered the
+    turn's end in other tokens:
+
+        held        P  a b c  x y       masks  1 1 1  0 0
+        prompt_ids  P  a b d  e x y
+
+    They have ``P a b`` in common, so 2 tokens of the turn are kept and 1 is lost. What follows the kept ones in
+    ``prompt_ids``, ``d e x y``, becomes the observation:
+
+        after       P  a b    d e x y   masks  1 1    0 0 0 0
+
+    It can't be done where the difference lies before the turn, in its first token, or more than REALIGNED_TOKENS before
+    its end.
+    """
     segments = trajectory.context_segments
     if len(segments) < 2 or segments[-2].owner is not Owner.MODEL:
         return False

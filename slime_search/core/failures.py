@@ -53,8 +53,9 @@ class FailureMonitor:
         failed = Counter(service for service in self._recent if service)
         if failed.total() > self._allowed:
             (worst, count), *_ = failed.most_common(1)
-            raise TooManyFailures(
+            message = (
                 f"{failed.total()} of the last {len(self._recent)} trajectories failed, {count} of them because of the "
-                f"{worst}. Last error: {error}. Check that service and start again; {self._setting} in the recipe's "
-                "config sets how much a run endures."
+                f"{worst}. Last error: {error}. Check it and start again; {self._setting} in the recipe's config sets "
+                "how much a run endures."
             )
+            raise TooManyFailures(message, service=worst, last_error=error)

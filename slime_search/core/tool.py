@@ -4,6 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from slime_search.errors import InvalidQuery
+
+MAX_QUERY_CHARS = 16_384
+"""Characters of a query that the package's services take; a tool's own limit may be lower."""
+
 
 @dataclass(frozen=True, slots=True)
 class Passage:
@@ -33,8 +38,15 @@ class Tool(Protocol):
 
         Raises:
             ServiceError: the tool's service failed after its retries. Never returned as a result.
+            InvalidQuery: the query itself can't be answered. The agent corrects it like any other invalid action.
         """
         ...
+
+
+def check_query(query: str, max_chars: int = MAX_QUERY_CHARS) -> None:
+    """Raises InvalidQuery where ``query`` is longer than ``max_chars``, before a service is asked."""
+    if len(query) > max_chars:
+        raise InvalidQuery(f"the query has {len(query)} characters, and {max_chars} are allowed")
 
 
 def passages_result(passages: tuple[Passage, ...], details: Mapping[str, Any] | None = None) -> ToolResult:

@@ -1,7 +1,7 @@
 """The record of one agent run: who wrote which token, what was searched, how it ended."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -45,6 +45,8 @@ class Segment:
     answers an invalid action instead of returning a tool's result. ``results`` is the text of each tool message in it.
     ``opened`` is what the chat template wrote for the model at the beginning of its turn, such as ``<think>``: it
     stands in the context before the tokens and counts as said.
+    ``is_valid`` says of the model's segment that ends a turn whether that turn held a valid action, and is None of
+    every other segment.
     """
 
     owner: Owner
@@ -55,6 +57,7 @@ class Segment:
     is_correction: bool = False
     results: tuple[str, ...] = ()
     meta_info: Mapping[str, Any] = field(default_factory=dict)
+    is_valid: bool | None = None
     opened: str = ""
 
     @property
@@ -286,6 +289,10 @@ class Trajectory:
         del self.segments[-len(segments) :]
         for segment in segments:
             self.append(segment)
+
+    def judge_turn(self, *, is_valid: bool) -> None:
+        """Notes whether the turn that just ended held a valid action."""
+        self.segments[-1] = replace(self.segments[-1], is_valid=is_valid)
 
     def add_calls(self, calls: Sequence[ToolCall], results: Sequence[ToolResult], latencies_s: Sequence[float]) -> None:
         turn = self.tool_turns + self.corrections

@@ -21,6 +21,7 @@ def to_record(trajectory: Trajectory) -> dict[str, Any]:
                 "finish": s.finish.value if s.finish else None,
                 "is_correction": s.is_correction,
                 "results": list(s.results),
+                "is_valid": s.is_valid,
                 **({"opened": s.opened} if s.opened else {}),
             }
             for s in trajectory.segments
@@ -64,6 +65,8 @@ def from_record(record: Mapping[str, Any], token_ids: Sequence[int], log_probs: 
                 finish=Finish(s["finish"]) if s["finish"] else None,
                 is_correction=s["is_correction"],
                 results=tuple(s["results"]),
+                # Records of earlier versions have no such key.
+                is_valid=s.get("is_valid"),
                 opened=s.get("opened", ""),
             )
         )

@@ -14,7 +14,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from slime_search.core.callbacks import observed_by
+from slime_search.core.callbacks import use_callback
 from slime_search.evaluation.questions import Question
 from slime_search.evaluation.target import Target
 from slime_search.evaluation.transcript import Transcript, seconds, show_tokens
@@ -111,7 +111,7 @@ class Session:
         self._target = target
         self._recipe: Recipe = target.recipe
         if seed is not None:
-            self._recipe = Seeded(target.recipe, lambda sample: seed + sample.index % samples)
+            self._recipe = Seeded(target.recipe, lambda sample: seed + (sample.index or 0) % samples)
         self._codec = target.codec
         self._console = console
         self._params = params
@@ -134,7 +134,7 @@ class Session:
         self._runner.run(self._ask(questions, at_a_time, on_done))
 
     async def _ask(self, questions: Sequence[Question], concurrency: int, on_done: Callable[[], None]) -> None:
-        watching = observed_by(Transcript(self._console)) if self._show is Show.TURNS else nullcontext()
+        watching = use_callback(Transcript(self._console)) if self._show is Show.TURNS else nullcontext()
         with watching:
             args, samples = self._target.args, self._taken(questions)
             driven = drive_all(self._recipe, args, samples, self._params, concurrency=concurrency)

@@ -15,7 +15,7 @@ from rich.text import Text
 from slime_search.core.dialect import ToolCall
 from slime_search.core.engine import Finish
 from slime_search.core.tool import ToolResult, passages_result
-from slime_search.core.trajectory import CallRecord, Ending, Owner, Segment, Trajectory
+from slime_search.core.trajectory import CallRecord, Ending, Segment, Trajectory
 from slime_search.records.rollout import Rollout, Run, displayable
 from slime_search.records.rollout import Segment as Written
 
@@ -32,7 +32,7 @@ class _Agent:
 
 
 class Transcript:
-    """An observer that prints. The first agent of a rollout has its role's name, those that it calls on have numbers.
+    """A callback that prints. The first agent of a rollout has its role's name, those that it calls on have numbers.
 
     One rollout at a time: agents are told apart, rollouts are not.
     """
@@ -42,7 +42,7 @@ class Transcript:
         self._agents: list[_Agent] = []
         self._roles: Counter[str] = Counter()
 
-    def began(self, role: str, trajectory: Trajectory) -> None:
+    def on_start(self, role: str, trajectory: Trajectory) -> None:
         if not self._agents:
             self._agents.append(_Agent(role, _FIRST, trajectory))
             # A baseline has searched before its agent begins.
@@ -53,19 +53,21 @@ class Transcript:
         colour = _OTHERS[(len(self._agents) - 1) % len(_OTHERS)]
         self._agents.append(_Agent(f"{role} {self._roles[role]}", colour, trajectory))
 
-    def added(self, trajectory: Trajectory, segment: Segment) -> None:
+    def on_observation(self, trajectory: Trajectory, segment: Segment) -> None:
+        agent = self._agent(trajectory)
+        what = f"is corrected: {' '.join(segment.text.split())}" if segment.is_correction else "reads on"
+        style = "yellow" if segment.is_correction else "dim"
+        self._line(f"{agent.name} {what} ({len(segment.token_ids)} tokens)", style, wrap=True)
+
+    def on_turn(self, trajectory: Trajectory, segment: Segment) -> None:
         agent = self._agent(trajectory)
         tokens = f"{len(segment.token_ids)} tokens"
-        if segment.owner is Owner.WORLD:
-            what = f"is corrected: {' '.join(segment.text.split())}" if segment.is_correction else "reads on"
-            self._line(f"{agent.name} {what} ({tokens})", "yellow" if segment.is_correction else "dim", wrap=True)
-            return
         cut = {Finish.LENGTH: ", cut off", Finish.ABORT: ", aborted"}.get(segment.finish or Finish.STOP, "")
         frame = Panel(Text(_shown(segment.text.strip())), title=agent.name, title_align="left")
         frame.subtitle, frame.subtitle_align, frame.border_style = f"{tokens}{cut}", "right", agent.colour
         self._console.print(frame)
 
-    def called(self, trajectory: Trajectory, call: ToolCall, result: ToolResult, latency_s: float) -> None:
+    def on_call(self, trajectory: Trajectory, call: ToolCall, result: ToolResult, latency_s: float) -> None:
         record = CallRecord(0, call.tool, call.query, tuple(result.passages), latency_s, result.details)
         self._found(record, self._agent(trajectory).colour)
         # Beside passages, a tool may have the model read something else: what an agent made of them.
@@ -74,7 +76,7 @@ class Transcript:
         elif not result.passages:
             self._line("  nothing was found", "yellow")
 
-    def ended(self, trajectory: Trajectory) -> None:
+    def on_end(self, trajectory: Trajectory) -> None:
         agent = self._agent(trajectory)
         if trajectory.error is not None:
             self._line(f"{agent.name} failed: {trajectory.error}", "red", wrap=True)

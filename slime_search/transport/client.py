@@ -3,13 +3,14 @@
 import asyncio
 import json
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import aiohttp
 import orjson
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_exponential, wait_random
 
 from slime_search.errors import RefusedRequest, ServiceRejected, ServiceUnavailable, TransientFault
@@ -60,9 +61,11 @@ class PooledSender:
         except (aiohttp.ClientError, TimeoutError) as error:
             raise TransientFault(f"{type(error).__name__}: {error}") from error
         if response.status >= 500 or response.status in _RETRIABLE_STATUS:
-            raise TransientFault(f"HTTP {response.status}: {_excerpt(content)}", _retry_after_s(response))
+            message = f"HTTP {response.status}: {_excerpt(content)}"
+            raise TransientFault(message, _retry_after_s(response), status=response.status)
         if response.status >= 300:
-            raise RefusedRequest(f"HTTP {response.status}: {_excerpt(content)}")
+            message = f"HTTP {response.status}: {_excerpt(content)}"
+            raise RefusedRequest(message, status=response.status, body=_decoded_or_none(content))
         try:
             return _decode(content)
         except ValueError as error:
@@ -102,12 +105,15 @@ class ServiceClient:
         service: how messages call it ("retriever", "engine").
         send: how one attempt is made.
         attempts: at most this many a request, with exponential waits between them.
+        patience_s: seconds after which a request that failed is not tried again, for a service whose single attempt
+            may take long. None tries ``attempts`` times however long that takes.
     """
 
-    def __init__(self, service: str, send: Send, *, attempts: int) -> None:
+    def __init__(self, service: str, send: Send, *, attempts: int, patience_s: float | None = None) -> None:
         self.service = service
         self._send = send
         self._attempts = attempts
+        self._patience_s = patience_s
 
     async def post(
         self, url: str, payload: Mapping[str, Any], parse: Callable[[Any], T], headers: Mapping[str, str] | None = None
@@ -133,7 +139,7 @@ class ServiceClient:
         try:
             return parse(await self._send(url, payload, headers or {}))
         except RefusedRequest as error:
-            raise ServiceRejected(self.service, url, str(error)) from error
+            raise ServiceRejected(self.service, url, str(error), status=error.status, body=error.body) from error
 
     async def retried(self, where: str, attempt: Callable[[], Awaitable[T]]) -> T:
         """Calls ``attempt`` until it raises no TransientFault.
@@ -141,34 +147,41 @@ class ServiceClient:
         Raises:
             ServiceUnavailable: every attempt failed; it names ``where``.
         """
+        started = time.monotonic()
         try:
-            try:
-                return await attempt()
-            except TransientFault as fault:
-                return await self._retry(attempt, fault)
-        except TransientFault as error:
-            raise ServiceUnavailable(self.service, where, f"{error} (after {self._attempts} attempts)") from error
+            # A first attempt mostly succeeds, and tenacity's bookkeeping around it would cost as much as the request.
+            return await attempt()
+        except TransientFault as fault:
+            return await self._retry(where, attempt, fault, started)
 
-    async def _retry(self, attempt: Callable[[], Awaitable[T]], fault: TransientFault) -> T:
-        """Goes on after a first attempt ended in ``fault``.
-
-        A first attempt mostly succeeds, and tenacity's bookkeeping around it would cost as much as the request.
-        """
+    async def _retry(self, where: str, attempt: Callable[[], Awaitable[T]], fault: TransientFault, started: float) -> T:
+        """Goes on after a first attempt, which began at ``started``, ended in ``fault``."""
         faults = [fault]
+        tried = 1
 
         async def replay_then_attempt() -> T:
+            nonlocal tried
             if faults:
                 raise faults.pop()
+            tried += 1
             return await attempt()
 
+        def is_last(state: RetryCallState) -> bool:
+            waited_long = self._patience_s is not None and time.monotonic() - started >= self._patience_s
+            return waited_long or state.attempt_number >= self._attempts
+
         retrying = AsyncRetrying(
-            stop=stop_after_attempt(self._attempts),
+            stop=is_last,
             wait=_wait_s,
             retry=retry_if_exception_type(TransientFault),
             reraise=True,
             before_sleep=self._log_retry,
         )
-        return await retrying(replay_then_attempt)
+        try:
+            return await retrying(replay_then_attempt)
+        except TransientFault as error:
+            attempts = f"{tried} attempt{'s' if tried > 1 else ''}"
+            raise ServiceUnavailable(self.service, where, f"{error} (after {attempts})") from error
 
     def _log_retry(self, state: RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -195,6 +208,13 @@ def _decode(content: bytes) -> Any:
     except orjson.JSONDecodeError:
         # The standard library is slower and takes more: an escaped lone surrogate, which real corpora hold.
         return json.loads(content, parse_constant=_refuse_constant)
+
+
+def _decoded_or_none(content: bytes) -> Any:
+    try:
+        return _decode(content)
+    except ValueError:
+        return None
 
 
 def _refuse_constant(name: str) -> None:

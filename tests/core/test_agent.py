@@ -10,8 +10,8 @@ from slime_search.core.agent import ANSWER_ROOM, Budget
 from slime_search.core.tool import Passage
 from slime_search.core.trajectory import Ending, Owner
 from slime_search.core.trajectory_record import from_record, to_record
-from slime_search.errors import DataError, ProtocolError, ServiceUnavailable
-from tests.support.agent_runs import OUTAGE, agent, rollout, run, start, tool
+from slime_search.errors import DataError, InvalidQuery, ProtocolError, ServiceRejected, ServiceUnavailable
+from tests.support.agent_runs import OUTAGE, agent, rollout, run, start, stored_and_read, tool
 from tests.support.policies import think_answer, think_search, turns_of
 from tests.support.scripted_engine import Abort, Exchange, MemoryEngine
 from tests.support.training_view import training_view
@@ -180,6 +180,54 @@ def test_cancellation_is_asked_before_each_request(qwen: Any) -> None:
     trajectory.reopen()
     assert run(one, trajectory, Budget(1, 0, 200)).answer == "a"
     assert len(trajectory.calls) == 1
+
+
+def refusal(status: int | None) -> ServiceRejected:
+    return ServiceRejected("engine", "http://nowhere", "refused", status=status)
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_context_that_the_engine_refuses_after_a_shorter_one_is_too_long(status: int, qwen: Any) -> None:
+    engine = MemoryEngine(qwen, turns_of(think_search("thing-7 maker")))
+    engine.script = lambda exchange: refusal(status) if exchange.number == 1 else None
+    trajectory = run(agent(engine, qwen, tool(["text"])), start(qwen), Budget(2, 0, 200))
+    assert (trajectory.ending, trajectory.failed_service) == (Ending.TRUNCATED, None)
+
+
+@pytest.mark.parametrize(("status", "at"), [(400, 0), (401, 1), (404, 1), (None, 1)])
+def test_another_refusal_of_the_engine_is_its_failure(status: int | None, at: int, qwen: Any) -> None:
+    engine = MemoryEngine(qwen, turns_of(think_search("thing-7 maker")))
+    engine.script = lambda exchange: refusal(status) if exchange.number == at else None
+    trajectory = run(agent(engine, qwen, tool(["text"])), start(qwen), Budget(2, 0, 200))
+    assert (trajectory.ending, trajectory.failed_service) == (Ending.FAILED, "engine")
+
+
+def test_a_query_that_the_tool_refuses_is_an_invalid_action(qwen: Any) -> None:
+    budget = Budget(tool_turns=1, corrections=1, turn_tokens=200)
+    search = tool(InvalidQuery("too long"), ["made by name-7"])
+    turns = think_search("bad"), think_search("good"), think_answer("a")
+    trajectory, _ = rollout(qwen, *turns, budget=budget, search=search)
+    assert (trajectory.ending, trajectory.corrections, trajectory.tool_turns) == (Ending.ANSWERED, 1, 1)
+    assert [call.query for call in trajectory.calls] == ["good"]
+    assert [s.is_valid for s in trajectory.segments if s.owner is Owner.MODEL] == [False, True, True]
+    greedy, _ = rollout(qwen, think_search("bad"), budget=budget, search=tool(InvalidQuery("too long")))
+    assert (greedy.ending, greedy.failed_service) == (Ending.OUT_OF_TURNS, None)
+
+
+@pytest.mark.parametrize(
+    ("turns", "validity"),
+    [
+        (["x<|im_end|>"], [False]),
+        (["x<|im_end|>", think_answer("a")], [False, True]),
+        ([think_search("q"), think_search("q")], [True, True]),
+        (["long " * 200], [False]),
+    ],
+)
+def test_each_turn_is_judged_also_the_last(turns: list[str], validity: list[bool], qwen: Any) -> None:
+    budget = Budget(tool_turns=1, corrections=len(turns) - 1, turn_tokens=99)
+    trajectory, _ = rollout(qwen, *turns, budget=budget)
+    judged = stored_and_read(trajectory)
+    assert [s.is_valid for s in judged.segments if s.owner is Owner.MODEL] == validity
 
 
 @pytest.mark.parametrize("turns", [[think_answer("a")], ["x<|im_end|>"], ["long " * 200]])

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slime_search.core.failures import FailureMonitor
 from slime_search.core.trajectory import Trajectory
 from slime_search.errors import ServiceUnavailable, TooManyFailures
-from slime_search.hooks.failures import FailureMonitor
 
 
 def outcome(service: str | None) -> Trajectory:
@@ -49,7 +49,7 @@ def test_the_message_names_the_service_the_last_error_and_the_setting() -> None:
 
 
 def test_each_failure_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.WARNING, logger="slime_search.hooks.failures")
+    caplog.set_level(logging.WARNING, logger="slime_search.core.failures")
     monitor = FailureMonitor(window=4, max_share=1.0)
     for service in (None, "retriever"):
         monitor.observe(outcome(service))

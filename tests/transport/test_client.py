@@ -74,8 +74,11 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return seconds
 
 
-def client(*, attempts: int = 3, concurrency: int = 8, timeout_s: float = 10.0) -> ServiceClient:
-    return ServiceClient("echo", PooledSender(concurrency=concurrency, timeout_s=timeout_s), attempts=attempts)
+def client(
+    *, attempts: int = 3, concurrency: int = 8, timeout_s: float = 10.0, patience_s: float | None = None
+) -> ServiceClient:
+    sender = PooledSender(concurrency=concurrency, timeout_s=timeout_s)
+    return ServiceClient("echo", sender, attempts=attempts, patience_s=patience_s)
 
 
 def post(server: Echo, one: ServiceClient, payload: Any = None, **options: Any) -> Any:
@@ -141,6 +144,25 @@ def test_a_server_that_is_down_is_unavailable() -> None:
         pass
     with pytest.raises(ServiceUnavailable, match=r"echo at .*after 2 attempts"):
         post(server, client(attempts=2))
+
+
+def test_a_request_is_not_tried_again_once_its_patience_is_over() -> None:
+    with Echo() as server:
+        server.script = lambda number: status(500)
+        with pytest.raises(ServiceUnavailable, match=r"\(after 1 attempt\)"):
+            post(server, client(attempts=8, patience_s=0.0))
+        assert len(server.arrivals) == 1
+        with pytest.raises(ServiceUnavailable, match=r"\(after 3 attempts\)"):
+            post(server, client(attempts=3, patience_s=3600.0))
+
+
+def test_an_error_carries_what_the_server_said() -> None:
+    with Echo() as server:
+        server.script = lambda number: status(422, text='{"detail": [{"loc": ["body", "queries"]}]}')
+        with pytest.raises(ServiceRejected) as caught:
+            post(server, client())
+    assert (caught.value.status, caught.value.body) == (422, {"detail": [{"loc": ["body", "queries"]}]})
+    assert caught.value.reason.startswith("HTTP 422: ")
 
 
 def test_a_server_that_hangs_is_given_up() -> None:
