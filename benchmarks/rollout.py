@@ -28,7 +28,7 @@ from benchmarks.bare_client import Round, play_bare, timed
 from benchmarks.machine import describe
 from benchmarks.scenario import ENGINE_CALLS, PASSAGES, SEARCHES, Scenario, build_scenario
 from benchmarks.scripted_servers import Latencies, Ports, scripted_servers
-from slime_search.hooks.driving import LocalSample
+from slime_search.hooks.contract import LocalSample
 from slime_search.hooks.runtime import runtime
 from slime_search.recipes.search_r1 import SearchR1
 from slime_search.transport.client import close_sessions

@@ -49,12 +49,5 @@ CODA_CONFIGS: dict[str, Any] = {
     },
 }
 
-_recipe = Coda(CODA_CONFIGS)
-
-
-async def generate(args: Any, sample: Any, sampling_params: dict[str, Any], evaluation: bool = False) -> Any:
-    return await _recipe.generate(args, sample, sampling_params, evaluation)
-
-
-async def reward_func(args: Any, sample: Any, **kwargs: Any) -> float | list[float]:
-    return await _recipe.reward_func(args, sample, **kwargs)
+recipe = Coda(CODA_CONFIGS)
+generate, reward_func = recipe.generate, recipe.reward_func

@@ -29,12 +29,5 @@ SEARCH_AGENT_CONFIGS: dict[str, Any] = {
     "format_score": 0.0,
 }
 
-_recipe = SearchTool(SEARCH_AGENT_CONFIGS)
-
-
-async def generate(args: Any, sample: Any, sampling_params: dict[str, Any], evaluation: bool = False) -> Any:
-    return await _recipe.generate(args, sample, sampling_params, evaluation)
-
-
-async def reward_func(args: Any, sample: Any, **kwargs: Any) -> float | list[float]:
-    return await _recipe.reward_func(args, sample, **kwargs)
+recipe = SearchTool(SEARCH_AGENT_CONFIGS)
+generate, reward_func = recipe.generate, recipe.reward_func

@@ -43,7 +43,7 @@ DISTILL_ARGS=(
 
 also_check() {
     local url urls
-    urls=$(python3 -c 'from search_agent_with_teacher import _recipe; print(*_recipe.config().teacher.urls)') ||
+    urls=$(python3 -c 'from search_agent_with_teacher import recipe; print(*recipe.config().teacher.urls)') ||
         stop "search_agent_with_teacher.py: its configuration can't be read, for the reason above"
     for url in $urls; do
         python3 -c '

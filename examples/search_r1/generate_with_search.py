@@ -38,12 +38,5 @@ SEARCH_R1_CONFIGS: dict[str, Any] = {
     "format_score": 0.2,
 }
 
-_recipe = SearchR1(SEARCH_R1_CONFIGS)
-
-
-async def generate(args: Any, sample: Any, sampling_params: dict[str, Any]) -> Any:
-    return await _recipe.generate(args, sample, sampling_params)
-
-
-async def reward_func(args: Any, sample: Any, **kwargs: Any) -> float | list[float]:
-    return await _recipe.reward_func(args, sample, **kwargs)
+recipe = SearchR1(SEARCH_R1_CONFIGS)
+generate, reward_func = recipe.generate, recipe.reward_func

@@ -45,12 +45,5 @@ SEARCH_R1_OAI_CONFIGS: dict[str, Any] = {
     "format_score": 0.2,
 }
 
-_recipe = SearchR1Tools(SEARCH_R1_OAI_CONFIGS)
-
-
-async def generate(args: Any, sample: Any, sampling_params: dict[str, Any], evaluation: bool = False) -> Any:
-    return await _recipe.generate(args, sample, sampling_params, evaluation)
-
-
-async def reward_func(args: Any, sample: Any, **kwargs: Any) -> float | list[float]:
-    return await _recipe.reward_func(args, sample, **kwargs)
+recipe = SearchR1Tools(SEARCH_R1_OAI_CONFIGS)
+generate, reward_func = recipe.generate, recipe.reward_func

@@ -40,12 +40,5 @@ THINKER_SEARCHER_CONFIGS: dict[str, Any] = {
     "format_score": 0.2,
 }
 
-_recipe = ThinkerSearcher(THINKER_SEARCHER_CONFIGS)
-
-
-async def generate(args: Any, sample: Any, sampling_params: dict[str, Any]) -> Any:
-    return await _recipe.generate(args, sample, sampling_params)
-
-
-async def reward_func(args: Any, sample: Any, **kwargs: Any) -> float | list[float]:
-    return await _recipe.reward_func(args, sample, **kwargs)
+recipe = ThinkerSearcher(THINKER_SEARCHER_CONFIGS)
+generate, reward_func = recipe.generate, recipe.reward_func

@@ -127,7 +127,7 @@ def evaluate(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     # Failures are counted here, and told at the end.
-    logging.getLogger("slime_search.hooks.failures").setLevel(logging.ERROR)
+    logging.getLogger("slime_search.core.failures").setLevel(logging.ERROR)
     console = Console()
     store = Store(output)
     try:

@@ -226,4 +226,4 @@ def _tell_of_retries() -> None:
     """A request that is tried again is told of at once; what failed for good, the rollout says itself."""
     logging.basicConfig(format="%(message)s", handlers=[RichHandler(console=stderr, show_path=False)])
     logging.getLogger("slime_search.transport.client").setLevel(logging.INFO)
-    logging.getLogger("slime_search.hooks.failures").setLevel(logging.ERROR)
+    logging.getLogger("slime_search.core.failures").setLevel(logging.ERROR)

@@ -5,7 +5,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from slime_search.core.dialect import END_MARKER, Action, Answer, CallTools, Invalid, Observation, ToolCall
+from slime_search.core.dialect import (
+    END_MARKER,
+    NO_RESULTS,
+    Action,
+    Answer,
+    CallTools,
+    Invalid,
+    Observation,
+    ToolCall,
+)
 from slime_search.core.tokens import TokenCodec
 from slime_search.core.tool import ToolResult
 from slime_search.dialects.cutting import fit_blocks
@@ -137,8 +146,9 @@ class TagDialect:
 def _blocks(results: Sequence[ToolResult]) -> list[str]:
     """What there is to read, in order; of several results each begins with its number."""
     if len(results) == 1:
-        return list(results[0].blocks)
-    return [f"{number}. {' '.join(result.blocks).strip()}\n" for number, result in enumerate(results, start=1)]
+        return list(results[0].blocks) or [NO_RESULTS]
+    texts = (" ".join(result.blocks).strip() or NO_RESULTS for result in results)
+    return [f"{number}. {text}\n" for number, text in enumerate(texts, start=1)]
 
 
 SEARCH_R1_TAGS = TagDialect(tools={"search": "information"})

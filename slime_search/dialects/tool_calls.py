@@ -8,7 +8,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from slime_search.core.call_markup import CALL_CLOSE, CALL_OPEN, RESULT_CLOSE, RESULT_OPEN, WrittenCall
-from slime_search.core.dialect import END_MARKER, Action, Answer, CallTools, Invalid, Observation, ToolCall
+from slime_search.core.dialect import (
+    END_MARKER,
+    NO_RESULTS,
+    Action,
+    Answer,
+    CallTools,
+    Invalid,
+    Observation,
+    ToolCall,
+)
 from slime_search.core.tokens import TokenCodec
 from slime_search.core.tool import ToolResult
 from slime_search.core.trajectory import Owner, Segment
@@ -263,4 +272,4 @@ class ToolCallDialect(ToolCallFormat):
 
 
 def _said(result: ToolResult) -> tuple[str, ...]:
-    return result.blocks or ("No results.",)
+    return result.blocks or (NO_RESULTS,)

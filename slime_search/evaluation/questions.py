@@ -14,7 +14,7 @@ from slime_search.core.tokens import well_formed
 from slime_search.data.formats import as_question, read_rows
 from slime_search.errors import DataError
 from slime_search.evaluation.recipes import Message
-from slime_search.hooks.driving import sample_class
+from slime_search.hooks.contract import sample_class
 from slime_search.rewards.labels import gold_answers
 
 Render = Callable[[Sequence[Mapping[str, Any]]], str]

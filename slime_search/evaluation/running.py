@@ -57,7 +57,7 @@ async def roll_out(
     """
     recipe: Recipe = target.recipe
     if seed is not None:
-        recipe = Seeded(recipe, lambda sample: _seed_of(sample.session_id, seed))
+        recipe = Seeded(recipe, lambda sample: _seed_of(sample.session_id or "", seed))
     codec = target.codec
     driven = drive_all(recipe, target.args, _samples(target, attempts), params, concurrency=concurrency)
     try:

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from slime_search.core.prompt_template import FilledPrompt
+from slime_search.core.prompt_template import PromptTemplate
 from slime_search.core.tokens import TokenCodec, Tokenizer
 from slime_search.errors import ConfigError, DataError
 
@@ -66,8 +66,8 @@ def parse(prompt: Any, columns: Mapping[str, Any]) -> Demonstration:
         made = Demonstration.model_validate({**fields, "tags": columns.get("tags") or ()})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise DataError(f"{place}: {first['msg']}, not {str(first['input'])[:200]!r}") from None
+        field = ".".join(map(str, first["loc"]))
+        raise DataError(f"{field}: {first['msg']}, not {str(first['input'])[:200]!r}") from None
     if not any(piece.owner == "model" and piece.text for piece in made.segments):
         raise DataError("segments: none is the model's, so there is nothing to learn")
     return made
@@ -130,7 +130,7 @@ class Encoder:
         if demonstration.task is None:
             return codec.trusted(text)
         try:
-            return FilledPrompt(codec, text, TASK, None).token_ids(demonstration.task)
+            return PromptTemplate(codec, text, TASK, None).token_ids(demonstration.task)
         except ConfigError as error:
             raise DataError(str(error)) from None
 

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
 from slime_search.core.trajectory import UNSCORED
 from slime_search.errors import DataError
+from slime_search.hooks.contract import Sample, reward_number
 from slime_search.hooks.samples import RECORD_KEY, SECONDS_KEY, role_of
 from slime_search.rewards.labels import gold_answers
 
@@ -20,9 +21,10 @@ class RolloutFacts:
     """One rollout, all agents' contexts together. The last of its contexts is that of the agent that answers.
 
     ``score`` holds the parts of the reward by name. ``turns`` are the model's, ``corrections`` those that were answered
-    by a correction. ``searches`` are calls of a search tool, and a Thinker's questions to its Searcher; a planner's
-    tasks are none, but their searches are. ``own_calls`` are those of the answering agent, tasks included.
-    ``latencies_s`` has one number a search, in seconds with queueing and retries; ``wall_s`` is the rollout's.
+    by a correction, and ``validity`` says of each whole turn whether it held a valid action. ``searches`` are calls of
+    a search tool, and a Thinker's questions to its Searcher; a planner's tasks are none, but their searches are.
+    ``own_calls`` are those of the answering agent, tasks included. ``latencies_s`` has one number a search, in seconds
+    with queueing and retries; ``wall_s`` is the rollout's.
     """
 
     id: str = ""
@@ -42,6 +44,8 @@ class RolloutFacts:
     score: Mapping[str, float]
     turns: int
     corrections: int
+    validity: tuple[bool, ...] = field(default=(), compare=False)
+    """Samples tell it, and lines of JSON do not."""
     searches: int
     own_calls: int
     latencies_s: tuple[float, ...]
@@ -75,7 +79,7 @@ class RolloutFacts:
         return self.failed_service or ("unknown" if self.ending == "failed" else "engine")
 
 
-def facts_of(samples: Sequence[Any]) -> RolloutFacts:
+def facts_of(samples: Sequence[Sample]) -> RolloutFacts:
     """The facts on one rollout whose ``samples`` ``write_back`` has written."""
     records = [sample.metadata[RECORD_KEY] for sample in samples]
     last, ending = records[-1], samples[-1]
@@ -89,10 +93,12 @@ def facts_of(samples: Sequence[Any]) -> RolloutFacts:
         ending=last["ending"],
         error=last["error"],
         failed_service=last["failed_service"],
-        reward=None if ending.reward is None else float(ending.reward),
+        reward=reward_number(ending.reward),
         score=last.get("score", {}),
         turns=sum(turns_of(segment["owner"] for segment in record["segments"]) for record in records),
         corrections=sum(segment["is_correction"] for segment in segments),
+        # A turn that an abort left unfinished was not judged yet.
+        validity=tuple(s["is_valid"] for s in segments if s.get("is_valid") is not None),
         searches=len(searches),
         own_calls=len(last["calls"]),
         latencies_s=tuple(call["latency_s"] for call in searches),
@@ -107,12 +113,12 @@ def turns_of(owners: Any) -> int:
     return sum(owner == "model" for owner, _ in groupby(owners))
 
 
-def can_delegate(sample: Any) -> bool:
+def can_delegate(sample: Sample) -> bool:
     """Whether a sample is of an agent that can call on another: a planner's, or a Thinker's."""
     return role_of(sample) not in (None, EXECUTOR) or SECONDS_KEY in sample.metadata[RECORD_KEY]
 
 
-def question_of(sample: Any) -> str:
+def question_of(sample: Sample) -> str:
     """What a sample asks: its metadata's ``question``, or what its prompt says after its last ``Question:``, or all."""
     asked = sample.metadata.get("question")
     if asked:
@@ -122,7 +128,7 @@ def question_of(sample: Any) -> str:
     return re.split(r"\n|<\|", rest.strip(), maxsplit=1)[0] if mark else prompt
 
 
-def gold_of(sample: Any) -> tuple[str, ...]:
+def gold_of(sample: Sample) -> tuple[str, ...]:
     """A sample's gold answers; none where its label has another shape."""
     try:
         return tuple(gold_answers(sample.label))

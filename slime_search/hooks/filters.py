@@ -1,14 +1,15 @@
 """``--dynamic-sampling-filter-path``: groups that teach nothing are sampled again (DAPO, arXiv 2503.14476)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from slime_search.hooks.samples import rollouts_of
+from slime_search.hooks.contract import Args
+from slime_search.hooks.samples import flattened, rollouts_of
 
 TOLERANCE = 1e-6
 
 
-def keep_varied(args: Any, group: Sequence[Any], **kwargs: Any) -> Any:
+def keep_varied(args: Args, group: Sequence[Any], **kwargs: Any) -> Any:
     """Keeps a group whose rollouts earned different rewards.
 
     slime's own filter reads one reward a sample. Here a rollout that became several samples counts once, and one that a
@@ -19,19 +20,10 @@ def keep_varied(args: Any, group: Sequence[Any], **kwargs: Any) -> Any:
     """
     from slime.rollout.filter_hub.base_types import DynamicFilterOutput
 
-    rollouts = rollouts_of([sample for sample in _flat(group) if not sample.remove_sample])
+    rollouts = rollouts_of([sample for sample in flattened(group) if not sample.remove_sample])
     rewards = [float(rollout[0].get_reward_value(args)) for rollout in rollouts]
     if not rewards:
         return DynamicFilterOutput(keep=False, reason="no_live_rollout")
     if max(rewards) - min(rewards) > TOLERANCE:
         return DynamicFilterOutput(keep=True)
     return DynamicFilterOutput(keep=False, reason=f"all_{rewards[0]:.1f}")
-
-
-def _flat(group: Sequence[Any]) -> Iterator[Any]:
-    """A rollout of several samples is a list within the group."""
-    for one in group:
-        if isinstance(one, list):
-            yield from one
-        else:
-            yield one

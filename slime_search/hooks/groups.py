@@ -3,16 +3,16 @@
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
-from slime_search.hooks.samples import rollouts_of
+from slime_search.hooks.contract import Args, Sample
+from slime_search.hooks.samples import rollouts_of, take_out
 
 STD_EPSILON = 1e-6
 _WITH_MEAN = ("grpo", "gspo", "cispo", "reinforce_plus_plus_baseline")
 _WITH_STD = ("grpo", "gspo", "cispo")
 
 
-def normalize_rewards(args: Any, samples: Sequence[Any]) -> tuple[list[float], list[float]]:
+def normalize_rewards(args: Args, samples: Sequence[Sample]) -> tuple[list[float], list[float]]:
     """GRPO's group normalisation (Shao et al., arXiv 2402.03300, eq. 3) over the rollouts that carry a signal.
 
     Follows slime's ``advantage_estimator``, ``rewards_normalization`` and ``grpo_std_normalization``, but groups by
@@ -24,13 +24,13 @@ def normalize_rewards(args: Any, samples: Sequence[Any]) -> tuple[list[float], l
         is that of a rollout alone in its group.
     """
     for sample in samples:
-        # slime calls a rollout off before the generate function runs, and leaves such a sample without a reward.
+        # slime may cancel a rollout before the generate function runs, and leaves such a sample without a reward.
         if sample.reward is None:
-            sample.reward, sample.remove_sample = 0.0, True
+            take_out(args, sample)
     raw = [float(sample.get_reward_value(args)) for sample in samples]
     if args.advantage_estimator not in _WITH_MEAN or not args.rewards_normalization:
         return raw, [0.0 if s.remove_sample else reward for s, reward in zip(samples, raw, strict=True)]
-    groups: dict[int, list[int]] = defaultdict(list)
+    groups: dict[int | None, list[int]] = defaultdict(list)
     for position, sample in enumerate(samples):
         if not sample.remove_sample:
             groups[sample.group_index].append(position)

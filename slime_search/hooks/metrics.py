@@ -8,9 +8,10 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 from slime_search.core.trajectory import UNSCORED
+from slime_search.hooks.contract import Args, Sample
 from slime_search.hooks.distillation import DISTILLATION_KEY
 from slime_search.hooks.facts import EXECUTOR, facts_of
-from slime_search.hooks.samples import RECORD_KEY, SECONDS_KEY, role_of, rollouts_of
+from slime_search.hooks.samples import RECORD_KEY, SECONDS_KEY, record_of, role_of, rollouts_of
 from slime_search.rewards.labels import gold_answers
 from slime_search.rewards.text import cover_exact_match
 
@@ -22,7 +23,7 @@ _SCORES = ("em", "f1", "cover_em", "well_formed", "retrieval_hit", "searched", "
 
 
 def log_rollout(
-    rollout_id: int, args: Any, samples: Sequence[Any], extra: MutableMapping[str, Any] | None, rollout_time: float
+    rollout_id: int, args: Args, samples: Sequence[Sample], extra: MutableMapping[str, Any] | None, rollout_time: float
 ) -> bool:
     """Adds ``rollout_metrics`` to what slime is about to log (W&B, TensorBoard, its log), and lets it log.
 
@@ -34,7 +35,7 @@ def log_rollout(
 
 
 def log_eval(
-    rollout_id: int, args: Any, data: Mapping[str, Mapping[str, Any]], extra: MutableMapping[str, Any] | None
+    rollout_id: int, args: Args, data: Mapping[str, Mapping[str, Any]], extra: MutableMapping[str, Any] | None
 ) -> bool:
     """``--custom-eval-rollout-log-function-path``: the same for each evaluation set, as ``eval/NAME/search/…``."""
     for name, results in data.items():
@@ -43,33 +44,36 @@ def log_eval(
     return False
 
 
-def rollout_metrics(samples: Sequence[Any]) -> dict[str, float]:
+def rollout_metrics(samples: Sequence[Sample]) -> dict[str, float]:
     """Metrics of finished samples, each a mean over rollouts unless its name says otherwise.
 
-    Scores are those of the reward and leave failed and aborted rollouts out. ``valid_actions`` is the share of turns
-    that held one, ``observation_tokens`` is counted a rollout, ``latency_p50`` and ``latency_p95`` are seconds a search
-    with queueing and retries. ``drift`` is the share of rollouts that an engine rendered other than they were held.
-    ``cache_hits`` is the share of searches that were known already, where the search tells, and ``page/OUTCOME`` the
-    share of web pages that ended so: ``page/read``, or by the reason why the snippet stood for the page.
+    Scores are those of the reward and leave failed and aborted rollouts out. ``valid_actions`` is the share of whole
+    turns that held a valid action. ``truncated`` is the share of rollouts that a token budget ended, ``out_of_turns``
+    of those whose model wanted to act after its last allowed action. ``observation_tokens`` is counted a rollout,
+    ``latency_p50`` and ``latency_p95`` are seconds a search with queueing and retries. ``drift`` is the share of
+    rollouts that an engine rendered other than they were held. ``cache_hits`` is the share of searches that were known
+    already, where the search tells, and ``page/OUTCOME`` the share of web pages that ended so: ``page/read``, or by the
+    reason why the snippet stood for the page.
     """
-    ours = [rollout for rollout in rollouts_of(samples) if all(RECORD_KEY in (s.metadata or {}) for s in rollout)]
+    ours = [rollout for rollout in rollouts_of(samples) if all(map(record_of, rollout))]
     if not ours:
         return {}
     rollouts = [facts_of(rollout) for rollout in ours]
     drifts = [rollout[-1].metadata[RECORD_KEY]["drift"] for rollout in ours]
     scores = [rollout.score for rollout in rollouts if rollout.is_scored and rollout.score]
-    turns = sum(rollout.turns for rollout in rollouts)
+    validity = [is_valid for rollout in rollouts for is_valid in rollout.validity]
 
-    def share(*endings: str) -> float:
-        return statistics.fmean(rollout.ending in endings for rollout in rollouts)
+    def share(ending: str) -> float:
+        return statistics.fmean(rollout.ending == ending for rollout in rollouts)
 
     metrics = {name: statistics.fmean(score[name] for score in scores) for name in _SCORES} if scores else {}
     metrics |= {
         "searches": statistics.fmean(rollout.searches for rollout in rollouts),
-        "turns": turns / len(rollouts),
-        "valid_actions": 1 - sum(rollout.corrections for rollout in rollouts) / turns if turns else 0.0,
+        "turns": statistics.fmean(rollout.turns for rollout in rollouts),
+        "valid_actions": statistics.fmean(validity) if validity else 0.0,
         "observation_tokens": statistics.fmean(rollout.world_tokens for rollout in rollouts),
-        "truncated": share("truncated", "out_of_turns"),
+        "truncated": share("truncated"),
+        "out_of_turns": share("out_of_turns"),
         "aborted": share("aborted"),
         "failed": share("failed"),
         "drift": statistics.fmean(bool(drift["realigned"] or drift["forked"]) for drift in drifts),
@@ -83,7 +87,7 @@ def rollout_metrics(samples: Sequence[Any]) -> dict[str, float]:
     return {f"{PREFIX}{name}": float(value) for name, value in metrics.items()} | distillation_metrics(samples)
 
 
-def _search_metrics(rollouts: Sequence[Sequence[Any]]) -> dict[str, float]:
+def _search_metrics(rollouts: Sequence[Sequence[Sample]]) -> dict[str, float]:
     """What searches tell of themselves: whether the answer was known, and what became of web pages."""
     calls = [call for samples in rollouts for sample in samples for call in sample.metadata[RECORD_KEY]["calls"]]
     cached = [call["details"]["cached"] for call in calls if "cached" in call["details"]]
@@ -94,7 +98,7 @@ def _search_metrics(rollouts: Sequence[Sequence[Any]]) -> dict[str, float]:
     return metrics | {f"page/{outcome.replace(' ', '_')}": n / pages.total() for outcome, n in pages.items()}
 
 
-def searcher_metrics(samples: Sequence[Any]) -> dict[str, float]:
+def searcher_metrics(samples: Sequence[Sample]) -> dict[str, float]:
     """Metrics of delegated questions, empty where none of ``samples`` has a Thinker.
 
     ``delegation_depth`` is the Searcher's turns a question and ``searcher_queries`` its searches.
@@ -122,27 +126,27 @@ def searcher_metrics(samples: Sequence[Any]) -> dict[str, float]:
     }
 
 
-def _is_finished_thinker(sample: Any) -> bool:
-    record: Mapping[str, Any] = (sample.metadata or {}).get(RECORD_KEY) or {}
+def _is_finished_thinker(sample: Sample) -> bool:
+    record = record_of(sample)
     return SECONDS_KEY in record and record["ending"] not in UNSCORED
 
 
-def _succeeded(details: Mapping[str, Any], sample: Any) -> float:
+def _succeeded(details: Mapping[str, Any], sample: Sample) -> float:
     answer = details["answer"]
     return 0.0 if answer is None else cover_exact_match(answer, gold_answers(sample.label))
 
 
-def thinker_seconds_of(sample: Any) -> float:
+def thinker_seconds_of(sample: Sample) -> float:
     """How long its Thinker itself was at work in earlier rollouts; 0.0 for a new sample."""
-    return float(((sample.metadata or {}).get(RECORD_KEY) or {}).get(SECONDS_KEY, 0.0))
+    return float(record_of(sample).get(SECONDS_KEY, 0.0))
 
 
-def keep_thinker_seconds(sample: Any, seconds: float) -> None:
+def keep_thinker_seconds(sample: Sample, seconds: float) -> None:
     """Leaves them in the record that ``write_back`` has made."""
     sample.metadata[RECORD_KEY][SECONDS_KEY] = seconds
 
 
-def coda_metrics(samples: Sequence[Any]) -> dict[str, float]:
+def coda_metrics(samples: Sequence[Sample]) -> dict[str, float]:
     """Metrics of delegated tasks, empty where none of ``samples`` has a role.
 
     ``tasks`` and ``executor_tokens`` are counted a rollout, ``tasks_solved`` is the share of tasks that an executor
@@ -169,7 +173,7 @@ def coda_metrics(samples: Sequence[Any]) -> dict[str, float]:
     return metrics
 
 
-def distillation_metrics(samples: Sequence[Any]) -> dict[str, float]:
+def distillation_metrics(samples: Sequence[Sample]) -> dict[str, float]:
     """Metrics of the samples that a teacher was asked about; none where there are no such samples.
 
     ``aligned`` is the share of trained tokens of which the teacher says something, ``kl`` the mean over those of
@@ -177,11 +181,7 @@ def distillation_metrics(samples: Sequence[Any]) -> dict[str, float]:
     teacher. ``failures`` is the share of samples that the teacher failed, ``remembered`` that of the teacher's tokens
     whose scores were known before.
     """
-    records = [
-        sample.metadata[RECORD_KEY][DISTILLATION_KEY]
-        for sample in samples
-        if DISTILLATION_KEY in ((sample.metadata or {}).get(RECORD_KEY) or {})
-    ]
+    records = [record_of(sample)[DISTILLATION_KEY] for sample in samples if DISTILLATION_KEY in record_of(sample)]
     if not records:
         return {}
     answered = [record for record in records if record["error"] is None]

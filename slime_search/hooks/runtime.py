@@ -14,22 +14,23 @@ from slime_search.engines.completions import CompletionsEngine
 from slime_search.engines.endpoint import Endpoint
 from slime_search.engines.sglang import SGLangEngine
 from slime_search.errors import ConfigError, RefusedRequest, TransientFault
+from slime_search.hooks.contract import Args, option
 from slime_search.transport.client import PooledSender, Send, ServiceClient
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """The policy's tokenizer, and whether the trainer has called the rollout off."""
+    """The policy's tokenizer, and whether the trainer has cancelled the rollout; None where nothing can cancel it."""
 
     tokenizer: Tokenizer
-    cancelled: Callable[[], bool]
+    cancelled: Callable[[], bool] | None = None
 
 
-def runtime(args: Any) -> Runtime:
+def runtime(args: Args) -> Runtime:
     """slime's ``GenerateState`` where slime's rollout runs; else the tokenizer of ``args.hf_checkpoint``."""
     rollout = sys.modules.get("slime.rollout.sglang_rollout")
     if rollout is None:
-        return Runtime(load_tokenizer(args.hf_checkpoint), lambda: False)
+        return Runtime(load_tokenizer(args.hf_checkpoint))
     state = rollout.GenerateState(args)
     return Runtime(state.tokenizer, lambda: bool(state.aborted))
 
@@ -43,21 +44,21 @@ def load_tokenizer(checkpoint: str) -> Tokenizer:
     return tokenizer
 
 
-def policy_url(args: Any) -> str:
+def policy_url(args: Args) -> str:
     """Base URL of slime's router, or of the endpoint that takes its place."""
     endpoint = _endpoint(args)
     return endpoint.url.rstrip("/") if endpoint else router_url(args.sglang_router_ip, args.sglang_router_port)
 
 
-def router_url(ip: Any, port: Any) -> str:
+def router_url(ip: str, port: int) -> str:
     """Base URL of a router, whose IPv6 address may stand in brackets."""
-    host = str(ip).strip("[]")
+    host = ip.strip("[]")
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def policy_engine(args: Any, config: SearchConfig) -> Engine:
+def policy_engine(args: Args, config: SearchConfig) -> Engine:
     """The engine behind slime's router, with the options that slime's arguments ask for, or that of an endpoint."""
-    client = ServiceClient("engine", _engine_sender(args, config), attempts=config.engine_attempts)
+    client = _engine_client(args, config)
     endpoint = _endpoint(args)
     if endpoint and endpoint.protocol == "completions":
         return CompletionsEngine(client, endpoint.url, load_tokenizer(args.hf_checkpoint), model=endpoint.model)
@@ -71,12 +72,12 @@ def policy_engine(args: Any, config: SearchConfig) -> Engine:
 
 
 def policy_chat(
-    args: Any, config: SearchConfig, decode: Callable[[Sequence[int]], str], tools: Sequence[Mapping[str, Any]]
+    args: Args, config: SearchConfig, decode: Callable[[Sequence[int]], str], tools: Sequence[Mapping[str, Any]]
 ) -> ChatEngine:
     """The chat route behind slime's router."""
     endpoint = _endpoint(args)
     return ChatEngine(
-        ServiceClient("engine", _engine_sender(args, config), attempts=config.engine_attempts),
+        _engine_client(args, config),
         policy_url(args),
         decode=decode,
         tools=tools,
@@ -89,21 +90,28 @@ def policy_chat(
     )
 
 
-def _endpoint(args: Any) -> Endpoint | None:
-    return getattr(args, "endpoint", None)
+def _endpoint(args: Args) -> Endpoint | None:
+    endpoint: Endpoint | None = option(args, "endpoint")
+    return endpoint
 
 
-def _is_sticky(args: Any) -> bool:
-    return getattr(args, "router_policy", None) == "consistent_hashing"
+def _is_sticky(args: Args) -> bool:
+    return bool(option(args, "router_policy") == "consistent_hashing")
 
 
-def _extra_fields(args: Any) -> dict[str, Any]:
+def _extra_fields(args: Args) -> dict[str, Any]:
     """What slime's arguments ask of every engine request."""
-    return {"return_routed_experts": True} if getattr(args, "use_rollout_routing_replay", False) else {}
+    return {"return_routed_experts": True} if option(args, "use_rollout_routing_replay") else {}
 
 
-def _engine_sender(args: Any, config: SearchConfig) -> Send:
-    if getattr(args, "use_distributed_post", False):
+def _engine_client(args: Args, config: SearchConfig) -> ServiceClient:
+    """A request that hung for as long as one may take is not tried again, which would hold the rollout for hours."""
+    sender = _engine_sender(args, config)
+    return ServiceClient("engine", sender, attempts=config.engine_attempts, patience_s=config.engine_timeout_s)
+
+
+def _engine_sender(args: Args, config: SearchConfig) -> Send:
+    if option(args, "use_distributed_post"):
         return _distributed_post
     endpoint = _endpoint(args)
     # slime bounds the samples in flight itself; the pool must not be the narrower limit.
@@ -114,16 +122,16 @@ def _engine_sender(args: Any, config: SearchConfig) -> Send:
     )
 
 
-def _num_engines(args: Any) -> int:
-    """Engines behind the router, counted as slime does: told, or its GPUs divided by those of one engine."""
-    told = getattr(args, "rollout_num_engines", None)
-    if told is not None:
-        return max(1, int(told))
-    gpus = getattr(args, "rollout_num_gpus", None) or 0
-    return max(1, gpus // (getattr(args, "rollout_num_gpus_per_engine", None) or 1))
+def _num_engines(args: Args) -> int:
+    """Engines behind the router, counted as slime does: as configured, or its GPUs divided by those of one engine."""
+    configured = option(args, "rollout_num_engines")
+    if configured is not None:
+        return max(1, int(configured))
+    gpus = option(args, "rollout_num_gpus") or 0
+    return max(1, gpus // (option(args, "rollout_num_gpus_per_engine") or 1))
 
 
-async def _distributed_post(url: str, payload: Any, headers: Any) -> Any:
+async def _distributed_post(url: str, payload: Mapping[str, Any], headers: Mapping[str, str]) -> Any:
     """slime's Ray actors carry the request, once: the retries are ours."""
     import httpx
     from slime.utils.http_utils import post
@@ -131,14 +139,15 @@ async def _distributed_post(url: str, payload: Any, headers: Any) -> Any:
     try:
         return await post(url, payload, max_retries=1, headers=dict(headers) or None)
     except httpx.HTTPStatusError as error:
-        if 400 <= error.response.status_code < 500:
-            raise RefusedRequest(str(error)) from error
-        raise TransientFault(str(error)) from error
+        status = error.response.status_code
+        if 400 <= status < 500:
+            raise RefusedRequest(str(error), status=status) from error
+        raise TransientFault(str(error), status=status) from error
     except httpx.HTTPError as error:
         raise TransientFault(f"{type(error).__name__}: {error}") from error
 
 
-def model_url(args: Any, name: str, *, key: str) -> str:
+def model_url(args: Args, name: str, *, key: str) -> str:
     """Base URL of that model's router.
 
     slime's own ``get_model_url`` answers an unknown name with the policy's router, and a frozen model's questions would
@@ -147,7 +156,7 @@ def model_url(args: Any, name: str, *, key: str) -> str:
     Raises:
         ConfigError: slime serves no model of that name; it names the configuration's ``key``.
     """
-    routers = getattr(args, "sglang_model_routers", None) or {}
+    routers = option(args, "sglang_model_routers") or {}
     if name not in routers:
         known = f"it serves {', '.join(routers)}" if routers else "it was started without one"
         raise ConfigError(f"{key} = {name!r}: no model of slime's --sglang-config has that name; {known}")

@@ -4,14 +4,13 @@ slime's own SFT rollout masks by role and would train on what a tool wrote into 
 source, whose prompts, epochs and saved position stay slime's, and masks by who wrote what.
 """
 
-from typing import Any
-
 from slime_search.errors import DataError
+from slime_search.hooks.contract import Args, DataSource, Sample, option, reward_in_slimes_form
 from slime_search.hooks.demonstrations import Encoder, parse
 from slime_search.hooks.runtime import load_tokenizer
 
 
-def generate_rollout(args: Any, rollout_id: int, data_source: Any, evaluation: bool = False) -> list[Any]:
+def generate_rollout(args: Args, rollout_id: int, data_source: DataSource, evaluation: bool = False) -> list[Sample]:
     """The next ``--rollout-batch-size`` demonstrations as samples.
 
     The prompt is the column that --input-key names; segments, task and tags are in that of --metadata-key.
@@ -20,7 +19,7 @@ def generate_rollout(args: Any, rollout_id: int, data_source: Any, evaluation: b
         DataError: a row is no demonstration, or --n-samples-per-prompt is not 1.
     """
     assert not evaluation, "there is nothing to evaluate in a cold start; leave --eval-interval out"
-    encoder = Encoder(load_tokenizer(args.hf_checkpoint), getattr(args, "apply_chat_template_kwargs", None))
+    encoder = Encoder(load_tokenizer(args.hf_checkpoint), option(args, "apply_chat_template_kwargs"))
     samples = []
     for group in data_source.get_samples(args.rollout_batch_size):
         if len(group) != 1:
@@ -33,6 +32,6 @@ def generate_rollout(args: Any, rollout_id: int, data_source: Any, evaluation: b
         sample.tokens = [*encoded.prompt_ids, *encoded.response_ids]
         sample.response_length = len(encoded.response_ids)
         sample.loss_mask = list(encoded.loss_mask)
-        sample.reward = 0.0
+        sample.reward = reward_in_slimes_form(args, 0.0)
         samples.append(sample)
     return samples

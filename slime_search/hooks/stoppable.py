@@ -18,6 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from slime_search.hooks.contract import Args, option
+
 STOP_FILE = "STOP"
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
@@ -36,9 +38,9 @@ class Stop:
     def request(self, _number: int, _frame: FrameType | None) -> None:
         self.requested = True
 
-    def is_due(self, args: Any) -> bool:
+    def is_due(self, args: Args) -> bool:
         """Asked after each step; takes the file away, so that the next run is not stopped by it."""
-        save = getattr(args, "save", None)
+        save = option(args, "save")
         file = Path(save) / STOP_FILE if save else None
         if file is not None and file.exists():
             file.unlink()
@@ -46,7 +48,7 @@ class Stop:
         return self.requested
 
 
-def saving_first(args: Any, is_due: Callable[..., bool], stop: Stop) -> Callable[..., bool]:
+def saving_first(args: Args, is_due: Callable[..., bool], stop: Stop) -> Callable[..., bool]:
     """slime's ``should_run_periodic_action``, which answers that it is time to save where the training is to stop.
 
     slime asks it after each step: with ``num_rollout`` whether to save, and then without it whether to evaluate. The

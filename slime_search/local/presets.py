@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from slime_search.core.prompt_template import FilledPrompt
+from slime_search.core.prompt_template import PromptTemplate
 from slime_search.core.tokens import TokenCodec
 from slime_search.dialects.tags import SEARCH_R1_TAGS, TagDialect
 from slime_search.hooks.driving import Recipe
@@ -111,7 +111,7 @@ def _searcher_ids(codec: TokenCodec, question: str) -> list[int]:
 
 
 def _executor_ids(codec: TokenCodec, task: str) -> list[int]:
-    return FilledPrompt(codec, EXECUTOR_PROMPT, TASK, None).token_ids(task)
+    return PromptTemplate(codec, EXECUTOR_PROMPT, TASK, None).token_ids(task)
 
 
 def _refine_and_answer(thought: str, answer: str) -> str:

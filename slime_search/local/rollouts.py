@@ -13,7 +13,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from slime_search.core.trajectory import Ending
-from slime_search.hooks.driving import Recipe, drive_all, sample_class, sampling_params
+from slime_search.hooks.contract import sample_class
+from slime_search.hooks.driving import Recipe, drive_all, sampling_params
 from slime_search.hooks.facts import facts_of
 from slime_search.hooks.samples import rollouts_of
 from slime_search.transport.client import close_sessions

@@ -9,16 +9,16 @@ from dataclasses import replace
 from typing import Any
 
 from slime_search.config import SearchConfig
-from slime_search.core.agent import ANSWER_ROOM, Agent, Budget
+from slime_search.core.agent import ANSWER_ROOM, Agent
+from slime_search.core.cancellation import unless_cancelled
 from slime_search.core.dialect import Observation, ToolCall
-from slime_search.core.tokens import TokenCodec
-from slime_search.core.trajectory import Trajectory
+from slime_search.core.tokens import TokenCodec, Tokenizer
+from slime_search.core.trajectory import Ending
 from slime_search.dialects.cutting import fit_blocks
 from slime_search.dialects.tags import TagDialect
-from slime_search.errors import DataError, ServiceError
-from slime_search.hooks.runtime import policy_engine, runtime
-from slime_search.hooks.samples import open_trajectory, write_back
-from slime_search.recipes.base import Parts, SearchRecipe, budget_of
+from slime_search.errors import DataError, Interrupted, InvalidQuery, ServiceError
+from slime_search.hooks.contract import Args, Messages
+from slime_search.recipes.base import PolicyParts, Rollout, SearchRecipe
 
 ANSWER_TAGS = TagDialect(tools={})
 PASSAGES = "\N{OBJECT REPLACEMENT CHARACTER}"
@@ -35,7 +35,7 @@ RAG_PROMPT = (
 )
 
 
-class DirectAnswer(SearchRecipe["AnswerParts"]):
+class DirectAnswer(SearchRecipe[PolicyParts]):
     """One turn, from what the model knows."""
 
     format = ANSWER_TAGS
@@ -43,42 +43,12 @@ class DirectAnswer(SearchRecipe["AnswerParts"]):
     def __init__(self, configs: Mapping[str, Any]) -> None:
         super().__init__({"format_score": 0.0, **configs})
 
-    async def generate(self, args: Any, sample: Any, sampling_params: Mapping[str, Any]) -> Any:
-        """slime's ``--custom-generate-function-path``: runs or resumes one trajectory and returns ``sample``.
+    async def _run(self, parts: PolicyParts, rollout: Rollout) -> None:
+        budget = replace(rollout.budget, tool_turns=0, corrections=0)
+        await rollout.run(Agent(parts.engine, ANSWER_TAGS, {}, parts.codec), budget)
 
-        Raises:
-            TooManyFailures: the share of failed trajectories is over ``max_failure_share``.
-            ProtocolError: the engine's answers can't be read.
-            DataError: the prompt is not this recipe's.
-        """
-        here = runtime(args)
-        parts = self._parts(args)
-        codec = parts.codec(here.tokenizer)
-        trajectory = open_trajectory(sample, lambda prompt: self._prompt_ids(codec, prompt))
-        known_segments = len(trajectory.segments)
-        budget = replace(budget_of(args, parts.config, sampling_params), tool_turns=0, corrections=0)
-        try:
-            if not trajectory.segments:
-                await self._inform(trajectory, sample, parts, codec, budget)
-        except ServiceError as error:
-            trajectory.fail(error)
-        await Agent(parts.engine, ANSWER_TAGS, {}, codec).run(
-            trajectory, sampling_params, budget, session_id=sample.session_id, cancelled=here.cancelled
-        )
-        write_back(args, sample, trajectory, known_segments=known_segments, with_log_probs=parts.config.return_logprob)
-        parts.failures.observe(trajectory)
-        return sample
-
-    def _prompt_ids(self, codec: TokenCodec, prompt: Any) -> list[int]:
-        return codec.prompt(prompt)
-
-    async def _inform(
-        self, trajectory: Trajectory, sample: Any, parts: "AnswerParts", codec: TokenCodec, budget: Budget
-    ) -> None:
-        """Adds what the model may read before it answers. Raises ServiceError."""
-
-    def _build(self, args: Any, config: SearchConfig) -> "AnswerParts":
-        return AnswerParts(args, config)
+    def _build(self, args: Args, config: SearchConfig, tokenizer: Tokenizer) -> PolicyParts:
+        return PolicyParts(args, config, tokenizer, ANSWER_TAGS.tags)
 
 
 class RetrieveThenAnswer(DirectAnswer):
@@ -88,17 +58,27 @@ class RetrieveThenAnswer(DirectAnswer):
     them, as the world's.
     """
 
-    def _prompt_ids(self, codec: TokenCodec, prompt: Any) -> list[int]:
-        return codec.trusted(_around_passages(codec, prompt)[0])
+    async def _run(self, parts: PolicyParts, rollout: Rollout) -> None:
+        if not rollout.trajectory.segments:
+            try:
+                await self._add_passages(parts, rollout)
+            except ServiceError as error:
+                rollout.trajectory.fail(error)
+            except InvalidQuery as error:
+                raise DataError(f"sample {rollout.sample.index}, question: {error}") from error
+            except Interrupted:
+                rollout.trajectory.end(Ending.ABORTED)
+        await super()._run(parts, rollout)
 
-    async def _inform(
-        self, trajectory: Trajectory, sample: Any, parts: "AnswerParts", codec: TokenCodec, budget: Budget
-    ) -> None:
-        question = sample.metadata["question"]
-        began = time.perf_counter()
-        result = await parts.search(question)
-        latency_s = time.perf_counter() - began
-        _, after = _around_passages(codec, sample.prompt)
+    async def _add_passages(self, parts: PolicyParts, rollout: Rollout) -> None:
+        """Searches for the question and appends what is found. Raises ServiceError, InvalidQuery and Interrupted."""
+        trajectory, codec, budget = rollout.trajectory, parts.codec, rollout.budget
+        question = rollout.sample.metadata["question"]
+        start = time.perf_counter()
+        search = parts.search(question)
+        result = await (search if rollout.cancelled is None else unless_cancelled(rollout.cancelled, search))
+        latency_s = time.perf_counter() - start
+        _, after = _around_passages(codec, rollout.sample.prompt)
         after_ids = codec.trusted(after)
         room = budget.observation_tokens
         if budget.context_tokens is not None:
@@ -108,27 +88,16 @@ class RetrieveThenAnswer(DirectAnswer):
         trajectory.add_calls([ToolCall("search", question)], [result], [latency_s])
         trajectory.add_observation(Observation(f"{read.text}{after}", read.token_ids + after_ids))
 
-
-class AnswerParts(Parts):
-    """With the policy's engine and codec."""
-
-    def __init__(self, args: Any, config: SearchConfig) -> None:
-        super().__init__(args, config)
-        self.engine = policy_engine(args, config)
-        self._codec: TokenCodec | None = None
-
-    def codec(self, tokenizer: Any) -> TokenCodec:
-        if self._codec is None or self._codec.tokenizer is not tokenizer:
-            self._codec = TokenCodec(tokenizer, ANSWER_TAGS.tags)
-        return self._codec
+    def _prompt_ids(self, parts: PolicyParts, prompt: str | Messages) -> list[int]:
+        return parts.codec.trusted(_around_passages(parts.codec, prompt)[0])
 
 
-def _around_passages(codec: TokenCodec, prompt: Any) -> tuple[str, str]:
+def _around_passages(codec: TokenCodec, prompt: str | Messages) -> tuple[str, str]:
     """What the rendered prompt says before the passages and after them."""
     if not isinstance(prompt, str):
-        prompt = codec.tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
-    before, place, after = prompt.rpartition(PASSAGES)
-    if not place:
+        prompt = str(codec.tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False))
+    before, found, after = prompt.rpartition(PASSAGES)
+    if not found:
         raise DataError(
             "prompt: it has no place for passages; ask with RAG_PROMPT of slime_search.recipes.direct_answer"
         )

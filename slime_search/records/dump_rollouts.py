@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from slime_search.errors import DataError
-from slime_search.hooks.driving import LocalSample
+from slime_search.hooks.contract import LocalSample
 from slime_search.hooks.facts import gold_of, question_of
 from slime_search.hooks.groups import normalize_rewards
 from slime_search.hooks.samples import RECORD_KEY, rollouts_of

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from slime_search.errors import ConfigError, DataError
-from slime_search.hooks.driving import LocalSample
+from slime_search.hooks.contract import LocalSample
 
 DUMP_NAME = re.compile(r".*?(?P<eval>eval_)?(?P<step>\d+)\.pt")
 """slime fills ``{rollout_id}`` with ``12`` or ``eval_12``; what stands before it is the user's."""

@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings
 
 from slime_search.config import SearchConfig, Section
 from slime_search.hooks.red.config import RedConfig
-from slime_search.recipes.coda.recipe import CodaConfig
+from slime_search.recipes.coda.config import CodaConfig
 from slime_search.recipes.distillation.config import DistillConfig, SearchToolConfig
 from slime_search.recipes.thinker_searcher.config import ThinkerConfig
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from slime_search.config import SearchConfig
-from slime_search.core.dialect import Format
+from slime_search.core.dialect import NO_RESULTS, Format
 from slime_search.core.trajectory import UNSCORED, Owner, Trajectory
 from slime_search.rewards.format import is_well_formed
 from slime_search.rewards.text import cover_exact_match, exact_match, f1
@@ -54,5 +54,5 @@ def score(trajectory: Trajectory, gold: Sequence[str], dialect: Format, config: 
 def retrieval_hit(trajectory: Trajectory, gold: Sequence[str]) -> float:
     """1.0 when text that a tool returned, as far as the model saw it, contains a gold answer."""
     seen = (s.text for s in trajectory.segments if s.owner is Owner.WORLD and not s.is_correction)
-    # A tag that touches a word would become part of it once punctuation is gone.
-    return float(any(cover_exact_match(_TAG.sub(" ", text), gold) for text in seen))
+    # A tag that touches a word would become part of it once punctuation is gone, and "no" is an answer, too.
+    return float(any(cover_exact_match(_TAG.sub(" ", text).replace(NO_RESULTS, " "), gold) for text in seen))

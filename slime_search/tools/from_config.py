@@ -1,4 +1,4 @@
-"""Google search as a recipe's config describes it."""
+"""The search tool that a recipe's config describes: a retriever, or Google."""
 
 import importlib.util
 import os
@@ -6,26 +6,49 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slime_search.config import GoogleConfig, SearchConfig
+from slime_search.config import RETRIEVER_TOKEN, GoogleConfig, SearchConfig
+from slime_search.core.tool import Tool
 from slime_search.errors import ConfigError
-from slime_search.tools.google.cache import DiskCache, Memory
-from slime_search.tools.google.search import GoogleSearch
-from slime_search.tools.google.serper import RateLimited, Serper
+from slime_search.tools.retriever import Retriever
 from slime_search.transport.client import PooledSender, ServiceClient
+from slime_search.transport.replicas import Replicas
 
 if TYPE_CHECKING:
+    from slime_search.tools.google.cache import Memory
     from slime_search.tools.google.pages import Pages
+    from slime_search.tools.google.search import GoogleSearch
 
 _DAY_S = 86_400.0
 _FOR_PAGES = ("trafilatura", "lxml_html_clean", "charset_normalizer")
 
 
-def google_search(config: SearchConfig) -> GoogleSearch:
-    """The tool, with its connections not made yet.
+def search_tool(config: SearchConfig) -> Tool:
+    """The search backend that the config names, with its connections not made yet.
+
+    Raises:
+        ConfigError: Google is chosen without its key, packages or cache.
+    """
+    return google_search(config) if config.search_backend == "google" else retriever(config)
+
+
+def retriever(config: SearchConfig) -> Retriever:
+    """The client of the retrieval servers that the config names."""
+    local = config.local
+    sender = PooledSender(concurrency=config.search_concurrency, timeout_s=config.search_timeout_s, proxy=local.proxy)
+    client = ServiceClient("retriever", sender, attempts=config.search_attempts)
+    token = os.environ.get(RETRIEVER_TOKEN)
+    return Retriever(Replicas(client, local.search_urls), topk=config.topk, token=token)
+
+
+def google_search(config: SearchConfig) -> "GoogleSearch":
+    """Google through serper.dev.
 
     Raises:
         ConfigError: there is no key, a package is missing, or the cache can't be opened.
     """
+    from slime_search.tools.google.search import GoogleSearch
+    from slime_search.tools.google.serper import RateLimited, Serper
+
     google = config.google
     key = google.api_key.get_secret_value() if google.api_key else os.environ.get("SERPER_API_KEY")
     if not key:
@@ -62,7 +85,9 @@ def _pages_class() -> "type[Pages]":
     return Pages
 
 
-def _memory(google: GoogleConfig) -> Memory:
+def _memory(google: GoogleConfig) -> "Memory":
+    from slime_search.tools.google.cache import DiskCache, Memory
+
     if not google.cache_days:
         return Memory(None, seconds=0)
     path = google.cache_path or _cache_folder() / "google.sqlite3"

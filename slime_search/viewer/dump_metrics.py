@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.progress import Progress
 
 from slime_search.errors import DataError
-from slime_search.hooks.driving import LocalSample
+from slime_search.hooks.contract import LocalSample, reward_number
 from slime_search.hooks.facts import question_of
 from slime_search.hooks.metrics import PREFIX, rollout_metrics
 from slime_search.hooks.samples import rollouts_of
@@ -75,7 +75,7 @@ def _rows(samples: Sequence[LocalSample], step: int, *, evaluation: bool) -> Ite
 def _summary(samples: Sequence[LocalSample]) -> Mapping[str, float | int]:
     rollouts = [rollout[-1] for rollout in rollouts_of(samples)]
     live = [sample for sample in rollouts if not sample.remove_sample]
-    rewards = [float(sample.reward) for sample in live if sample.reward is not None]
+    rewards = [reward for sample in live if (reward := reward_number(sample.reward)) is not None]
     metrics = rollout_metrics(samples)
 
     def share(status: LocalSample.Status) -> float:

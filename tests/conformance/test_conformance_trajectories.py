@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from slime_search.hooks.driving import LocalSample
+from slime_search.hooks.contract import LocalSample
 from slime_search.hooks.samples import RECORD_KEY
 from slime_search.transport.client import close_sessions
 from tests.conformance.conformance_client import Reference

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from collections.abc import Sequence
 
-from slime_search.hooks.driving import LocalSample
+from slime_search.hooks.contract import LocalSample
 from slime_search.recipes.search_r1_tools import SearchR1Tools
 from tests.conformance.conformance_client import Reference, assert_close
 from tests.conformance.engine_processes import Server

@@ -20,7 +20,7 @@ from slime_search.data.coda_demonstrations.templates import TemplateTeacher
 from slime_search.errors import DataError, ServiceError
 from slime_search.hooks.demonstrations import Encoder, parse, read_demonstrations
 from slime_search.recipes.base import search_tool
-from slime_search.recipes.coda.recipe import CodaConfig
+from slime_search.recipes.coda.config import CodaConfig
 from slime_search.transport.client import close_sessions
 from tests.support.loopback import status
 from tests.support.scripted_retriever import ScriptedRetriever

@@ -166,10 +166,10 @@ def test_an_observation_is_the_result_between_its_tags(codec: TokenCodec) -> Non
     assert observation.token_ids[-len(closing) :] == closing
 
 
-def test_nothing_found_is_an_empty_observation(codec: TokenCodec) -> None:
+def test_nothing_found_is_said(codec: TokenCodec) -> None:
     observation = SEARCH_R1_TAGS.observation(codec, SEARCH_Q, [ToolResult(())])
     assert observation is not None
-    assert observation.text == decode(codec, observation.token_ids) == "\n\n<information></information>\n\n"
+    assert observation.text == decode(codec, observation.token_ids) == "\n\n<information>No results.</information>\n\n"
 
 
 def test_the_text_of_an_observation_is_what_its_tokens_say_also_for_unpaired_surrogates(codec: TokenCodec) -> None:

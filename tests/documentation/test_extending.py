@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from slime_search.data.formats import write_parquet
 from slime_search.data.prepare import FORMATS
 from slime_search.data.questions import Question
-from slime_search.hooks.driving import LocalSample
+from slime_search.hooks.contract import LocalSample
 from slime_search.hooks.samples import read_trajectory
 from slime_search.ops.doctor.slime_hooks import GENERATE, REWARD
 from tests.support.chat_rollouts import asking, call, chat_turns

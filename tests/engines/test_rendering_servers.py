@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from slime_search.errors import ConfigError, DataError, ProtocolError
-from slime_search.hooks.driving import LocalSample
+from slime_search.hooks.contract import LocalSample
 from slime_search.hooks.samples import PART_KEY, RECORD_KEY
 from slime_search.transport.client import close_sessions
 from tests.support.chat_rollouts import (

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from slime_search.hooks.driving import LocalSample
+from slime_search.hooks.contract import LocalSample
 from slime_search.hooks.metrics import PREFIX, log_eval, log_rollout, rollout_metrics
 from slime_search.hooks.samples import RECORD_KEY
 
@@ -17,15 +17,16 @@ def sample(
     latencies_s: tuple[float, ...] = (0.1,),
     details: dict[str, Any] | None = None,
     corrections: int = 0,
+    last_valid: bool | None = True,
     drift: tuple[int, int, int] = (0, 0, 0),
     rollout_id: int | None = None,
 ) -> LocalSample:
-    turn = {"owner": "model", "length": 5, "is_correction": False}
+    turn = {"owner": "model", "length": 5, "is_correction": False, "is_valid": True}
     tools = [turn, {"owner": "world", "length": 20, "is_correction": False}] * len(latencies_s)
-    wrong = [turn, {"owner": "world", "length": 4, "is_correction": True}] * corrections
+    wrong = [{**turn, "is_valid": False}, {"owner": "world", "length": 4, "is_correction": True}] * corrections
     names = ("f1", "cover_em", "well_formed", "retrieval_hit", "searched", "answered")
     record: dict[str, Any] = {
-        "segments": [*tools, *wrong, turn],
+        "segments": [*tools, *wrong, {**turn, "is_valid": last_valid}],
         "calls": [{"latency_s": latency_s, "details": details or {}} for latency_s in latencies_s],
         "ending": ending,
         "answer": None,
@@ -43,22 +44,25 @@ def test_means_are_taken_over_rollouts() -> None:
             sample(em=1.0, latencies_s=(0.1, 0.3)),
             sample(em=0.0, latencies_s=(), corrections=1),
             sample("failed", em=0.0, latencies_s=(0.2,)),
-            sample("truncated", em=0.0, drift=(0, 1, 3)),
+            sample("truncated", em=0.0, drift=(0, 1, 3), last_valid=False),
+            sample("out_of_turns", em=0.0, last_valid=False),
+            sample("aborted", em=0.0, latencies_s=(), last_valid=None),
         ]
     )
     expected = {
-        "em": 1 / 3,
+        "em": 1 / 4,
         "f1": 0.5,
-        "searches": 1.0,
-        "turns": (3 + 2 + 2 + 2) / 4,
-        "valid_actions": 1 - 1 / 9,
-        "observation_tokens": (40 + 4 + 20 + 20) / 4,
-        "truncated": 0.25,
-        "failed": 0.25,
-        "aborted": 0.0,
-        "drift": 0.25,
-        "lost_tokens": 0.75,
-        "latency_p50": 0.15,
+        "searches": 5 / 6,
+        "turns": (3 + 2 + 2 + 2 + 2 + 1) / 6,
+        "valid_actions": 1 - 3 / 11,
+        "observation_tokens": (40 + 4 + 20 + 20 + 20 + 0) / 6,
+        "truncated": 1 / 6,
+        "out_of_turns": 1 / 6,
+        "failed": 1 / 6,
+        "aborted": 1 / 6,
+        "drift": 1 / 6,
+        "lost_tokens": 0.5,
+        "latency_p50": 0.1,
     }
     assert {name: metrics[PREFIX + name] for name in expected} == pytest.approx(expected)
     assert 0.2 < metrics[PREFIX + "latency_p95"] <= 0.3

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slime_search.errors import ConfigError, DataError
+from slime_search.hooks.contract import LocalSample
 from slime_search.hooks.demonstrations import Encoder, parse, read_demonstrations
-from slime_search.hooks.driving import LocalSample
 from slime_search.hooks.red.config import RedConfig, red_config, steps_of
 from slime_search.hooks.red.rollout import Demonstrations, accuracy_of, load
 from slime_search.hooks.red.weights import Entropies, sft_weight

@@ -10,7 +10,7 @@ import pytest
 from slime_search.core.tokens import TokenCodec
 from slime_search.core.trajectory import Ending, Owner
 from slime_search.errors import DataError
-from slime_search.hooks.driving import LocalSample
+from slime_search.hooks.contract import LocalSample
 from slime_search.hooks.samples import RECORD_KEY, open_trajectory, read_trajectory
 from tests.support.loopback import in_order, status
 from tests.support.policies import by_turn, spoken_turns, think_answer, think_search

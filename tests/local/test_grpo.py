@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from slime_search.hooks.driving import LocalSample
+from slime_search.hooks.contract import LocalSample
 from slime_search.local.grpo import GrpoConfig, GrpoTrainer, clipped_loss, collate
 
 VOCABULARY = 40

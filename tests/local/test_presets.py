@@ -8,7 +8,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from slime_search.core.dialect import Answer, CallTools
-from slime_search.core.prompt_template import FilledPrompt
+from slime_search.core.prompt_template import PromptTemplate
 from slime_search.core.tokens import TokenCodec
 from slime_search.core.tool import Passage, ToolResult, passages_result
 from slime_search.core.trajectory import Owner
@@ -88,7 +88,7 @@ def test_prompts_are_those_of_the_recipes(dataset: DatasetPaths) -> None:
     tokenizer = build_tokenizer(dataset.encyclopedia, coda.policy_format)
     codec = TokenCodec(tokenizer, coda.policy_format.markup)
     task = "Who founded Acme Works?"
-    in_rollout = FilledPrompt(codec, EXECUTOR_PROMPT, TASK, None).token_ids(task)
+    in_rollout = PromptTemplate(codec, EXECUTOR_PROMPT, TASK, None).token_ids(task)
     assert coda.roles[EXECUTOR].policy_format.prompt_encoder(codec, tokenizer)(task) == in_rollout
     assert tokenizer.decode(in_rollout) == f"Task: {task}\n"
     planner_ids = coda.roles[PLANNER].policy_format.prompt_encoder(codec, tokenizer)(task)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from slime_search.errors import ConfigError, DataError, ProtocolError, TooManyFailures
-from slime_search.hooks.driving import LocalSample
+from slime_search.errors import ConfigError, ProtocolError, TooManyFailures
+from slime_search.hooks.contract import LocalSample
 from slime_search.hooks.runtime import policy_url
 from slime_search.hooks.samples import RECORD_KEY
 from slime_search.recipes.search_r1 import SearchR1
@@ -140,7 +140,8 @@ def check_failed(sample: LocalSample, *, service: str) -> None:
     assert (sample.status, sample.remove_sample) == (Status.FAILED, True)
     assert isinstance(sample.reward, float) and math.isfinite(sample.reward) and sample.reward == 0.0
     assert sample.metadata[RECORD_KEY]["failed_service"] == service
-    assert sample.metadata[RECORD_KEY]["error"].startswith(f"{service} at http://")
+    if service != "label":
+        assert sample.metadata[RECORD_KEY]["error"].startswith(f"{service} at http://")
 
 
 def test_a_passing_fault_leaves_no_trace(
@@ -187,11 +188,30 @@ def test_rewards_come_one_by_one_or_as_a_list(
     assert asyncio.run(one.reward_func(args, [], extra="ignored")) == []
 
 
-def test_a_label_without_an_answer_is_an_error(
+def test_a_label_without_an_answer_costs_its_sample_and_names_it(
     engine: ScriptedEngine, retriever: ScriptedRetriever, qwen_folder: Path
 ) -> None:
-    with pytest.raises(DataError, match="no gold answer"):
-        generate(recipe(retriever), arguments(engine, qwen_folder), [new_sample(label={"id": 3})])
+    label = {"id": 3}
+    nameless, named = new_sample(7, label=label), new_sample(8, label=label, metadata={"question": "Who?", "row": 12})
+    generate(recipe(retriever), arguments(engine, qwen_folder), [nameless, named, right := new_sample(9)])
+    for sample in (nameless, named):
+        check_failed(sample, service="label")
+    assert nameless.metadata[RECORD_KEY]["error"].startswith(
+        "sample 7, which asks '<|im_start|>user\\nWho made thing-7?"
+    )
+    assert "label: no gold answer in \"{'id': 3}\"" in nameless.metadata[RECORD_KEY]["error"]
+    assert named.metadata[RECORD_KEY]["error"].startswith("sample 8, row 12, which asks 'Who?': label: no gold answer")
+    assert right.reward == 1.0
+
+
+def test_too_many_labels_without_an_answer_stop_the_run(
+    engine: ScriptedEngine, retriever: ScriptedRetriever, qwen_folder: Path
+) -> None:
+    args = arguments(engine, qwen_folder, rollout_batch_size=2, n_samples_per_prompt=1)
+    samples = [new_sample(number, label="") for number in range(2)]
+    with pytest.raises(TooManyFailures, match=r"because of the label.*sample 1, ") as caught:
+        generate(recipe(retriever, max_failure_share=0.5), args, samples)
+    assert caught.value.service == "label"
 
 
 def test_a_wrong_configuration_is_refused_when_the_recipe_is_built() -> None:

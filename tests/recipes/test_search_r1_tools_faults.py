@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from slime_search.errors import ProtocolError, TooManyFailures
-from slime_search.hooks.driving import LocalSample
+from slime_search.hooks.contract import LocalSample
 from slime_search.hooks.samples import RECORD_KEY
 from tests.support.chat_rollouts import (
     asking,

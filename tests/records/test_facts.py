@@ -12,7 +12,7 @@ from slime_search.core.tokens import TokenCodec
 from slime_search.core.trajectory import CallRecord, Trajectory
 from slime_search.dialects.tags import SEARCH_R1_TAGS
 from slime_search.errors import DelegateFailed
-from slime_search.hooks.driving import LocalSample
+from slime_search.hooks.contract import LocalSample
 from slime_search.hooks.facts import EXECUTOR, RolloutFacts, facts_of
 from slime_search.hooks.samples import RECORD_KEY, write_back, write_back_roles
 from slime_search.records.from_samples import rollout_record

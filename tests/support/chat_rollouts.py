@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from slime_search.hooks.driving import LocalSample
+from slime_search.hooks.contract import LocalSample
 from slime_search.recipes.search_r1_tools import SearchR1Tools
 from slime_search.transport.client import close_sessions
 from tests.support.policies import question_number

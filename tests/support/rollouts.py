@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from slime_search.hooks.driving import LocalSample
+from slime_search.hooks.contract import LocalSample
 from slime_search.recipes.search_r1 import SearchR1
 from slime_search.transport.client import close_sessions
 from tests.support.scripted_engine import ScriptedEngine

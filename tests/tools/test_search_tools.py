@@ -1,18 +1,25 @@
 """The retriever's client: every answer becomes passages or a typed error."""
 
 import asyncio
+import json
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
 from aiohttp import web
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from slime_search.config import load_config
-from slime_search.core.tool import Passage, ToolResult
-from slime_search.errors import ServiceUnavailable
+from slime_search.core.tokens import well_formed
+from slime_search.core.tool import MAX_QUERY_CHARS, Passage, ToolResult
+from slime_search.errors import InvalidQuery, ServiceRejected, ServiceUnavailable
 from slime_search.recipes.base import search_tool
+from slime_search.retrieval import protocol
+from slime_search.retrieval.passages import passage_text
+from slime_search.tools.retriever import _answer_to_one_query
 from slime_search.transport.client import close_sessions
-from tests.support.loopback import LoopbackServer, edited, in_order, json_response, raw
+from tests.support.loopback import LoopbackServer, edited, in_order, json_response, raw, status
 from tests.support.scripted_retriever import ScriptedRetriever
 
 TOKEN = "token-0123456789"
@@ -118,6 +125,67 @@ def test_an_answer_of_another_shape_is_retried_and_never_text(shape: Any) -> Non
         server.script = lambda lookup: edited(lambda answer: shape)
         with pytest.raises(ServiceUnavailable, match=r"retriever at .*not an answer of /retrieve"):
             retrieve(server)
+
+
+FIELDS = st.one_of(st.none(), st.just("  "), st.text(min_size=1), st.integers())
+
+
+@given(row=st.fixed_dictionaries({}, optional={"title": FIELDS, "text": FIELDS, "contents": FIELDS, "id": FIELDS}))
+@example(row={"title": "Emma", "text": "It is.", "contents": None})
+@example(row={"title": "Emma", "text": "It is.", "contents": " "})
+@example(row={"title": None, "text": None, "contents": "Emma\nIt is."})
+@example(row={"contents": "", "text": "It is."})
+def test_a_row_that_the_server_indexes_is_read_as_it_is_indexed(row: dict[str, Any]) -> None:
+    try:
+        indexed = passage_text(row)
+    except ValueError:
+        return
+    item: Any
+    for item in (row, {"document": row, "score": 0.5}):
+        (passage,), _ = _answer_to_one_query({"result": [[item]]})
+        # The server keeps a title apart by a line break, too.
+        read = f"{passage.title}\n{passage.text}" if passage.title else passage.text
+        assert read.rstrip("\n") == well_formed(indexed).rstrip("\n").removeprefix("" if passage.title else "\n")
+
+
+def test_a_row_may_have_a_column_that_is_called_document() -> None:
+    rows = {"result": [[{"contents": "T\nx", "document": "a.pdf"}, {"contents": "U\ny", "document": {"page": 3}}]]}
+    with ScriptedRetriever(lambda query: []) as server:
+        server.script = in_order(edited(lambda answer: rows))
+        assert retrieve(server).passages == (Passage("T", "x"), Passage("U", "y"))
+
+
+def test_a_query_that_is_too_long_is_not_sent() -> None:
+    assert MAX_QUERY_CHARS == protocol.MAX_QUERY_CHARS
+    with ScriptedRetriever(lambda query: []) as server:
+        with pytest.raises(InvalidQuery, match="16385 characters, and 16384 are allowed"):
+            retrieve(server, "x" * (MAX_QUERY_CHARS + 1))
+        retrieve(server, "x" * MAX_QUERY_CHARS)
+        assert len(server.lookups) == 1
+
+
+REFUSALS: list[tuple[int, Any, bool]] = [
+    (413, "too large", True),
+    (422, {"detail": [{"loc": ["body", "queries", 0], "msg": "too long", "type": "string_too_long"}]}, True),
+    (422, {"error": {"type": "invalid_request", "fields": [["queries", "0"]]}}, True),
+    (422, {"detail": [{"loc": ["body", "topk"], "msg": "too many", "type": "less_than_equal"}]}, False),
+    (422, {"detail": [{"loc": ["body", "queries"]}, {"loc": ["body", "topk"]}]}, False),
+    (400, {"detail": "Bad request"}, False),
+    (400, "no JSON", False),
+    (401, {"detail": "Authorization"}, False),
+    (404, {"detail": []}, False),
+    (422, {"detail": ["text"]}, False),
+]
+
+
+@pytest.mark.parametrize(("code", "body", "about_the_query"), REFUSALS)
+def test_a_refusal_is_the_querys_fault_where_it_says_so(code: int, body: Any, about_the_query: bool) -> None:
+    text = body if isinstance(body, str) else json.dumps(body)
+    with ScriptedRetriever(lambda query: []) as server:
+        server.script = lambda lookup: status(code, text)
+        with pytest.raises(InvalidQuery if about_the_query else ServiceRejected):
+            retrieve(server)
+        assert len(server.lookups) == 1
 
 
 def test_a_server_that_ignores_topk_does_not_flood_the_context() -> None:

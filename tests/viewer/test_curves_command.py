@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from slime_search.cli.curves import app
 from slime_search.config import SearchConfig
 from slime_search.dialects.tags import SEARCH_R1_TAGS
-from slime_search.hooks.driving import LocalSample
+from slime_search.hooks.contract import LocalSample
 from slime_search.hooks.metrics import log_eval, log_rollout, rollout_metrics
 from slime_search.hooks.samples import RECORD_KEY, write_back
 from slime_search.rewards.search import score

@@ -7,7 +7,7 @@ from typing import Any
 
 from slime_search.core.agent import Agent, Budget
 from slime_search.core.engine import Engine
-from slime_search.core.prompt_template import FilledPrompt
+from slime_search.core.prompt_template import PromptTemplate
 from slime_search.core.tokens import TokenCodec, Tokenizer
 from slime_search.core.tool import Tool
 from slime_search.core.trajectory import Ending, Trajectory
@@ -15,9 +15,10 @@ from slime_search.data.coda_demonstrations.questions import Problem
 from slime_search.data.coda_demonstrations.rows import Run, rows_of
 from slime_search.data.formats import planner_prompt
 from slime_search.errors import DelegateFailed
+from slime_search.recipes.coda.config import CodaConfig, executor_budget
 from slime_search.recipes.coda.executors import Executors
 from slime_search.recipes.coda.prompts import EXECUTOR_PROMPT, TASK
-from slime_search.recipes.coda.recipe import EXECUTOR_TAGS, CodaConfig, executor_budget, planner_tags
+from slime_search.recipes.coda.recipe import EXECUTOR_TAGS, planner_tags
 from slime_search.recipes.coda.reward import refinement_hit
 from slime_search.rewards.format import is_well_formed
 from slime_search.rewards.text import exact_match
@@ -50,7 +51,7 @@ class Demonstrator:
         self._engine_for, self._search = engine_for, search
         self._planner_tags = planner_tags(config.tasks_per_turn)
         self._codec = TokenCodec(tokenizer, {*self._planner_tags.tags, *EXECUTOR_TAGS.tags})
-        self._executor_prompt = FilledPrompt(self._codec, EXECUTOR_PROMPT, TASK, {})
+        self._executor_prompt = PromptTemplate(self._codec, EXECUTOR_PROMPT, TASK, {})
         self._budget = Budget(
             tool_turns=config.max_turns,
             corrections=0,

@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from slime_search.config import RED_PREFIX
 from slime_search.errors import ConfigError
+from slime_search.hooks.contract import Args, option
 
 KEY = "red"
 """The section of ``--custom-config-path`` that is read."""
@@ -64,13 +65,13 @@ class RedConfig(BaseSettings):
         return env_settings, init_settings
 
 
-def red_config(args: Any) -> RedConfig:
+def red_config(args: Args) -> RedConfig:
     """The settings of this run.
 
     Raises:
         ConfigError: names each key that is missing, unknown or out of range.
     """
-    section = getattr(args, KEY, None) or {}
+    section = option(args, KEY) or {}
     if not isinstance(section, dict):
         raise ConfigError(f"{KEY} = {section!r}: write a mapping of keys to values")
     known = {f"{RED_PREFIX}{key}".upper() for key in RedConfig.model_fields}
@@ -83,25 +84,25 @@ def red_config(args: Any) -> RedConfig:
         raise ConfigError("\n".join(map(_explain, error.errors(include_url=False)))) from None
 
 
-def check_arguments(args: Any, config: RedConfig) -> None:
+def check_arguments(args: Args, config: RedConfig) -> None:
     """Whether slime's arguments go together with RED.
 
     Raises:
         ConfigError: names the option, why, and what to write.
     """
     for name, path in HOOKS.items():
-        if getattr(args, name, None) != path:
-            raise ConfigError(f"{_option(name)} {getattr(args, name, None)}: RED needs {path}")
+        if option(args, name) != path:
+            raise ConfigError(f"{_flag(name)} {option(args, name)}: RED needs {path}")
     if args.loss_type != "custom_loss":
         raise ConfigError(f"--loss-type {args.loss_type}: RED needs custom_loss")
     if args.advantage_estimator not in ("grpo", "gspo", "cispo"):
         raise ConfigError(f"--advantage-estimator {args.advantage_estimator}: RED knows grpo, gspo and cispo")
     for name, reason in _REFUSED.items():
-        if getattr(args, name, False):
-            raise ConfigError(f"{_option(name)}: leave it out; {reason}")
-    if getattr(args, "rollout_top_p", 1.0) != 1.0:
+        if option(args, name):
+            raise ConfigError(f"{_flag(name)}: leave it out; {reason}")
+    if option(args, "rollout_top_p", 1.0) != 1.0:
         raise ConfigError(f"--rollout-top-p {args.rollout_top_p}: leave it out; of demonstrations no nucleus is known")
-    if getattr(args, "custom_reward_post_process_path", None) is None:
+    if option(args, "custom_reward_post_process_path") is None:
         raise ConfigError(
             "--custom-reward-post-process-path: not set, and slime's own normalisation would take demonstrations for "
             "rollouts; set slime_search.hooks.groups.normalize_rewards"
@@ -110,7 +111,7 @@ def check_arguments(args: Any, config: RedConfig) -> None:
         raise ConfigError(f"--use-rollout-entropy: not set; set it, or {KEY}.entropy_regulation: false")
 
 
-def steps_of(args: Any, rollouts: int) -> int:
+def steps_of(args: Args, rollouts: int) -> int:
     """Training steps that a batch of ``rollouts`` is split into, when each has one more for the demonstrations.
 
     Raises:
@@ -130,7 +131,7 @@ def steps_of(args: Any, rollouts: int) -> int:
     return int(rollouts // in_a_step)
 
 
-def _option(name: str) -> str:
+def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 

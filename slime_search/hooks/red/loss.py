@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from slime_search.hooks.contract import Args
 from slime_search.hooks.red.config import red_config
 
 Reduce = Callable[[Tensor], Tensor]
@@ -13,7 +14,7 @@ Reduce = Callable[[Tensor], Tensor]
 
 
 def red_loss(
-    args: Any, batch: Mapping[str, Any], logits: Tensor, sum_of_sample_mean: Reduce
+    args: Args, batch: Mapping[str, Any], logits: Tensor, sum_of_sample_mean: Reduce
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """This micro-batch's share of RL + λ·SFT, with λ from ``red.weights``.
 
@@ -34,17 +35,19 @@ def red_loss(
         rollouts, reduce_rollouts = _only(args, batch, [not sft for sft in is_sft])
         _, reduce_sft = _only(args, batch, is_sft)
         loss, log = policy_loss_function(args, rollouts, logits, reduce_rollouts)
-        sft, told = _sft_terms(args, batch, logits, reduce_sft)
+        sft, sft_log = _sft_terms(args, batch, logits, reduce_sft)
     else:
         loss, log = policy_loss_function(args, batch, logits, sum_of_sample_mean)
         sft = torch.zeros((), device=logits.device)
-        told = {"sft_loss": sft, "red_weight": sft}
+        sft_log = {"sft_loss": sft, "red_weight": sft}
     loss = loss * factor + sft
     scaled = {name: value * factor for name, value in log.items()}
-    return loss, {**scaled, "loss": loss.detach().clone(), **told}
+    return loss, {**scaled, "loss": loss.detach().clone(), **sft_log}
 
 
-def _sft_terms(args: Any, batch: Mapping[str, Any], logits: Tensor, reduce: Reduce) -> tuple[Tensor, dict[str, Tensor]]:
+def _sft_terms(
+    args: Args, batch: Mapping[str, Any], logits: Tensor, reduce: Reduce
+) -> tuple[Tensor, dict[str, Tensor]]:
     from slime.backends.megatron_utils.loss import get_log_probs_and_entropy
 
     _, computed = get_log_probs_and_entropy(
@@ -62,11 +65,11 @@ def _sft_terms(args: Any, batch: Mapping[str, Any], logits: Tensor, reduce: Redu
     else:
         per_token = -log_probs
     total = args.global_batch_size
-    told = {"sft_loss": reduce(-log_probs) * total, "red_weight": reduce(factor)}
-    return reduce(per_token * factor), {name: value.detach() for name, value in told.items()}
+    log = {"sft_loss": reduce(-log_probs) * total, "red_weight": reduce(factor)}
+    return reduce(per_token * factor), {name: value.detach() for name, value in log.items()}
 
 
-def _only(args: Any, batch: Mapping[str, Any], chosen: list[bool]) -> tuple[dict[str, Any], Reduce]:
+def _only(args: Args, batch: Mapping[str, Any], chosen: list[bool]) -> tuple[dict[str, Any], Reduce]:
     """The batch with all other rows masked, and slime's reducer for it; denominators stay those of whole rollouts."""
     from slime.backends.megatron_utils.cp_utils import get_sum_of_sample_mean
 

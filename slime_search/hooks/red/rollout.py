@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 from slime_search.core.tokens import Tokenizer
 from slime_search.errors import ConfigError
+from slime_search.hooks.contract import Args, DataSource, Sample, option, reward_in_slimes_form
 from slime_search.hooks.demonstrations import Encoded, Encoder, read_demonstrations
 from slime_search.hooks.red.config import RedConfig, check_arguments, red_config, steps_of
 from slime_search.hooks.runtime import runtime
-from slime_search.hooks.samples import RECORD_KEY, rollouts_of
+from slime_search.hooks.samples import flattened, record_of, rollouts_of, status_of
 
 
 class Row(NamedTuple):
@@ -46,8 +47,8 @@ class Demonstrations:
 
     def _from(self, position: int) -> Iterator[Row]:
         while True:
-            epoch, place = divmod(position, len(self._rows))
-            yield self._rows[self._order(epoch)[place]]
+            epoch, row = divmod(position, len(self._rows))
+            yield self._rows[self._order(epoch)[row]]
             position += 1
 
     def _shuffled(self, epoch: int) -> list[int]:
@@ -56,15 +57,15 @@ class Demonstrations:
         return order
 
 
-def load(args: Any, config: RedConfig, tokenizer: Tokenizer) -> Demonstrations:
+def load(args: Args, config: RedConfig, tokenizer: Tokenizer) -> Demonstrations:
     """All rows of ``config.sft_data``, tokenised.
 
     Raises:
         DataError: the file or a row of it can't be used.
         ConfigError: a row is longer than --rollout-max-context-len.
     """
-    encoder = Encoder(tokenizer, getattr(args, "apply_chat_template_kwargs", None))
-    limit = getattr(args, "rollout_max_context_len", None)
+    encoder = Encoder(tokenizer, option(args, "apply_chat_template_kwargs"))
+    limit = option(args, "rollout_max_context_len")
     rows = []
     for number, demonstration in enumerate(read_demonstrations(config.sft_data)):
         encoded = encoder.encode(demonstration)
@@ -75,7 +76,7 @@ def load(args: Any, config: RedConfig, tokenizer: Tokenizer) -> Demonstrations:
                 "the row out, or allow longer contexts"
             )
         rows.append(Row(number, "".join(piece.text for piece in demonstration.segments), encoded))
-    return Demonstrations(rows, getattr(args, "rollout_seed", 0))
+    return Demonstrations(rows, option(args, "rollout_seed", 0))
 
 
 logger = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ SOURCE = "red_sft"
 _loaded: tuple[RedConfig, Demonstrations] | None = None
 
 
-def generate_rollout(args: Any, rollout_id: int, data_source: Any, evaluation: bool = False) -> Any:
+def generate_rollout(args: Args, rollout_id: int, data_source: DataSource, evaluation: bool = False) -> Any:
     """slime's ``sglang_rollout.generate_rollout``; in training its output with demonstrations mixed in.
 
     A step's demonstrations are samples of one rollout, which slime's loss divides by their tokens together. Their
@@ -105,22 +106,22 @@ def generate_rollout(args: Any, rollout_id: int, data_source: Any, evaluation: b
     steps = steps_of(args, args.rollout_batch_size * args.n_samples_per_prompt)
     demonstrations = _demonstrations(args, config)
     output = sglang_rollout.generate_rollout(args, rollout_id, data_source)
-    output.samples = mix(rollouts_of(_flat(output.samples)), rollout_id, steps, demonstrations, config, args)
+    output.samples = mix(rollouts_of(flattened(output.samples)), rollout_id, steps, demonstrations, config, args)
     return output
 
 
 def mix(
-    rollouts: Sequence[list[Any]],
+    rollouts: Sequence[list[Sample]],
     rollout_id: int,
     steps: int,
     demonstrations: Demonstrations,
     config: RedConfig,
-    args: Any,
-) -> list[list[Any]]:
+    args: Args,
+) -> list[list[Sample]]:
     """The rollouts of each step and after them one more, of its demonstrations; slime splits them in this order."""
     accuracy = accuracy_of(rollouts, args) if config.accuracy_aware or config.policy_shift else 0.0
     in_a_step = len(rollouts) // steps
-    mixed: list[list[Any]] = []
+    mixed: list[list[Sample]] = []
     for step in range(steps):
         mixed += rollouts[step * in_a_step : (step + 1) * in_a_step]
         number = rollout_id * steps + step
@@ -129,7 +130,7 @@ def mix(
     return mixed
 
 
-def accuracy_of(rollouts: Sequence[Sequence[Any]], args: Any) -> float:
+def accuracy_of(rollouts: Sequence[Sequence[Sample]], args: Args) -> float:
     """The mean exact match of the rollouts that carry a signal; of rewards, where this package did not score them.
 
     Raises:
@@ -140,7 +141,7 @@ def accuracy_of(rollouts: Sequence[Sequence[Any]], args: Any) -> float:
         last = rollout[-1]
         if last.remove_sample or last.reward is None:
             continue
-        score = ((last.metadata or {}).get(RECORD_KEY) or {}).get("score")
+        score = record_of(last).get("score")
         match = float(last.get_reward_value(args)) if score is None else float(score["em"])
         if not 0 <= match <= 1:
             raise ConfigError(
@@ -152,40 +153,36 @@ def accuracy_of(rollouts: Sequence[Sequence[Any]], args: Any) -> float:
     return statistics.fmean(matches) if matches else 0.5
 
 
-def _samples(rows: Sequence[Row], number: int, accuracy: float, model: Any, args: Any) -> list[Any]:
+def _samples(rows: Sequence[Row], number: int, accuracy: float, model: Sample, args: Args) -> list[Sample]:
     """Samples of one rollout and one group, whose numbers are negative and so nobody else's."""
     own = -1 - number
-    reward = {args.reward_key: accuracy} if getattr(args, "reward_key", None) else accuracy
-    samples = []
-    for place, row in enumerate(rows):
+    make: Any = type(model)
+    samples: list[Sample] = []
+    for position, row in enumerate(rows):
         prompt_ids, response_ids, loss_mask = row.encoded
         samples.append(
-            type(model)(
+            make(
                 group_index=own,
                 rollout_id=own,
-                index=own * len(rows) - place,
+                index=own * len(rows) - position,
                 tokens=[*prompt_ids, *response_ids],
                 response=row.text,
                 response_length=len(response_ids),
                 loss_mask=list(loss_mask),
                 # slime looks at the first sample to know whether all have them.
                 rollout_log_probs=None if model.rollout_log_probs is None else [0.0] * len(response_ids),
-                reward=reward,
-                status=type(model).Status.COMPLETED,
+                reward=reward_in_slimes_form(args, accuracy),
+                status=status_of(model, "COMPLETED"),
                 metadata={"source_name": SOURCE, "row": row.number},
             )
         )
     return samples
 
 
-def _demonstrations(args: Any, config: RedConfig) -> Demonstrations:
+def _demonstrations(args: Args, config: RedConfig) -> Demonstrations:
     global _loaded
     if _loaded is None or _loaded[0] != config:
         loaded = load(args, config, runtime(args).tokenizer)
         logger.info("RED: %d demonstrations of %s, %d a step", len(loaded), config.sft_data, config.sft_batch_size)
         _loaded = config, loaded
     return _loaded[1]
-
-
-def _flat(node: Any) -> list[Any]:
-    return [sample for child in node for sample in _flat(child)] if isinstance(node, list) else [node]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from slime_search.hooks.contract import Args
 from slime_search.hooks.red.config import RedConfig, red_config
 from slime_search.hooks.red.rollout import SOURCE
 
@@ -56,7 +57,7 @@ class _Batch(NamedTuple):
     """None where there are no demonstrations."""
 
 
-def weigh(args: Any, rollout_id: int, rollout_data: dict[str, Any]) -> None:
+def weigh(args: Args, rollout_id: int, rollout_data: dict[str, Any]) -> None:
     """Sets ``values`` and ``returns``, and adds ``red/…`` to what slime logs of the batch."""
     global _before
     if "advantages" not in rollout_data:
@@ -144,8 +145,8 @@ def _off_policy(log_probs: Tensor, accuracy: float) -> Tensor:
 
 
 def _report(rollout_data: dict[str, Any], batch: _Batch, weight: float, config: RedConfig) -> None:
-    told = {"weight": weight, "accuracy": batch.accuracy}
+    metrics = {"weight": weight, "accuracy": batch.accuracy}
     if batch.entropies is not None:
-        told |= {"entropy_sft": batch.entropies.sft, "entropy_rl": batch.entropies.rl}
-    for name, value in told.items():
+        metrics |= {"entropy_sft": batch.entropies.sft, "entropy_rl": batch.entropies.rl}
+    for name, value in metrics.items():
         rollout_data[f"red/{name}"] = torch.tensor([value])

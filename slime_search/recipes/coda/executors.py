@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from slime_search.core.agent import Agent, Budget
-from slime_search.core.prompt_template import FilledPrompt
-from slime_search.core.tool import ToolResult
+from slime_search.core.prompt_template import PromptTemplate
+from slime_search.core.tool import ToolResult, check_query
 from slime_search.core.trajectory import Ending, Trajectory
 from slime_search.errors import DelegateFailed, Interrupted
 from slime_search.hooks.facts import EXECUTOR
@@ -28,12 +28,12 @@ class Executors:
     def __init__(
         self,
         agent: Agent,
-        prompt: FilledPrompt,
+        prompt: PromptTemplate,
         sampling_params: Mapping[str, Any],
         budget: Budget,
         *,
         session_id: str | None,
-        cancelled: Callable[[], bool],
+        cancelled: Callable[[], bool] | None,
     ) -> None:
         self._agent = agent
         self._prompt = prompt
@@ -48,9 +48,11 @@ class Executors:
         """Carries out one task.
 
         Raises:
+            InvalidQuery: the task is too long.
             DelegateFailed: a service failed the executor, and so its planner.
             Interrupted: the executor was aborted.
         """
+        check_query(query)
         number = next(self._numbers)
         trajectory = Trajectory(self._prompt.token_ids(query))
         self.trajectories.append(trajectory)

@@ -4,29 +4,15 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from pydantic import Field
-
-from slime_search.config import SearchConfig, Section
+from slime_search.config import SearchConfig
 from slime_search.core.trajectory import UNSCORED, Trajectory
 from slime_search.dialects.tags import TagDialect
+from slime_search.recipes.coda.config import PecoConfig
 from slime_search.rewards.format import is_well_formed
 from slime_search.rewards.search import Score, retrieval_hit, score
 from slime_search.rewards.text import cover_exact_match
 
 REFINE = "refine"
-
-
-class PecoConfig(Section):
-    """The weights of PECO's parts. A perfect rollout earns 1.3; the paper's code has 6, -3, 1 and 0.5 instead."""
-
-    correctness_weight: float = Field(1.0, ge=0)
-    """What a right answer earns; the metric, EM or F1, is the section ``reward``'s."""
-    correctness_offset: float = 0.0
-    """Added to it."""
-    format_weight: float = Field(0.1, ge=0)
-    """What a well-formed planner earns, and once more what well-formed executors earn on average."""
-    refinement_weight: float = Field(0.1, ge=0)
-    """What it earns that some executor's refinement holds a gold answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,22 @@
 """Search with online distillation: the policy searches by tool calls, and a teacher scores what it wrote."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from itertools import accumulate
 from typing import Any, cast
 
 from slime_search.config import SearchConfig
+from slime_search.core.cancellation import unless_cancelled
 from slime_search.core.dialect import Format
+from slime_search.core.failures import FailureMonitor
+from slime_search.core.tokens import Tokenizer
 from slime_search.core.trajectory import Segment, Trajectory
 from slime_search.dialects.chat_frame import Message
 from slime_search.dialects.tool_calls import SEARCH_MANY_TOOL, FunctionTool, ToolCallFormat
-from slime_search.errors import DataError, ProtocolError, ServiceError
-from slime_search.hooks.distillation import leave_alone, write_no_verdict, write_verdict
-from slime_search.hooks.failures import FailureMonitor
+from slime_search.errors import DataError, Interrupted, ProtocolError, ServiceError
+from slime_search.hooks.contract import Args, Sample
+from slime_search.hooks.distillation import leave_alone, write_teacher_failure, write_teacher_scores
 from slime_search.hooks.runtime import runtime
 from slime_search.hooks.samples import read_trajectory
 from slime_search.recipes.distillation.config import DistillConfig, SearchToolConfig
@@ -43,40 +47,38 @@ class SearchDistillation(SearchTool):
     config_class = DistillConfig
 
     async def generate(
-        self, args: Any, sample: Any, sampling_params: Mapping[str, Any], evaluation: bool = False
-    ) -> Any:
-        """slime's ``--custom-generate-function-path``: runs or resumes one trajectory, and asks the teacher about it.
+        self, args: Args, sample: Sample, sampling_params: Mapping[str, Any], evaluation: bool = False
+    ) -> Sample | list[Sample]:
+        """slime's ``--custom-generate-function-path``: every recipe's rollout, and then the teacher's scores of it.
 
         An evaluation does without the teacher. A sample that the teacher fails is left on its task reward alone.
 
         Raises:
             TooManyFailures: too many trajectories failed, or the teacher failed too many.
-            ConfigError: no teacher answers, or its tokenizer is another than was said.
+            ConfigError: no teacher answers, or its tokenizer is not the configured one.
             ProtocolError: the teacher gives no log-probabilities of a prompt, or the engine none of its tokens.
             DataError: the teacher needs messages, and the prompt is text.
         """
         if evaluation:
             return await super().generate(args, sample, sampling_params, evaluation)
-        parts = self._parts(args)
+        here = runtime(args)
+        parts = self._parts(args, here)
         assert isinstance(parts, DistillParts)
-        scorer = parts.ready(args, runtime(args).tokenizer).scorer
-        messages = _messages(sample) if scorer.needs_messages else []
-        await scorer.ready()
-        result = await super().generate(args, sample, sampling_params)
-        await _ask(parts, result if isinstance(result, list) else [result], messages)
-        return result
+        messages = _messages(sample) if parts.scorer.needs_messages else []
+        await parts.scorer.ready()
+        made = await super().generate(args, sample, sampling_params)
+        await _score(parts, made if isinstance(made, list) else [made], messages, here.cancelled)
+        return made
 
-    def _build(self, args: Any, config: SearchConfig) -> "DistillParts":
-        return DistillParts(args, config, self.tools)
+    def _build(self, args: Args, config: SearchConfig, tokenizer: Tokenizer) -> "DistillParts":
+        return DistillParts(args, config, tokenizer, self.tools)
 
 
 class DistillParts(ChatParts):
-    """``ready`` adds the teacher, to whom the policy's tokenizer and template matter."""
+    """With the teacher, to whom the policy's tokenizer and template matter."""
 
-    scorer: Scorer
-
-    def __init__(self, args: Any, config: SearchConfig, tools: Sequence[FunctionTool]) -> None:
-        super().__init__(args, config, tools)
+    def __init__(self, args: Args, config: SearchConfig, tokenizer: Tokenizer, tools: Sequence[FunctionTool]) -> None:
+        super().__init__(args, config, tokenizer, tools)
         self.teacher = cast(DistillConfig, config).teacher
         self.teacher_failures = FailureMonitor(
             window=self.rollout_size,
@@ -84,55 +86,67 @@ class DistillParts(ChatParts):
             consequence="sample without its teacher",
             setting="teacher.max_failure_share",
         )
-        self._scored_for: Any = None
 
-    def ready(self, args: Any, tokenizer: Any) -> "DistillParts":
-        super().ready(args, tokenizer)
-        # Known apart from the policy's own parts, which are ready even where the teacher's tokenizer can't be loaded.
-        if self._scored_for is not tokenizer:
-            self.scorer = Scorer(self.teacher, tokenizer=tokenizer, template=self.dialect.template, tools=self.tools)
-            self._scored_for = tokenizer
-        return self
-
-    def decode_one(self, token_id: int) -> str:
-        return self._decode([token_id])
+    @cached_property
+    def scorer(self) -> Scorer:
+        """Made when it is first asked for, so that an evaluation needs no teacher's tokenizer. Raises ConfigError."""
+        return Scorer(self.teacher, tokenizer=self.tokenizer, template=self.dialect.template, tools=self.tools)
 
 
-async def _ask(parts: DistillParts, samples: Sequence[Any], messages: Sequence[Message]) -> None:
-    """Sets the teacher's log-probabilities on the samples of one rollout."""
+async def _score(
+    parts: DistillParts,
+    samples: Sequence[Sample],
+    messages: Sequence[Message],
+    cancelled: Callable[[], bool] | None,
+) -> None:
+    """Sets the teacher's log-probabilities on the samples of one rollout. A cancelled rollout does without them."""
     trajectories = [read_trajectory(sample) for sample in samples]
-    told: list[list[Segment]] = list(accumulate((t.segments for t in trajectories), initial=[]))
-    asked = zip(samples, trajectories, told, strict=False)
-    errors = await asyncio.gather(*(_ask_about(parts, *one, messages) for one in asked))
+    segments_before = list(accumulate((t.segments for t in trajectories), initial=list[Segment]()))
+    scoring = asyncio.gather(
+        *(
+            _score_one(parts, sample, trajectory, before, messages)
+            for sample, trajectory, before in zip(samples, trajectories, segments_before, strict=False)
+        )
+    )
+    try:
+        errors = await (scoring if cancelled is None else unless_cancelled(cancelled, scoring))
+    except Interrupted:
+        for sample in samples:
+            leave_alone(sample)
+        return
     error = next(filter(None, errors), None)
     parts.teacher_failures.count(SERVICE if error else None, error)
 
 
-async def _ask_about(
-    parts: DistillParts, sample: Any, trajectory: Trajectory, before: Sequence[Segment], messages: Sequence[Message]
+async def _score_one(
+    parts: DistillParts,
+    sample: Sample,
+    trajectory: Trajectory,
+    before: Sequence[Segment],
+    messages: Sequence[Message],
 ) -> str | None:
     """The error, if the teacher failed."""
     if sample.remove_sample or not trajectory.response_ids:
         leave_alone(sample)
         return None
     try:
-        verdict = await parts.scorer.score(trajectory, messages, before)
+        scores = await parts.scorer.score(trajectory, messages, before)
     except (ServiceError, ProtocolError, DataError) as error:
-        write_no_verdict(sample, str(error))
+        write_teacher_failure(sample, str(error))
         return str(error)
-    write_verdict(
+    write_teacher_scores(
         sample,
-        verdict.log_probs,
+        scores.log_probs,
         clip=parts.teacher.clip,
         disagreements=parts.teacher.disagreements,
-        asked=verdict.asked,
-        remembered=verdict.remembered,
-        decode=parts.decode_one,
+        asked=scores.asked,
+        remembered=scores.remembered,
+        decode=lambda token_id: parts.decode([token_id]),
     )
     return None
 
 
-def _messages(sample: Any) -> list[Message]:
+def _messages(sample: Sample) -> list[Message]:
     """The sample's prompt for a teacher with a template of its own."""
     if isinstance(sample.prompt, str):
         raise DataError(

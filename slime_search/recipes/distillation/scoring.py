@@ -1,4 +1,4 @@
-"""What the teacher thinks of the tokens of a trajectory."""
+"""The teacher's scores of a trajectory: a log-probability for each token that the policy wrote."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -15,10 +15,10 @@ from slime_search.recipes.distillation.rendering import TeacherView
 from slime_search.recipes.distillation.teacher import Teacher
 
 
-class Verdict(NamedTuple):
-    """One value a response token: the teacher's log-probability, None where it says nothing of the token.
+class TeacherScores(NamedTuple):
+    """One value for each response token: the teacher's log-probability (nats), None where it has none for the token.
 
-    They were made of ``asked`` log-probabilities of the teacher's tokens, ``remembered`` of which were known before.
+    They were made of ``asked`` log-probabilities of the teacher's tokens, ``remembered`` of which were cached.
     """
 
     log_probs: list[float | None]
@@ -70,7 +70,7 @@ class Scorer:
 
     async def score(
         self, trajectory: Trajectory, messages: Sequence[Message] = (), before: Sequence[Segment] = ()
-    ) -> Verdict:
+    ) -> TeacherScores:
         """The teacher's log-probabilities of the response tokens that the model wrote.
 
         Args:
@@ -85,26 +85,25 @@ class Scorer:
         """
         segments = trajectory.segments
         if not any(s.token_ids for s in segments if s.owner is Owner.MODEL):
-            return Verdict([None for s in segments for _ in s.token_ids], 0, 0)
+            return TeacherScores([None for s in segments for _ in s.token_ids], 0, 0)
         if self._view is None:
             return await self._score_tokens(trajectory)
         return await self._score_text(self._view, segments, messages, before)
 
-    async def _score_tokens(self, trajectory: Trajectory) -> Verdict:
+    async def _score_tokens(self, trajectory: Trajectory) -> TeacherScores:
         mask = trajectory.loss_mask
         first, last = mask.index(1), len(mask) - 1 - mask[::-1].index(1)
         prompt = len(trajectory.prompt_ids)
         scored = await self._teacher.log_probs(Span(trajectory.token_ids[: prompt + last + 1], max(prompt + first, 1)))
-        told = iter(scored.log_probs)
+        start = max(first, 1 - prompt)
         log_probs: list[float | None] = [None] * len(mask)
-        for place in range(max(first, 1 - prompt), last + 1):
-            log_prob = next(told)
-            log_probs[place] = log_prob if mask[place] else None
-        return Verdict(log_probs, len(scored.log_probs), scored.remembered)
+        for position, log_prob in enumerate(scored.log_probs, start):
+            log_probs[position] = log_prob if mask[position] else None
+        return TeacherScores(log_probs, len(scored.log_probs), scored.remembered)
 
     async def _score_text(
         self, view: TeacherView, segments: Sequence[Segment], messages: Sequence[Message], before: Sequence[Segment]
-    ) -> Verdict:
+    ) -> TeacherScores:
         spoken = [(owner, list(group)) for owner, group in groupby(segments, key=lambda segment: segment.owner)]
         own = sum(owner is Owner.MODEL for owner, _ in spoken)
         rendered = view.render(messages, [*before, *segments])
@@ -120,7 +119,7 @@ class Scorer:
                 log_probs += transfer(turn.student_sizes, turn.teacher_sizes, turn.runs, own_log_probs)
             else:
                 log_probs += [None] * sum(len(segment.token_ids) for segment in group)
-        return Verdict(log_probs, len(scored.log_probs), scored.remembered)
+        return TeacherScores(log_probs, len(scored.log_probs), scored.remembered)
 
 
 def _load(checkpoint: str) -> Any:

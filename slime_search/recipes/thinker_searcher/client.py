@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from slime_search.core.tokens import well_formed
-from slime_search.core.tool import Passage, ToolResult
-from slime_search.errors import TransientFault
+from slime_search.core.tool import Passage, ToolResult, check_query
+from slime_search.errors import InvalidQuery, ServiceRejected, TransientFault
+from slime_search.tools.retriever import is_about_the_query
 from slime_search.transport.replicas import Replicas
 
 NO_ANSWER = "The searcher found no answer."
@@ -67,14 +68,21 @@ class SearcherService:
         """Has one question answered.
 
         Raises:
+            InvalidQuery: the question is too long, or the service refused it.
             ServiceError: the service, or one that it depends on, failed after the retries. Never read as an answer.
         """
         return (await self.find(query)).result()
 
     async def find(self, question: str) -> Finding:
-        """What the service finds out. Raises ServiceError, as a call does."""
+        """What the service finds out. Raises InvalidQuery and ServiceError, as a call does."""
+        check_query(question)
         payload = {"queries": [well_formed(question)], "max_turns": self._max_turns}
-        return await self._servers.post(payload, _finding_of_one_question)
+        try:
+            return await self._servers.post(payload, _finding_of_one_question)
+        except ServiceRejected as refusal:
+            if is_about_the_query(refusal):
+                raise InvalidQuery(f"the question can't be asked ({refusal.reason})") from refusal
+            raise
 
 
 def _finding_of_one_question(body: Any) -> Finding:
@@ -97,7 +105,7 @@ def _finding_of_one_question(body: Any) -> Finding:
                     ending=ending,
                     turns=tuple(SearcherTurn(_text(turn["text"]), _text(turn["observation"])) for turn in turns),
                     queries=tuple(map(_text, queries)),
-                    passages=tuple(Passage(_text(one["title"]), _text(one["text"])) for one in passages),
+                    passages=tuple(Passage(_text(row["title"]), _text(row["text"])) for row in passages),
                     seconds={stage: float(seconds[stage]) for stage in ("total", "model", "search")},
                 )
             except (TypeError, KeyError, ValueError):

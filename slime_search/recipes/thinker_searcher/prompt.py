@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from slime_search.core.prompt_template import FilledPrompt
+from slime_search.core.prompt_template import PromptTemplate
 from slime_search.core.tokens import TokenCodec
 
 QUESTION, SEARCHES = "{question}", "{searches}"
@@ -31,8 +31,8 @@ def searcher_prompt(codec: TokenCodec, template: str = SEARCHER_PROMPT) -> Calla
     chat: dict[str, Any] | None = {} if getattr(codec.tokenizer, "chat_template", None) else None
 
     @cache
-    def for_searches(searches: int) -> FilledPrompt:
-        return FilledPrompt(codec, template.replace(SEARCHES, str(searches)), QUESTION, chat)
+    def for_searches(searches: int) -> PromptTemplate:
+        return PromptTemplate(codec, template.replace(SEARCHES, str(searches)), QUESTION, chat)
 
     for_searches(1)
     return lambda question, searches: for_searches(searches).token_ids(question)

@@ -8,7 +8,7 @@ from typing import Any
 from slime_search.core.agent import Agent, Budget
 from slime_search.core.engine import Engine
 from slime_search.core.tokens import TokenCodec, Tokenizer
-from slime_search.core.tool import Passage, Tool, ToolResult
+from slime_search.core.tool import Passage, Tool, ToolResult, check_query
 from slime_search.core.trajectory import Ending, Owner, Trajectory
 from slime_search.dialects.tags import SEARCH_R1_TAGS, TagDialect
 from slime_search.engines.completions import CompletionsEngine
@@ -62,9 +62,11 @@ class Searcher:
         """What it finds out about ``question``, in ``max_turns`` searches at most; None for the budget's.
 
         Raises:
+            InvalidQuery: the question is too long.
             DelegateFailed: its engine or its search failed after the retries; names that service.
             Interrupted: its engine aborted.
         """
+        check_query(question)
         budget = self._budget if max_turns is None else replace(self._budget, tool_turns=max_turns)
         trajectory = Trajectory(self._prompt(question, budget.tool_turns))
         start = time.perf_counter()
@@ -139,4 +141,4 @@ def completions_engine(
 
 def _client(config: ThinkerConfig) -> ServiceClient:
     sender = PooledSender(concurrency=config.searcher_concurrency, timeout_s=config.engine_timeout_s)
-    return ServiceClient(ENGINE, sender, attempts=config.engine_attempts)
+    return ServiceClient(ENGINE, sender, attempts=config.engine_attempts, patience_s=config.engine_timeout_s)

@@ -7,6 +7,7 @@ import orjson
 from aiolimiter import AsyncLimiter
 
 from slime_search.core.tokens import well_formed
+from slime_search.core.tool import check_query
 from slime_search.errors import TransientFault
 from slime_search.tools.google.cache import Memory
 from slime_search.transport.client import Send, ServiceClient
@@ -26,6 +27,8 @@ class RateLimited:
             return await self._send(url, payload, headers)
 
 
+MAX_QUERY_CHARS = 2_048
+"""Characters of a query that Google takes."""
 SERPER_URL = "https://google.serper.dev/search"
 
 
@@ -63,8 +66,10 @@ class Serper:
         """At most ``count`` results with a snippet, best first.
 
         Raises:
+            InvalidQuery: the query is longer than Google takes.
             ServiceError: serper.dev failed after the retries, or refused.
         """
+        check_query(query, MAX_QUERY_CHARS)
         payload = {"q": well_formed(query), "num": count}
         cached = True
 

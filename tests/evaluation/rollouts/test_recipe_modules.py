@@ -16,7 +16,8 @@ from slime_search.data.questions import Question
 from slime_search.errors import ConfigError
 from slime_search.evaluation.questions import read_question_set
 from slime_search.evaluation.recipes import RECIPES, entry_of
-from slime_search.hooks.driving import LocalSample, drive
+from slime_search.hooks.contract import LocalSample
+from slime_search.hooks.driving import drive
 from tests.support.scripted_engine import ScriptedEngine
 from tests.support.scripted_retriever import ScriptedRetriever
 

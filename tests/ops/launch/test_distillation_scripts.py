@@ -110,10 +110,10 @@ def test_what_the_scripts_name_is_there() -> None:
     code = (
         "import search_agent, search_agent_with_teacher as taught, slime_search.hooks.distillation as hooks\n"
         "assert all(map(callable, (hooks.normalize_rewards, hooks.no_task_reward, hooks.forget_unscored)))\n"
-        "config = taught._recipe.config()\n"
+        "config = taught.recipe.config()\n"
         "assert (config.topk, config.search_timeout_s, config.max_turns) == (5, 60, 9), config\n"
         "assert config.teacher.urls == ('http://127.0.0.1:15555',)\n"
-        "assert search_agent._recipe.config().max_turns == 9\n"
+        "assert search_agent.recipe.config().max_turns == 9\n"
     )
     path = os.pathsep.join([str(EXAMPLE), str(EXAMPLE.parents[1])])
     subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": path}, timeout=60)

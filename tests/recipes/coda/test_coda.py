@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from slime_search.errors import ConfigError
-from slime_search.hooks.driving import LocalSample
+from slime_search.hooks.contract import LocalSample
 from slime_search.hooks.metrics import rollout_metrics
 from slime_search.hooks.samples import RECORD_KEY, read_trajectory, role_of
 from slime_search.recipes.coda.recipe import Coda
@@ -74,6 +74,8 @@ def roll_out(
     async def single(sample: LocalSample) -> list[LocalSample]:
         made = await one.generate(args, sample, sampling_params(), evaluation)
         if evaluation:
+            # slime scores the one sample that it gets.
+            made.reward = await one.reward_func(args, made)
             return [made]
         if any(sibling.status is Status.ABORTED for sibling in made):
             return list(made)

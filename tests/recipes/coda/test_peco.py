@@ -10,7 +10,8 @@ from slime_search.core.engine import Completion, Finish
 from slime_search.core.tool import passages_result
 from slime_search.core.trajectory import Ending, Trajectory
 from slime_search.dialects.tags import TagDialect
-from slime_search.recipes.coda.recipe import EXECUTOR_TAGS, CodaConfig, planner_tags
+from slime_search.recipes.coda.config import CodaConfig
+from slime_search.recipes.coda.recipe import EXECUTOR_TAGS, planner_tags
 from slime_search.recipes.coda.reward import PecoConfig, PecoScore, peco
 
 GOLD = ["Ada Lovelace"]

@@ -9,8 +9,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from slime_search.errors import ConfigError, DataError, SlimeSearchError, TooManyFailures
+from slime_search.hooks.contract import LocalSample
 from slime_search.hooks.distillation import normalize_rewards
-from slime_search.hooks.driving import LocalSample
 from slime_search.hooks.metrics import distillation_metrics, rollout_metrics
 from slime_search.recipes.distillation.recipe import SearchDistillation, SearchTool
 from tests.support.chat_rollouts import asking, by_chat_turn, diligent, generate_all, turns_of_sample

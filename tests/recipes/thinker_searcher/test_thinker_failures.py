@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from slime_search.errors import TooManyFailures
-from slime_search.hooks.driving import LocalSample
+from slime_search.hooks.contract import LocalSample
 from slime_search.hooks.metrics import rollout_metrics
 from slime_search.hooks.runtime import Runtime
 from slime_search.hooks.samples import RECORD_KEY, SECONDS_KEY
@@ -166,7 +166,7 @@ def test_an_aborted_thinker_goes_on_where_it_stopped(
 
 
 @pytest.mark.parametrize("beside", [False, True], ids=["service", "second model"])
-def test_a_rollout_that_is_called_off_does_not_wait_for_the_searcher(
+def test_a_rollout_that_is_cancelled_does_not_wait_for_the_searcher(
     beside: bool,
     searcher: ScriptedSearcher,
     engine: ScriptedEngine,
@@ -180,7 +180,7 @@ def test_a_rollout_that_is_called_off_does_not_wait_for_the_searcher(
     frozen.script = lambda exchange: hang
     at_work = frozen if beside else searcher
     here = Runtime(qwen, lambda: at_work.in_flight > 0)
-    monkeypatch.setattr("slime_search.recipes.thinker_searcher.recipe.runtime", lambda args: here)
+    monkeypatch.setattr("slime_search.recipes.base.runtime", lambda args: here)
     args = arguments(engine, qwen_folder, sglang_model_routers={"searcher": ("127.0.0.1", frozen.port)})
     one = in_process(retriever, qwen_folder) if beside else thinker(searcher)
     (sample,) = generate(one, args, [new_sample()])

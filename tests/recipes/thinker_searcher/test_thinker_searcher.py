@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from slime_search.errors import ConfigError
-from slime_search.hooks.driving import LocalSample
+from slime_search.hooks.contract import LocalSample
 from slime_search.hooks.metrics import rollout_metrics
 from slime_search.hooks.samples import RECORD_KEY
 from slime_search.recipes.thinker_searcher.client import NO_ANSWER

@@ -121,7 +121,9 @@ def create_app(sessions: Sessions, warm_up: WarmUp, drain: Drain, metrics: Metri
     @app.exception_handler(RequestValidationError)
     async def invalid(_request: Request, error: RequestValidationError) -> Response:
         said = "; ".join(map(_explain, error.errors()))
-        return _json(_error("invalid_request", "searcher", f"{said}; send an object like {_EXAMPLE}"), 422)
+        body = _error("invalid_request", "searcher", f"{said}; send an object like {_EXAMPLE}")
+        body["error"]["fields"] = [_field(fault) for fault in error.errors()]
+        return _json(body, 422)
 
     return app
 
@@ -136,9 +138,14 @@ def _error(kind: str, service: str, message: str) -> dict[str, Any]:
     return {"error": {"type": kind, "service": service, "message": message}}
 
 
+def _field(error: Any) -> list[str]:
+    """The path to the field that does not fit; empty for the body itself."""
+    return [str(part) for part in error["loc"] if part != "body"]
+
+
 def _explain(error: Any) -> str:
     """Names the field and its value, in characters that can be sent."""
-    field = ".".join(str(part) for part in error["loc"] if part != "body") or "the body"
+    field = ".".join(_field(error)) or "the body"
     found = f", got {str(error['input'])[:80]!a}" if "input" in error else ""
     return f"{field}: {error['msg']}{found}"
 

@@ -4,13 +4,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, Field
 
+from slime_search.core.tool import MAX_QUERY_CHARS
 from slime_search.errors import Interrupted, ServiceError, SlimeSearchError
 from slime_search.recipes.thinker_searcher.client import Finding
 
 MAX_QUESTIONS = 1_024
-MAX_CHARS = 16_384
 MAX_TURNS = 32
-MAX_BODY_BYTES = 2 * MAX_QUESTIONS * MAX_CHARS
+MAX_BODY_BYTES = 2 * MAX_QUESTIONS * MAX_QUERY_CHARS
 
 
 def _listed(value: Any) -> Any:
@@ -21,7 +21,7 @@ class SearchRequest(BaseModel):
     """Fields that are not named here are ignored."""
 
     queries: Annotated[
-        list[Annotated[str, Field(min_length=1, max_length=MAX_CHARS)]],
+        list[Annotated[str, Field(min_length=1, max_length=MAX_QUERY_CHARS)]],
         Field(max_length=MAX_QUESTIONS, fail_fast=True),
         BeforeValidator(_listed),
     ] = Field(
