@@ -10,8 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from slime_search.retrieval.cluster.programs import load_cluster
-from slime_search.retrieval.cluster.scale import Scale
+from slime_search.retrieval.cluster.loading import Scale, load_cluster
 from slime_search.retrieval.collection import RetrieverName, RetrieverSettings, load_collection
 from slime_search.retrieval.computing import plan
 from slime_search.retrieval.errors import SetupError
@@ -19,6 +18,7 @@ from slime_search.retrieval.loading import ServingOptions
 from slime_search.retrieval.protocol import MAX_TOPK
 from slime_search.retrieval.server import ListenError, serve
 from slime_search.retrieval.vectors.vector_index import Quantization
+from slime_search.retrieval.words import Language
 
 _SERVED, _COMPUTED, _SERVING = "What is served", "How it is computed", "How it serves"
 _SCALED = "On many processes, through Ray Serve"
@@ -49,6 +49,10 @@ Model = Annotated[
     str | None,
     _option("retriever_model", "The encoder: a folder, or a name of the Hugging Face Hub; not for bm25.", _SERVED),
 ]
+Bm25Language = Annotated[
+    Language,
+    _option("bm25_language", "Stem the words of this language for BM25, and leave its stop words out.", _SERVED),
+]
 Hybrid = Annotated[bool, _option("hybrid", "Fuse BM25's ranking with the encoder's (reciprocal rank fusion).", _SERVED)]
 Reranker = Annotated[
     str | None, _option("reranker", "A cross-encoder that orders the best passages anew.", _SERVED, show_default="none")
@@ -63,6 +67,22 @@ QuantizationName = Annotated[
         "How uncompressed vectors are held to be scanned; the best are scored from the vectors themselves. auto: bytes "
         "where this CPU is fast at them, fp16 on GPUs. For less memory still, see build-index.",
         _COMPUTED,
+    ),
+]
+Nprobe = Annotated[
+    int | None,
+    _option(
+        "nprobe", "Lists that an IVF index searches.", _COMPUTED, min=1, show_default="measured: as many as it takes"
+    ),
+]
+EfSearch = Annotated[
+    int | None,
+    _option(
+        "ef_search",
+        "Candidates that an HNSW index keeps.",
+        _COMPUTED,
+        min=1,
+        show_default="measured: as many as it takes",
     ),
 ]
 Device = Annotated[
@@ -159,12 +179,15 @@ def main(
     retriever_name: Name = RetrieverName.BM25,
     index_path: IndexPath = None,
     retriever_model: Model = None,
+    bm25_language: Bm25Language = Language.NONE,
     hybrid: Hybrid = False,
     reranker: Reranker = None,
     rerank_depth: RerankDepth = 50,
     topk: Topk = _DEFAULTS.default_topk,
     faiss_gpu: FaissGpu = False,
     quantization: QuantizationName = Quantization.AUTO,
+    nprobe: Nprobe = None,
+    ef_search: EfSearch = None,
     device: Device = "auto",
     precision: PrecisionName = "auto",
     batch_size: BatchSize = 64,
@@ -198,8 +221,11 @@ def main(
         device=device,
         index_device="cuda" if faiss_gpu else "cpu",
         quantization=quantization,
+        nprobe=nprobe,
+        ef_search=ef_search,
         precision=precision,
         batch_size=batch_size,
+        bm25_language=bm25_language,
         hybrid=hybrid,
         reranker=reranker,
         rerank_depth=rerank_depth,

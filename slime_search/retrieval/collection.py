@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.progress import Progress
 
@@ -12,8 +12,12 @@ from slime_search.retrieval.bm25 import Bm25Index
 from slime_search.retrieval.corpus import Corpus
 from slime_search.retrieval.errors import SetupError
 from slime_search.retrieval.passages import CorpusError
-from slime_search.retrieval.retriever import Retriever
+from slime_search.retrieval.retriever import DenseRetriever, HybridRetriever, RerankedRetriever, Retriever
 from slime_search.retrieval.vectors.vector_index import Quantization
+from slime_search.retrieval.words import Language, splitter_of
+
+if TYPE_CHECKING:
+    from slime_search.retrieval.vectors.effort import Effort
 
 
 class Collection(NamedTuple):
@@ -21,6 +25,8 @@ class Collection(NamedTuple):
 
     corpus: Corpus
     retriever: Retriever
+    effort: "Effort | None" = None
+    """How hard an approximate index searches."""
     close: Callable[[], object] = lambda: None
     """Ends what the retriever has started elsewhere."""
 
@@ -52,9 +58,15 @@ class RetrieverSettings:
     """Where the index is scanned."""
     quantization: Quantization = Quantization.AUTO
     """How uncompressed vectors are held for that."""
+    nprobe: int | None = None
+    """Lists that an IVF index searches; None measures how many it takes."""
+    ef_search: int | None = None
+    """Candidates that an HNSW index keeps; None measures how many it takes."""
     precision: str = "auto"
     batch_size: int = 64
     """Texts a forward pass, at most."""
+    bm25_language: Language = Language.NONE
+    """Whose words BM25 stems, and whose stop words it leaves out."""
     hybrid: bool = False
     """Whether BM25 is fused with the encoder's ranking."""
     reranker: str | None = None
@@ -72,11 +84,14 @@ def load_collection(settings: RetrieverSettings, progress: Progress) -> Collecti
     check_settings(settings)
     corpus = open_corpus(settings.corpus_path, progress)
     retrievers: list[Retriever] = []
+    effort = None
     if settings.name != RetrieverName.BM25:
-        retrievers.append(_dense(settings, corpus, progress))
+        dense = _dense(settings, corpus, progress)
+        effort = dense.effort
+        retrievers.append(dense)
     if settings.name == RetrieverName.BM25 or settings.hybrid:
-        retrievers.append(index_words(settings.corpus_path, corpus, progress))
-    return Collection(corpus, refined(settings, corpus, retrievers, progress))
+        retrievers.append(index_words(settings, corpus, progress))
+    return Collection(corpus, refined(settings, corpus, retrievers, progress), effort)
 
 
 def open_corpus(path: Path, progress: Progress) -> Corpus:
@@ -85,24 +100,22 @@ def open_corpus(path: Path, progress: Progress) -> Corpus:
     return Corpus.read(path, lambda done, total: progress.update(reading, completed=done, total=total))
 
 
-def index_words(path: Path, corpus: Corpus, progress: Progress) -> Bm25Index:
-    """Raises CorpusError where no passage holds a word."""
+def index_words(settings: RetrieverSettings, corpus: Corpus, progress: Progress) -> Bm25Index:
+    """Raises SetupError where no passage holds a word, or what the language needs is not installed."""
+    split = splitter_of(settings.bm25_language)
     texts = progress.track(corpus.texts(), total=len(corpus), description="indexing")
     try:
-        return Bm25Index.build(texts)
+        return Bm25Index.build(texts, split)
     except ValueError as error:
-        raise CorpusError(f"{path}: {error}; is this the right file?") from error
+        raise CorpusError(f"{settings.corpus_path}: {error}; is this the right file?") from error
 
 
 def refined(settings: RetrieverSettings, corpus: Corpus, retrievers: list[Retriever], progress: Progress) -> Retriever:
     """One retriever of several, reranked where that is wanted. Raises SetupError."""
-    from slime_search.retrieval.retriever import HybridRetriever
-
     retriever = retrievers[0] if len(retrievers) == 1 else HybridRetriever(retrievers)
     if settings.reranker is None:
         return retriever
     from slime_search.retrieval.encoders.cross_encoder import load_cross_encoder
-    from slime_search.retrieval.retriever import RerankedRetriever
 
     progress.add_task(f"loading {settings.reranker}", total=None)
     cross_encoder = load_cross_encoder(
@@ -136,6 +149,19 @@ def check_fit(settings: RetrieverSettings, *, vectors: int, rows: int, dimension
         )
 
 
+def report(effort: "Effort | None", progress: Progress) -> None:
+    """Says on stderr how hard an approximate index searches, and warns where it finds too little."""
+    if effort is None:
+        return
+    progress.console.print(f"index: {effort}", highlight=False)
+    if effort.is_low:
+        progress.console.print(
+            f"[yellow]warning:[/] the index misses more than 5% of the best passages; raise --{effort.setting}, or "
+            "build it with more lists or links",
+            highlight=False,
+        )
+
+
 def check_settings(settings: RetrieverSettings) -> None:
     """Raises SetupError where options are missing or exclude each other."""
     if settings.name == RetrieverName.BM25:
@@ -147,9 +173,8 @@ def check_settings(settings: RetrieverSettings) -> None:
             raise SetupError(f"{option}: retriever_name {settings.name} needs it (bm25 needs neither index nor model)")
 
 
-def _dense(settings: RetrieverSettings, corpus: Corpus, progress: Progress) -> Retriever:
+def _dense(settings: RetrieverSettings, corpus: Corpus, progress: Progress) -> DenseRetriever:
     from slime_search.retrieval.encoders.loading import load_encoder
-    from slime_search.retrieval.retriever import DenseRetriever
     from slime_search.retrieval.vectors.opening import open_index
 
     assert settings.index_path is not None and settings.model is not None
@@ -158,6 +183,9 @@ def _dense(settings: RetrieverSettings, corpus: Corpus, progress: Progress) -> R
         settings.index_path,
         device=settings.index_device,
         quantization=settings.quantization,
+        nprobe=settings.nprobe,
+        ef_search=settings.ef_search,
+        corpus_ids=corpus.ids,
         on_progress=lambda done, total: progress.update(opening, completed=done, total=total),
     )
     progress.add_task(f"loading {settings.model}", total=None)
@@ -169,4 +197,5 @@ def _dense(settings: RetrieverSettings, corpus: Corpus, progress: Progress) -> R
         batch_size=settings.batch_size,
     )
     check_fit(settings, vectors=index.count, rows=len(corpus), dimension=index.dimension, made=encoder.dimension)
+    report(index.effort, progress)
     return DenseRetriever(encoder, index)

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 
 from slime_search.retrieval.corpus_file import Offsets, open_corpus
@@ -45,6 +47,19 @@ class Corpus:
         """One row, as the JSON text that stands in the file."""
         start, end = self._offsets[index : index + 2].tolist()
         return self._data[start:end].rstrip()
+
+    def ids(self) -> npt.NDArray[np.int64] | None:
+        """The ``id`` of every row, in order; None where one of them is no whole number of 64 bits."""
+        ids = np.empty(len(self), np.int64)
+        for index in range(len(self)):
+            value = orjson.loads(self.row(index)).get("id")
+            if isinstance(value, bool) or not isinstance(value, int | str):
+                return None
+            try:
+                ids[index] = int(value)
+            except (ValueError, OverflowError):
+                return None
+        return ids
 
     def texts(self) -> Iterator[str]:
         """The searchable text of every row, in order; the title, where a row has one, comes before the text."""

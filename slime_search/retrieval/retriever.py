@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ from slime_search.retrieval.corpus import Corpus
 from slime_search.retrieval.encoders.encoder import QueryEncoder
 from slime_search.retrieval.passages import passage_text
 from slime_search.retrieval.vectors.vector_index import VectorIndex
+
+if TYPE_CHECKING:
+    from slime_search.retrieval.vectors.effort import Effort
 
 
 class Hit(NamedTuple):
@@ -45,6 +48,11 @@ class DenseRetriever:
     def __init__(self, encoder: QueryEncoder, index: VectorIndex) -> None:
         self._encoder = encoder
         self._index = index
+
+    @property
+    def effort(self) -> "Effort | None":
+        """How hard the index searches, where it is approximate."""
+        return self._index.effort
 
     def search(self, queries: Sequence[str], topk: int) -> list[list[Hit]]:
         """The best passages of every query; equal scores are ordered by position in the corpus."""

@@ -2,9 +2,11 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
+
+from slime_search.retrieval.words import split_words
 
 K1, B = 1.5, 0.75
 
@@ -12,16 +14,12 @@ WORDS = ["red", "blue", "fox", "hen", "the", "of", "café", "中文", "x_1", "7"
 """The words of the test corpus."""
 
 
-def words(text: str) -> list[str]:
-    return "".join(char if char.isalnum() or char == "_" else " " for char in text.lower()).split(" ")
-
-
-def bm25_scores(texts: Sequence[str], query: str) -> dict[int, float]:
+def bm25_scores(texts: Sequence[str], query: str, split: Callable[[str], list[str]] = split_words) -> dict[int, float]:
     """The score of every text that shares a word with the query; a word that the query repeats counts each time."""
-    counts = [Counter(word for word in words(text) if word) for text in texts]
+    counts = [Counter(split(text)) for text in texts]
     average_length = sum(count.total() for count in counts) / len(texts)
     scores: dict[int, float] = {}
-    for word in filter(None, words(query)):
+    for word in split(query):
         holders = [row for row, count in enumerate(counts) if word in count]
         idf = math.log(1 + (len(texts) - len(holders) + 0.5) / (len(holders) + 0.5))
         for row in holders:

@@ -1,17 +1,20 @@
+import unicodedata
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from slime_search.retrieval.bm25 import Bm25Index
 from slime_search.retrieval.retriever import Hit
-from tests.retrieval.bm25_reference import bm25_scores, check_hits, words
+from slime_search.retrieval.words import Language, split_words, splitter_of
+from tests.retrieval.bm25_reference import bm25_scores, check_hits
 
 # Few words, so that texts share them, with the characters on which tokenisers disagree.
 few_words = st.lists(
     st.sampled_from(["the", "The", "İzmir", "ß", "x_1", "7", "中文", "e\u0301", "-", "’s"]), max_size=8
 )
 texts_strategy = st.lists(st.one_of(few_words.map(" ".join), st.text(max_size=20)), min_size=1, max_size=12).filter(
-    lambda texts: any(word for text in texts for word in words(text))
+    lambda texts: any(split_words(text) for text in texts)
 )
 
 
@@ -60,3 +63,64 @@ def test_hits_are_plain_numbers() -> None:
 def test_texts_without_words_are_refused(texts: list[str]) -> None:
     with pytest.raises(ValueError, match="no text holds a word"):
         Bm25Index.build(texts)
+
+
+@pytest.mark.parametrize(
+    ("passage", "query"),
+    [
+        ("北京是中华人民共和国的首都。", "北京"),
+        ("北京是中华人民共和国的首都。", "都"),
+        ("東京タワーは港区にある。", "タワー"),
+        ("กรุงเทพมหานครเป็นเมืองหลวง", "กรุงเทพ"),
+        ("ភ្នំពេញជារាជធានី", "ភ្នំពេញ"),
+        ("서울은 수도이다", "서울"),
+        ("Cafe\u0301 de Flore", "café"),
+        ("क्षेत्रफल बड़ा है", "क्षेत्रफल"),
+        ("İzmir is a city", "izmir"),
+        ("STRASSE", "straße"),
+        ("ﬁnal ＡＢＣ", "final abc"),
+        ("co\u00adoperate", "cooperate"),
+    ],
+)
+def test_scripts_without_blanks_and_combining_forms_are_found(passage: str, query: str) -> None:
+    index = Bm25Index.build(["something else", passage, "另外的 別の อื่น ផ្សេង 다른"])
+    assert index.search([query], 3)[0][0].row_index == 1
+
+
+def test_neighbours_count_more_than_the_characters_apart() -> None:
+    index = Bm25Index.build(["京北", "北京", "北边的东京"])
+    assert index.search(["北京"], 3)[0][0].row_index == 1
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_ascii_words_are_runs_of_letters_digits_and_underscores(text: str) -> None:
+    runs = "".join(char if char.isalnum() or char == "_" else " " for char in text.lower())
+    assert split_words(text) == runs.split()
+
+
+@given(st.text(), st.text())
+def test_words_do_not_depend_on_what_stands_beside_them(left: str, right: str) -> None:
+    assert split_words(f"{left} | {right}") == split_words(left) + split_words(right)
+
+
+@given(st.text(st.characters(codec="latin-1")))
+def test_composed_and_combining_forms_have_the_same_words(text: str) -> None:
+    composed, apart = (split_words(unicodedata.normalize(form, text)) for form in ("NFC", "NFD"))
+    assert composed == apart
+
+
+def test_a_language_s_words_are_stemmed_and_its_stop_words_left_out() -> None:
+    pytest.importorskip("Stemmer", reason="needs the extra: bm25")
+    split = splitter_of(Language.ENGLISH)
+    assert split("Emma's cities and the running of foxes’s dogs") == ["emma", "citi", "run", "fox", "dog"]
+    index = Bm25Index.build(["the cities", "a dog runs", "der Hund"], split)
+    assert [[hit.row_index for hit in hits] for hits in index.search(["city", "running", "the"], 3)] == [[0], [1], []]
+    assert splitter_of(Language.GERMAN)("die Häuser") == splitter_of(Language.GERMAN)("das Haus")
+    assert splitter_of(Language.NONE) is split_words
+
+
+@pytest.mark.parametrize("language", Language)
+def test_every_language_splits_english_and_chinese(language: Language) -> None:
+    pytest.importorskip("Stemmer", reason="needs the extra: bm25")
+    words = splitter_of(language)("Beijing 北京")
+    assert words[-3:] == ["北", "北京", "京"]

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import struct
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -35,9 +36,9 @@ class Rows(NamedTuple):
 @lru_cache(8)
 def count_rows(path: Path) -> Rows:
     """Raises CorpusError where the file can't be read, or its beginning is none of passages."""
-    from slime_search.retrieval.bm25 import split_words
     from slime_search.retrieval.corpus_file import glance
     from slime_search.retrieval.passages import passage_text
+    from slime_search.retrieval.words import split_words
 
     seen = glance(path, _SAMPLED_ROWS)
     words = sum(len(set(split_words(passage_text(orjson.loads(row))))) for row in seen.rows) / len(seen.rows)
@@ -50,6 +51,8 @@ def count_rows(path: Path) -> Rows:
     return Rows(int(size * (_PACKED_SHARE if seen.is_packed else 1) * len(seen.rows) / seen.bytes), False, words)
 
 
+_FLAT = (b"IxFI", b"IxF2", b"IxFl")
+"""Files of uncompressed vectors, which have no ids; of those that can have some, ``Ix`` are maps and ``Iw`` lists."""
 _FAISS_HEADER = struct.Struct("<4siq")
 """Kind, dimension and count, with which FAISS's files of vectors begin (faiss/impl/index_write.cpp)."""
 
@@ -150,6 +153,7 @@ def index(setup: Setup) -> Iterator[Result]:
             dimension=facts.dimension,
             made=made or facts.dimension,
         )
+        _check_ids(path, settings.corpus_path)
     except SetupError as error:
         yield failed("index", *_split(error))
         return
@@ -160,6 +164,20 @@ def index(setup: Setup) -> Iterator[Result]:
         yield warned("encoder", told, f"hf download {model}, where this machine has no internet later")
     else:
         yield passed("encoder", f"{model} makes vectors of {made} numbers")
+
+
+def _check_ids(path: Path, corpus_path: Path) -> None:
+    """Raises SetupError where a FAISS file's vectors have ids that stand for no rows of the corpus."""
+    with path.open("rb") if path.is_file() else nullcontext() as file:
+        kind = file.read(4) if file else b""
+    if kind[:2] not in (b"Ix", b"Iw") or kind in _FLAT or importlib.util.find_spec("faiss") is None:
+        return
+    from slime_search.retrieval.corpus import Corpus
+    from slime_search.retrieval.vectors.faiss_ids import own_ids, rows_of_ids
+    from slime_search.retrieval.vectors.faiss_index import FaissIndex
+
+    if own := own_ids(FaissIndex.read(path)):
+        rows_of_ids(path, own, lambda: Corpus.read(corpus_path).ids())
 
 
 def _why_not(setup: Setup) -> str | None:

@@ -15,9 +15,9 @@ from ray.serve.schema import ApplicationStatusOverview
 from rich.progress import Progress
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_fixed
 
+from slime_search.retrieval.cluster.loading import Scale
 from slime_search.retrieval.cluster.remote import Replicas, applications
 from slime_search.retrieval.cluster.replicas import Owner, Replica, Surroundings
-from slime_search.retrieval.cluster.scale import Scale
 from slime_search.retrieval.errors import SetupError
 
 _POLL_S = 0.2

@@ -1,25 +1,13 @@
 """Which processes a collection needs, and the retriever that uses them."""
 
-import atexit
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from rich.progress import Progress
-
 from slime_search.retrieval.cluster.applications import Program
-from slime_search.retrieval.cluster.connection import RayConnection
 from slime_search.retrieval.cluster.remote import RemoteCrossEncoder, RemoteEncoder, RemoteIndex, RemoteWords, Replicas
 from slime_search.retrieval.cluster.replicas import EncoderReplica, PartReplica, RerankerReplica, WordsReplica
-from slime_search.retrieval.cluster.scale import Scale
-from slime_search.retrieval.collection import (
-    Collection,
-    RetrieverName,
-    RetrieverSettings,
-    check_fit,
-    check_settings,
-    open_corpus,
-)
+from slime_search.retrieval.collection import Collection, RetrieverName, RetrieverSettings, check_fit
 from slime_search.retrieval.corpus import Corpus
 from slime_search.retrieval.errors import SetupError
 from slime_search.retrieval.retriever import DenseRetriever, HybridRetriever, RerankedRetriever, Retriever
@@ -59,21 +47,29 @@ def programs_of(settings: RetrieverSettings, shards: int) -> dict[str, Program]:
     return programs
 
 
-def retriever_of(settings: RetrieverSettings, shards: int, corpus: Corpus, replicas: dict[str, Replicas]) -> Retriever:
+def collection_of(
+    settings: RetrieverSettings,
+    shards: int,
+    corpus: Corpus,
+    replicas: dict[str, Replicas],
+    close: Callable[[], object] = lambda: None,
+) -> Collection:
     """What searches with the processes of ``programs_of``. Raises SetupError where index and corpus do not fit."""
     retrievers: list[Retriever] = []
+    effort = None
     if "encoder" in replicas:
         encoder = RemoteEncoder(replicas["encoder"])
         index = RemoteIndex([replicas[_part_name(number)] for number in range(shards)])
         check_fit(settings, vectors=index.count, rows=len(corpus), dimension=index.dimension, made=encoder.dimension)
+        effort = index.effort
         retrievers.append(DenseRetriever(encoder, index))
     if "bm25" in replicas:
         retrievers.append(RemoteWords(replicas["bm25"]))
     retriever = retrievers[0] if len(retrievers) == 1 else HybridRetriever(retrievers)
-    if "reranker" not in replicas:
-        return retriever
-    cross_encoder = RemoteCrossEncoder(replicas["reranker"])
-    return RerankedRetriever(retriever, corpus, cross_encoder, depth=settings.rerank_depth)
+    if "reranker" in replicas:
+        cross_encoder = RemoteCrossEncoder(replicas["reranker"])
+        retriever = RerankedRetriever(retriever, corpus, cross_encoder, depth=settings.rerank_depth)
+    return Collection(corpus, retriever, effort, close)
 
 
 def _part_name(index: int) -> str:
@@ -95,46 +91,3 @@ def _device(device: str, has_gpus: bool) -> str:
             "device: cuda needs a GPU, and the Ray cluster has none; write cpu, or start it with --num-gpus"
         )
     return device
-
-
-def load_cluster(settings: RetrieverSettings, scale: Scale, progress: Progress) -> Collection:
-    """Opens the corpus, and starts the processes here or on the Ray cluster that ``scale`` names.
-
-    Every machine of the cluster needs this package, and the files and models at the same paths. A device may also be
-    ``auto``: a GPU where the cluster has one. Closing the collection ends what was started, and Ray too where it was
-    started here.
-
-    Raises:
-        SetupError: a file, a model, an option or Ray can't be used, or they do not fit each other.
-    """
-    check_settings(settings)
-    if settings.name == RetrieverName.BM25 and scale.shards > 1:
-        raise SetupError(
-            f"shards: {scale.shards} parts of a BM25 index would rank otherwise than the whole, since a word's weight "
-            "depends on all passages; raise replicas instead"
-        )
-    started = ExitStack()
-    try:
-        return _start(settings, scale, progress, started)
-    except BaseException:
-        started.close()
-        raise
-
-
-def _start(settings: RetrieverSettings, scale: Scale, progress: Progress, started: ExitStack) -> Collection:
-    corpus = open_corpus(settings.corpus_path, progress)
-    progress.add_task("starting Ray", total=None)
-    connection = RayConnection(scale.ray_address, cpus=scale.cpus)
-    started.callback(connection.close)
-    # Who is told to end while it loads has no collection to close. What is registered last comes first: Ray's own end
-    # would leave nothing to delete applications with.
-    atexit.register(started.close)
-    # These need Ray, which is there by now.
-    from slime_search.retrieval.cluster.applications import Applications
-
-    settings = for_processes(settings, has_gpus=connection.has_gpus)
-    applications = Applications(scale, outlived=not connection.is_own)
-    if not connection.is_own:
-        started.callback(applications.delete)
-    replicas = applications.start(programs_of(settings, scale.shards), progress)
-    return Collection(corpus, retriever_of(settings, scale.shards, corpus, replicas), started.close)

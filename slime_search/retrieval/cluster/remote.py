@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,9 @@ from slime_search.retrieval.encoders.encoder import Vectors
 from slime_search.retrieval.retriever import Hit
 from slime_search.retrieval.vectors.vector_index import Neighbours
 from slime_search.transport.unavailable import Unavailable
+
+if TYPE_CHECKING:
+    from slime_search.retrieval.vectors.effort import Effort
 
 
 def applications() -> dict[str, ApplicationStatusOverview]:
@@ -142,6 +145,7 @@ class RemoteIndex:
         shapes = [part.call("shape") for part in parts]
         self.count = sum(count for count, _ in shapes)
         self.dimension: int = shapes[0][1]
+        self.effort: Effort | None = parts[0].call("effort")
 
     def search(self, queries: Vectors, topk: int) -> Neighbours:
         """The ``topk`` passages with the highest inner product with each query. Raises ReplicasUnavailable."""

@@ -3,7 +3,7 @@
 import os
 import secrets
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,13 @@ import ray
 from ray import serve
 
 from slime_search.retrieval.collection import RetrieverSettings
+from slime_search.retrieval.corpus import Corpus
 from slime_search.retrieval.encoders.encoder import Vectors
 from slime_search.retrieval.retriever import Hit
 from slime_search.retrieval.vectors.vector_index import Neighbours, Part
+
+if TYPE_CHECKING:
+    from slime_search.retrieval.vectors.effort import Effort
 
 _NAMESPACE = "slime-search"
 
@@ -95,12 +99,21 @@ class PartReplica(Replica):
 
         assert settings.index_path is not None
         self._index = open_index(
-            settings.index_path, device=settings.index_device, part=part, quantization=settings.quantization
+            settings.index_path,
+            device=settings.index_device,
+            part=part,
+            quantization=settings.quantization,
+            nprobe=settings.nprobe,
+            ef_search=settings.ef_search,
+            corpus_ids=lambda: Corpus.read(settings.corpus_path).ids(),
         )
 
     def shape(self) -> tuple[int, int]:
         """How many vectors the part holds, and their length."""
         return self._index.count, self._index.dimension
+
+    def effort(self) -> "Effort | None":
+        return self._index.effort
 
     def search(self, queries: Vectors, topk: int) -> Neighbours:
         # What Ray delivers is read-only, which torch warns about.
@@ -118,7 +131,7 @@ class WordsReplica(Replica):
 
         progress = Progress(disable=True)
         corpus = open_corpus(settings.corpus_path, progress)
-        self._index = index_words(settings.corpus_path, corpus, progress)
+        self._index = index_words(settings, corpus, progress)
 
     def search(self, queries: Sequence[str], topk: int) -> list[list[Hit]]:
         return self._index.search(queries, topk)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from rich.progress import Progress
 
@@ -12,6 +11,7 @@ from slime_search.retrieval.indexing.folder import opened
 from slime_search.retrieval.indexing.inputs import Input, Questions
 from slime_search.retrieval.indexing.vector_file import write_vectors
 from slime_search.retrieval.vectors.codes import PlainCodes
+from slime_search.retrieval.vectors.effort import recall_of
 from slime_search.retrieval.vectors.exact_index import ExactIndex, Shard
 from slime_search.retrieval.vectors.manifest import VECTORS, Kind, Manifest, SelfTest, Source
 from slime_search.retrieval.vectors.opening import open_as
@@ -34,13 +34,8 @@ def true_neighbours(vectors: Stored, questions: Questions) -> Neighbours:
 
 def measure(index: VectorIndex, questions: Questions, truth: Neighbours) -> SelfTest:
     found = index.search(questions.vectors, truth.rows.shape[1])
-    recall = {k: _recall(found, truth, k) for k in _KS if k <= truth.rows.shape[1]}
+    recall = {k: recall_of(found.rows[:, :k], truth.rows[:, :k]) for k in _KS if k <= truth.rows.shape[1]}
     return SelfTest(queries=len(questions.vectors), made_from=questions.made_from, recall=recall)
-
-
-def _recall(found: Neighbours, truth: Neighbours, k: int) -> float:
-    hits = [np.isin(there, here).mean() for here, there in zip(found.rows[:, :k], truth.rows[:, :k], strict=True)]
-    return round(float(np.mean(hits)), 4)
 
 
 def build(store: Path, source: Source, load: Callable[[], Input], progress: Progress) -> Manifest:

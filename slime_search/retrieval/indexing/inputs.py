@@ -12,6 +12,7 @@ from slime_search.retrieval.corpus import Corpus
 from slime_search.retrieval.encoders.encoder import Encoder, Vectors
 from slime_search.retrieval.errors import VectorIndexError
 from slime_search.retrieval.indexing.vector_file import CHUNK_ROWS
+from slime_search.retrieval.vectors.effort import MADE_FROM, near
 from slime_search.retrieval.vectors.faiss_index import refuse_other_metrics
 from slime_search.retrieval.vectors.flat_file import map_flat, read_flat_header
 from slime_search.retrieval.vectors.rescoring import Stored
@@ -32,7 +33,6 @@ def stamp_of(path: Path) -> str:
 
 
 _QUERY_CHARS = 200
-_COSINE = 0.75
 
 
 class Questions(NamedTuple):
@@ -98,13 +98,8 @@ class FlatIndexFile:
             yield np.array(self._vectors[start : start + CHUNK_ROWS])
 
     def questions(self, stored: Stored, how_many: int) -> Questions:
-        rng = np.random.default_rng(0)
         step = max(1, self.count // how_many)
-        asked = np.asarray(stored[: step * how_many : step], np.float32)
-        noise = rng.standard_normal(asked.shape).astype(np.float32)
-        noise *= np.linalg.norm(asked, axis=1, keepdims=True) / np.linalg.norm(noise, axis=1, keepdims=True)
-        mixed = _COSINE * asked + np.sqrt(1 - _COSINE**2, dtype=np.float32) * noise
-        return Questions(mixed.astype(np.float32), f"vectors with noise, cosine {_COSINE} to the vector")
+        return Questions(near(np.asarray(stored[: step * how_many : step], np.float32)), MADE_FROM)
 
 
 def _first_sentence(text: str) -> str:

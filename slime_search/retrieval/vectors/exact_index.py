@@ -41,6 +41,8 @@ class ExactIndex:
     that no other vector can belong among the hits, it is repeated for that query with more of them.
     """
 
+    effort = None
+
     def __init__(self, vectors: Stored, shards: Sequence[Shard], *, first_row: int = 0) -> None:
         """``vectors`` and the shards together hold the same rows; ``first_row`` is added to those of hits."""
         self._vectors = vectors

@@ -9,6 +9,8 @@ import numpy as np
 
 from slime_search.retrieval.encoders.encoder import Vectors
 from slime_search.retrieval.errors import VectorIndexError
+from slime_search.retrieval.vectors.effort import Effort, set_effort
+from slime_search.retrieval.vectors.faiss_ids import CorpusIds, RowsOfIds, own_ids, rows_of_ids
 from slime_search.retrieval.vectors.rescoring import Stored, rescore
 from slime_search.retrieval.vectors.vector_index import Neighbours, check_queries
 
@@ -16,16 +18,29 @@ from slime_search.retrieval.vectors.vector_index import Neighbours, check_querie
 class FaissIndex:
     """As it is in its file: exact or not, and with its own order among equal scores."""
 
-    def __init__(self, index: Any) -> None:
+    def __init__(self, index: Any, rows: RowsOfIds | None, effort: Effort | None) -> None:
         self._index = index
+        self._rows = rows
+        self.effort = effort
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """Maps what FAISS can map and reads the rest.
+    def open(
+        cls, path: Path, corpus_ids: CorpusIds, *, nprobe: int | None = None, ef_search: int | None = None
+    ) -> Self:
+        """Maps what FAISS can map and reads the rest. Ids become rows, and the effort is set, as those modules say.
 
         Raises:
-            VectorIndexError: FAISS can't read it, or its scores are not inner products.
+            VectorIndexError: FAISS can't read it, its scores are not inner products, its ids are no rows, or it has no
+                setting of the name that is asked for.
         """
+        index = cls.read(path)
+        own = own_ids(index)
+        rows = None if own is None else rows_of_ids(path, own, corpus_ids)
+        return cls(index, rows, set_effort(index, nprobe=nprobe, ef_search=ef_search))
+
+    @staticmethod
+    def read(path: Path) -> Any:
+        """FAISS's index. Raises VectorIndexError where it can't be read, or its scores are not inner products."""
         try:
             index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:
@@ -34,7 +49,7 @@ class FaissIndex:
                 "`slime-search build-index`, and download or build it again where it was cut short"
             ) from None
         refuse_other_metrics(path, index.metric_type)
-        return cls(index)
+        return index
 
     @property
     def count(self) -> int:
@@ -48,7 +63,8 @@ class FaissIndex:
         """As ``VectorIndex`` says. Raises ValueError for queries that do not fit."""
         queries = check_queries(queries, self.dimension)
         scores, rows = self._index.search(queries, topk)
-        return Neighbours(np.where(rows < 0, -np.inf, scores).astype(np.float32), rows)
+        scores = np.where(rows < 0, -np.inf, scores).astype(np.float32)
+        return Neighbours(scores, rows if self._rows is None else self._rows(rows))
 
 
 def refuse_other_metrics(path: Path, metric: int) -> None:
@@ -75,6 +91,8 @@ class LeanShard(NamedTuple):
 
 class LeanIndex:
     """Finds most of what exact search finds; the scores of what it finds are exact."""
+
+    effort = None
 
     def __init__(self, vectors: Stored, shards: Sequence[LeanShard], *, first_row: int = 0) -> None:
         """``vectors`` and the shards together hold the same rows; ``first_row`` is added to those of hits."""

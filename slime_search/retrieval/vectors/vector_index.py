@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from slime_search.retrieval.encoders.encoder import Vectors
 from slime_search.retrieval.errors import VectorIndexError
+
+if TYPE_CHECKING:
+    from slime_search.retrieval.vectors.effort import Effort
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,11 @@ class VectorIndex(Protocol):
     @property
     def dimension(self) -> int:
         """The length of a vector."""
+        ...
+
+    @property
+    def effort(self) -> "Effort | None":
+        """How hard an approximate index searches, and what it finds; None for others."""
         ...
 
     def search(self, queries: Vectors, topk: int) -> Neighbours:

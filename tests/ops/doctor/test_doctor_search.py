@@ -169,6 +169,23 @@ def test_index_corpus_and_encoder(site: Site, count: int, dimension: int, told: 
         assert (mismatch.status, told in mismatch.found) == (Status.FAIL, True), mismatch
 
 
+@pytest.mark.parametrize("kind", ["IDMap,Flat", "IDMap2,Flat", "IVF2,Flat"])
+def test_an_index_whose_ids_are_no_rows(site: Site, kind: str) -> None:
+    built = faiss.index_factory(8, kind, faiss.METRIC_INNER_PRODUCT)
+    vectors = np.random.default_rng(0).normal(size=(20, 8)).astype("float32")
+    built.train(vectors)
+    built.add_with_ids(vectors, np.arange(1_001, 1_021))
+    faiss.write_index(built, str(site.folder / "an.index"))
+    model = encoder(site.folder / "encoder", 8)
+    site.change(RETRIEVER_NAME="e5", INDEX_PATH=site.folder / "an.index", RETRIEVER_MODEL=model)
+    (found,) = carry_out(index.index, site.setup())
+    assert (found.status, "(1001, 1002, 1003, …)" in found.found) == (Status.FAIL, True), found
+    lines = [json.dumps({"id": str(row + 1_001), "contents": f"passage {row}"}) for row in range(20)]
+    (site.folder / "corpus.jsonl").write_text("\n".join(lines))
+    index.count_rows.cache_clear()
+    assert statuses(carry_out(index.index, site.setup())) == {"index": Status.PASS, "encoder": Status.PASS}
+
+
 def test_an_index_that_is_cut_short(site: Site) -> None:
     path = flat_index(site.folder / "an.index", count=20, dimension=8)
     path.write_bytes(path.read_bytes()[:-9])

@@ -6,8 +6,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from slime_search.retrieval.cluster.programs import load_cluster
-from slime_search.retrieval.cluster.scale import Scale
+from slime_search.retrieval.cluster.loading import Scale, load_cluster
 from slime_search.retrieval.collection import RetrieverName, RetrieverSettings
 from slime_search.retrieval.errors import SetupError
 from slime_search.retrieval.loading import ServingOptions

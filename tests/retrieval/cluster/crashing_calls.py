@@ -8,9 +8,9 @@ from rich.progress import Progress
 
 from slime_search.retrieval.cluster.applications import Applications, Program
 from slime_search.retrieval.cluster.connection import RayConnection
+from slime_search.retrieval.cluster.loading import Scale
 from slime_search.retrieval.cluster.remote import Replicas
 from slime_search.retrieval.cluster.replicas import Replica
-from slime_search.retrieval.cluster.scale import Scale
 
 
 class Failing(Replica):

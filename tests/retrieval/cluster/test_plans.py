@@ -10,8 +10,8 @@ from rich.progress import Progress
 pytest.importorskip("ray.serve", reason="needs the extra: cluster")
 
 from slime_search.retrieval.cluster.connection import RayConnection
-from slime_search.retrieval.cluster.programs import for_processes, load_cluster, programs_of
-from slime_search.retrieval.cluster.scale import Scale
+from slime_search.retrieval.cluster.loading import Scale, load_cluster
+from slime_search.retrieval.cluster.programs import for_processes, programs_of
 from slime_search.retrieval.collection import RetrieverName, RetrieverSettings
 from slime_search.retrieval.errors import SetupError
 
@@ -115,7 +115,7 @@ def test_a_missing_ray_is_named_with_what_brings_it(monkeypatch: pytest.MonkeyPa
 
 def test_what_the_command_line_imports_leaves_the_heavy_packages_out() -> None:
     code = (
-        "import sys, slime_search.retrieval.cluster.programs, slime_search.retrieval.cluster.scale\n"
+        "import sys, slime_search.retrieval.cluster.loading\n"
         "heavy = {'ray', 'torch', 'faiss', 'sentence_transformers'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )

@@ -1,0 +1,191 @@
+"""How hard an approximate FAISS index searches: ``nprobe`` and ``efSearch``, chosen by what they find.
+
+Files are published with whatever these settings were when they were saved, often FAISS's defaults (``nprobe`` 1,
+``efSearch`` 16), which miss many neighbours. The recall is measured on the index's own vectors with noise, against a
+search of everything that it holds.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import faiss
+import numpy as np
+import numpy.typing as npt
+
+from slime_search.retrieval.encoders.encoder import Vectors
+from slime_search.retrieval.errors import VectorIndexError
+from slime_search.retrieval.vectors.faiss_ids import inner_index
+
+WANTED_RECALL = 0.98
+"""The least effort that finds this share of the best 10 is chosen."""
+LEAST_RECALL = 0.95
+"""Less than that is something to be told of."""
+_DEPTH = 10
+_QUERIES = 64
+_MOST_EF = 1_024
+_COSINE = 0.75
+_EXACT_NUMBERS = 1 << 35
+"""A search of all vectors of an HNSW index multiplies so many numbers a query at most; more take minutes."""
+
+
+class Effort(NamedTuple):
+    """The setting in force, and what it finds."""
+
+    setting: str
+    """``nprobe`` or ``ef_search``, as the option is called."""
+    value: int
+    saved: int
+    """The file's own."""
+    recall: float | None
+    """The share of the 10 best of an exhaustive search that are found; None where that can't be made."""
+
+    def __str__(self) -> str:
+        found = "recall not measured" if self.recall is None else f"recall@{_DEPTH} {self.recall:.3f}"
+        said = f"{self.setting} {self.value}" + (f" (saved as {self.saved})" if self.value != self.saved else "")
+        return f"{said}: {found}"
+
+    @property
+    def is_low(self) -> bool:
+        """Whether too little is found."""
+        return self.recall is not None and self.recall < LEAST_RECALL
+
+
+def set_effort(index: Any, *, nprobe: int | None = None, ef_search: int | None = None) -> Effort | None:
+    """Sets what is asked for, or else the least that finds enough; None where an index has no such setting.
+
+    Raises:
+        VectorIndexError: the index has no setting of the name that is asked for.
+    """
+    knob = _knob_of(inner_index(index))
+    asked = {"nprobe": nprobe, "ef_search": ef_search}
+    for name, value in asked.items():
+        if value is not None and (knob is None or knob.name != name):
+            kind, found = "IVF" if name == "nprobe" else "HNSW", type(inner_index(index)).__name__
+            raise VectorIndexError(f"{name}: {value} is for {kind} indexes, and this is a {found}; leave it out")
+    if knob is None:
+        return None
+    saved = knob.value
+    value, recall = _chosen(knob, asked[knob.name])
+    knob.set(value)
+    return Effort(knob.name, value, saved, recall)
+
+
+def near(vectors: Vectors) -> Vectors:
+    """Queries for a self-test: each vector with noise of its length, at a cosine of 0.75 to it."""
+    noise = np.random.default_rng(0).standard_normal(vectors.shape).astype(np.float32)
+    noise *= np.linalg.norm(vectors, axis=1, keepdims=True) / np.linalg.norm(noise, axis=1, keepdims=True)
+    return np.asarray(_COSINE * vectors + np.sqrt(1 - _COSINE**2, dtype=np.float32) * noise, np.float32)
+
+
+MADE_FROM = f"vectors with noise, cosine {_COSINE} to the vector"
+
+
+def recall_of(found: npt.NDArray[np.int64], truth: npt.NDArray[np.int64]) -> float:
+    """The share of ``truth`` that is in ``found``, both of shape (queries, k), on average."""
+    hits = [np.isin(best, rows).mean() for rows, best in zip(found, truth, strict=True)]
+    return round(float(np.mean(hits)), 4)
+
+
+class _Ivf:
+    """The lists of an IVF index that are searched."""
+
+    name = "nprobe"
+
+    def __init__(self, index: Any) -> None:
+        self._index = index
+        self.most = int(index.nlist)
+
+    @property
+    def value(self) -> int:
+        return int(self._index.nprobe)
+
+    def set(self, value: int) -> None:
+        self._index.nprobe = value
+
+    def search(self, queries: Vectors, value: int) -> npt.NDArray[np.int64]:
+        effort = faiss.SearchParametersIVF(nprobe=value)  # type: ignore[call-arg]
+        rows: npt.NDArray[np.int64] = self._index.search(queries, _DEPTH, params=effort)[1]
+        return rows
+
+    def truth(self, queries: Vectors) -> npt.NDArray[np.int64]:
+        return self.search(queries, self.most)
+
+    def sample(self, how_many: int) -> Vectors:
+        sizes = np.array([self._index.invlists.list_size(number) for number in range(self.most)])
+        ends = sizes.cumsum()
+        vectors = np.empty((how_many, self._index.d), np.float32)
+        for vector, place in zip(vectors, np.linspace(0, ends[-1] - 1, how_many).astype(int), strict=True):
+            number = int(np.searchsorted(ends, place, side="right"))
+            offset = int(place - (ends[number] - sizes[number]))
+            self._index.reconstruct_from_offset(number, offset, faiss.swig_ptr(vector))
+        return vectors
+
+
+class _Hnsw:
+    """The candidates that a walk through an HNSW graph keeps."""
+
+    name = "ef_search"
+
+    def __init__(self, index: Any) -> None:
+        self._index = index
+        self._storage = faiss.downcast_index(index.storage)
+        self.most = _MOST_EF
+
+    @property
+    def value(self) -> int:
+        return int(self._index.hnsw.efSearch)
+
+    def set(self, value: int) -> None:
+        self._index.hnsw.efSearch = value
+
+    def search(self, queries: Vectors, value: int) -> npt.NDArray[np.int64]:
+        effort = faiss.SearchParametersHNSW(efSearch=value)  # type: ignore[attr-defined]
+        rows: npt.NDArray[np.int64] = self._index.search(queries, _DEPTH, params=effort)[1]
+        return rows
+
+    def truth(self, queries: Vectors) -> npt.NDArray[np.int64]:
+        if self._index.ntotal * self._index.d > _EXACT_NUMBERS:
+            raise RuntimeError("too many vectors")
+        rows: npt.NDArray[np.int64] = self._storage.search(queries, _DEPTH)[1]
+        return rows
+
+    def sample(self, how_many: int) -> Vectors:
+        places = np.linspace(0, self._index.ntotal - 1, how_many).astype(int)
+        return np.stack([self._storage.reconstruct(int(place)) for place in places])
+
+
+def _knob_of(index: Any) -> _Ivf | _Hnsw | None:
+    if not index.ntotal:
+        return None
+    if isinstance(index, faiss.IndexIVF):
+        return _Ivf(index)
+    return _Hnsw(index) if isinstance(index, faiss.IndexHNSW) else None
+
+
+def _chosen(knob: _Ivf | _Hnsw, asked: int | None) -> tuple[int, float | None]:
+    """The value and its recall; what is asked for, or the file's own where nothing can be measured."""
+    value = min(asked or knob.value, knob.most)
+    try:
+        with _all_cores():
+            queries = near(knob.sample(_QUERIES))
+            truth = knob.truth(queries)
+            recall = recall_of(knob.search(queries, value), truth)
+            while asked is None and recall < WANTED_RECALL and value < knob.most:
+                value = min(2 * value, knob.most)
+                recall = recall_of(knob.search(queries, value), truth)
+    except RuntimeError:  # Some kinds can't give their vectors back.
+        return value, None
+    return value, recall
+
+
+@contextmanager
+def _all_cores() -> Iterator[None]:
+    """A server's workers have one thread each; before they work, all cores are free."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(len(os.sched_getaffinity(0)))
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
