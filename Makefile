@@ -21,7 +21,7 @@ quickstart: $(VENV)/.local
 	$(BIN)/slime-search quickstart --output $(OUTPUT) --seed $(SEED) --recipe $(RECIPE) --dialect $(DIALECT)
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2
 
 test-sglang: needs-sglang $(VENV)/.dev
 	$(BIN)/python -m pytest tests/conformance

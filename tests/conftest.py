@@ -27,18 +27,21 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # Threads of torch that wait for each other would keep the cores from what else is running.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-ONE_WORKER = ("tests/conformance", "tests/slime_stack")
-"""Folders whose tests share servers that take long to start."""
+TOGETHER = ("tests/conformance", "tests/retrieval/cluster", "tests/slime_stack")
+"""Folders whose tests share what takes long to start."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Says which tests ``pytest -n`` gives to the same worker: those of a file, as they share what it starts."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            file = item.nodeid.partition("::")[0]
-            group = next((folder for folder in ONE_WORKER if file.startswith(f"{folder}/")), file)
-            item.add_marker(pytest.mark.xdist_group(group))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """``pytest -n``: the tests of a file run in one process, as they share what it starts, and files in their order."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFolderOrFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return next((folder for folder in TOGETHER if nodeid.startswith(f"{folder}/")), nodeid.partition("::")[0])
+
+    config.option.loadscopereorder = False
+    return ByFolderOrFile(config, log)
 
 
 @pytest.fixture(autouse=True)

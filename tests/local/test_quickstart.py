@@ -17,7 +17,7 @@ RUNS = ["search-r1 tags", "search-r1 tools", "thinker-searcher tags", "coda tags
 COMMAND = [sys.executable, "-m", "slime_search.cli", "quickstart"]
 
 
-@pytest.fixture(scope="module", params=[pytest.param(run, marks=pytest.mark.xdist_group(run)) for run in RUNS])
+@pytest.fixture(scope="module", params=RUNS)
 def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("quickstart") / "run"
     options = ["--output", str(output), "--seed", "3", "--cold-start-steps", "2", "--steps", "2"]
