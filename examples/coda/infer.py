@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from slime_search.core.callbacks import use_callback
+from slime_search.data.questions import Question
 from slime_search.errors import SlimeSearchError
-from slime_search.evaluation.questions import Question
 from slime_search.evaluation.target import Policy, Target, opened
 from slime_search.evaluation.transcript import Transcript
 from slime_search.hooks.driving import drive, sampling_params

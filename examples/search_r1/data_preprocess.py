@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import typer
 from rich.progress import track
 
-from slime_search.data.formats import SYSTEM_PROMPT, chat_row, read_rows
+from slime_search.data.formats import SYSTEM_PROMPT, chat_row
+from slime_search.data.questions import read_questions
 from slime_search.errors import DataError
 from slime_search.files import written_whole
 
@@ -24,15 +25,9 @@ def main(
     system_prompt: Annotated[str, typer.Option(help="What the model is told before the question.")] = SYSTEM_PROMPT,
 ) -> None:
     """Turn questions and gold answers into chat messages, the search tool's schema and labels."""
-    rows = []
     try:
-        for number, row in enumerate(track(read_rows(source), description=f"reading {source.name}"), start=1):
-            try:
-                rows.append(chat_row(row, system_prompt=system_prompt))
-            except DataError as error:
-                raise DataError(f"{source}, row {number}: {error}") from error
-        if not rows:
-            raise DataError(f"{source}: no rows")
+        questions = track(read_questions(source), description=f"reading {source.name}")
+        rows = [chat_row(question, system_prompt=system_prompt) for question in questions]
     except (DataError, OSError) as error:
         typer.secho(str(error), fg="red", err=True)
         raise typer.Exit(1) from None

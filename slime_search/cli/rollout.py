@@ -28,8 +28,9 @@ from slime_search.cli.options import (
     TurnTokens,
     opened_as_told,
 )
+from slime_search.data.questions import Question
 from slime_search.errors import ConfigError, DataError, SlimeSearchError, TooManyFailures
-from slime_search.evaluation.questions import Question, read_prompt_template, read_question_set
+from slime_search.evaluation.questions import read_prompt_template, read_question_set
 from slime_search.evaluation.session import Session, Show
 from slime_search.evaluation.target import Opened
 from slime_search.hooks.driving import sampling_params
@@ -173,7 +174,7 @@ def _questions(file: Path | None, limit: int | None, ask: Sequence[str], gold: S
 def _typed(text: str, number: int, answers: tuple[str, ...] = ()) -> Question:
     if not text.strip():
         raise DataError("--ask: the question is empty")
-    return Question(f"asked/{number}/{text.strip()}", "asked", text.strip(), answers)
+    return Question("asked", f"asked/{number}/{text.strip()}", text.strip(), answers)
 
 
 def _ask_all(session: Session, questions: Sequence[Question], samples: int, concurrency: int) -> None:

@@ -1,6 +1,6 @@
 """A corpus of the paragraphs that HotpotQA gives with its questions, two to find and eight to distract for each."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,12 +8,9 @@ from typing import Any, NamedTuple
 import orjson
 
 from slime_search.core.tokens import well_formed
-from slime_search.data.questions import parsed_row
+from slime_search.data.questions import OnBytes, located_rows
 from slime_search.errors import DataError
 from slime_search.files import written_whole
-
-OnBytes = Callable[[int], object]
-"""Told how many more bytes were read."""
 
 
 class Paragraphs(NamedTuple):
@@ -48,14 +45,11 @@ def write_corpus(files: Sequence[Path], target: Path, on_bytes: OnBytes = lambda
 
 def paragraphs_of(path: Path, on_bytes: OnBytes = lambda count: None) -> Iterator[tuple[str, str]]:
     """Title and text of every paragraph in a file, those without text left out. Raises DataError."""
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            on_bytes(len(line))
-            if line.strip():
-                try:
-                    yield from _paragraphs(parsed_row(line))
-                except DataError as error:
-                    raise DataError(f"{path}, line {number}: {error}") from None
+    for where, row in located_rows(path, on_bytes):
+        try:
+            yield from _paragraphs(row)
+        except DataError as error:
+            raise DataError(f"{where}: {error}") from None
 
 
 def _paragraphs(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -77,4 +71,4 @@ def _paragraphs(row: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _are_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+    return isinstance(value, list) and all(isinstance(text, str) for text in value)

@@ -20,10 +20,6 @@ class Format(NamedTuple):
     """What slime has to be told of the columns."""
 
 
-def _chat_row(question: Question, split: str, index: int) -> dict[str, Any]:
-    return chat_row({"question": question.text, "golden_answers": question.answers, "data_source": question.source})
-
-
 FORMATS = {
     "search-r1": Format(
         lambda question, split, index: search_r1_row(question, split=split, index=index),
@@ -33,7 +29,9 @@ FORMATS = {
         lambda question, split, index: coda_row(question, split=split, index=index),
         "--input-key prompt --label-key reward_model --apply-chat-template",
     ),
-    "chat": Format(_chat_row, "--input-key messages --tool-key tools --label-key label"),
+    "chat": Format(
+        lambda question, split, index: chat_row(question), "--input-key messages --tool-key tools --label-key label"
+    ),
 }
 
 
@@ -75,15 +73,15 @@ def prepare(
         DataError: a file can't be read, a row is not what it should be, or nothing is left to train on.
     """
     tests = {name: list(_read(path, name, progress)) for name, path in test.items()}
-    secret = {key_of(question.text) for questions in tests.values() for question in questions}
+    blocked = {key_of(question.text) for questions in tests.values() for question in questions}
     seen: set[str] = set()
     trained: list[Question] = []
     parts = []
     target = output / "train.parquet"
     for name, path in train.items():
         questions = list(_read(path, name, progress))
-        leaked = sum(key_of(question.text) in secret for question in questions)
-        sifted = sift(questions, seen, () if keep_leaks else secret)
+        leaked = sum(key_of(question.text) in blocked for question in questions)
+        sifted = sift(questions, seen, () if keep_leaks else blocked)
         trained += sifted.kept
         parts.append(Part(name, target, len(questions), sifted.duplicates, leaked, len(sifted.kept)))
     if train and not trained:
@@ -101,11 +99,8 @@ def _test_part(output: Path, name: str, questions: Sequence[Question], form: For
 
 
 def _read(path: Path, name: str, progress: Progress) -> Iterator[Question]:
-    try:
-        task = progress.add_task(f"reading {name}", total=path.stat().st_size)
-        yield from read_questions(path, name, lambda count: progress.advance(task, count))
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}; name a file that can be read") from error
+    task = progress.add_task(f"reading {name}", total=path.stat().st_size if path.exists() else None)
+    yield from read_questions(path, name, lambda count: progress.advance(task, count))
 
 
 def _write(path: Path, questions: Sequence[Question], split: str, form: Format, progress: Progress) -> None:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 from slime_search.data.asearcher import SYSTEM_PROMPT as SEARCH_TOOL_PROMPT
 from slime_search.data.formats import PROMPT, SYSTEM_PROMPT, as_question, planner_prompt
+from slime_search.data.questions import Message
 from slime_search.errors import ConfigError
 from slime_search.hooks.driving import Recipe
 from slime_search.recipes.base import recipe_in
@@ -17,8 +18,6 @@ from slime_search.recipes.distillation.recipe import SearchDistillation, SearchT
 from slime_search.recipes.search_r1 import SearchR1
 from slime_search.recipes.search_r1_tools import SearchR1Tools
 from slime_search.recipes.thinker_searcher.recipe import ThinkerSearcher
-
-Message = dict[str, str]
 
 
 @dataclass(frozen=True)

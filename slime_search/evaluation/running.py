@@ -11,7 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from slime_search.evaluation.questions import Question, Sets, digests
+from slime_search.data.questions import Question
+from slime_search.evaluation.questions import Sets, digests
 from slime_search.evaluation.scores import complete_score
 from slime_search.evaluation.store import Store, Writing, settings_of
 from slime_search.evaluation.summary import Summary, summarize

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from slime_search.core.callbacks import use_callback
-from slime_search.evaluation.questions import Question
+from slime_search.data.questions import Question
 from slime_search.evaluation.target import Target
 from slime_search.evaluation.transcript import Transcript, seconds, show_tokens
 from slime_search.hooks.driving import Finished, Recipe, Seeded, drive_all

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from slime_search.core.tokens import TokenCodec
+from slime_search.data.questions import Message, Question
 from slime_search.engines.endpoint import Endpoint, Protocol
 from slime_search.errors import ConfigError, DataError
-from slime_search.evaluation.questions import Question, sample_of
-from slime_search.evaluation.recipes import RECIPES, Entry, Message, entry_of
+from slime_search.evaluation.questions import sample_of
+from slime_search.evaluation.recipes import RECIPES, Entry, entry_of
 from slime_search.hooks.driving import Recipe
 from slime_search.hooks.runtime import load_tokenizer
 from slime_search.transport.readiness import ask

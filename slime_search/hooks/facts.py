@@ -123,7 +123,11 @@ def question_of(sample: Sample) -> str:
     asked = sample.metadata.get("question")
     if asked:
         return str(asked)
-    prompt = sample.prompt if isinstance(sample.prompt, str) else str(sample.prompt[-1]["content"])
+    return question_in(sample.prompt if isinstance(sample.prompt, str) else str(sample.prompt[-1]["content"]))
+
+
+def question_in(prompt: str) -> str:
+    """What a prompt says after its last ``Question:``, up to the end of the line, or all of it."""
     _, mark, rest = prompt.rpartition("Question:")
     return re.split(r"\n|<\|", rest.strip(), maxsplit=1)[0] if mark else prompt
 

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from slime_search.cli.prepare_data import app
-from slime_search.data.asearcher import question_of
+from slime_search.data.questions import question_of
 from slime_search.errors import DataError
 from slime_search.recipes.distillation.recipe import TOOL_SCHEMAS
 
@@ -52,21 +52,21 @@ def rows_of(path: Path) -> Rows:
     ],
 )
 def test_where_a_copy_keeps_question_and_answers(row: dict[str, Any], text: str, answers: list[str]) -> None:
-    found = question_of(row, 7)
-    assert (found.text, found.answers, found.source) == (text, answers, "asearcher")
+    found = question_of(row, source="asearcher")
+    assert (found.text, list(found.answers), found.source) == (text, answers, "asearcher")
 
 
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ({"title": "Who?", "answer": "A"}, "question: none of .*the row has title, answer"),
-        ({"question": "Who?", "answer": []}, "answers: none of .*the row has question, answer"),
+        ({"title": "Who?", "answer": "A"}, "question: none of .*the row has the columns title, answer"),
+        ({"question": "Who?", "answer": []}, "answers: none of .*the row has the columns question, answer"),
         ({"question": "Who?", "answer": " "}, "answers"),
     ],
 )
 def test_a_row_without_them_is_named(row: dict[str, Any], words: str) -> None:
     with pytest.raises(DataError, match=words):
-        question_of(row, 7)
+        question_of(row)
 
 
 def test_training_validation_and_hotpotqa(flashrag: Path, tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_a_bad_row_is_found(flashrag: Path, tmp_path: Path) -> None:
     source = tmp_path / "copy.jsonl"
     source.write_text('{"question": "Who?", "answer": "A"}\n{"question": "What?"}\n')
     result = run("--source", source, "--data-dir", flashrag, "--output", tmp_path / "out")
-    assert result.exit_code == 1 and "row 2" in result.output and "answers" in result.output
+    assert result.exit_code == 1 and "line 2" in result.output and "answers" in result.output
 
 
 def test_too_few_are_refused(flashrag: Path, tmp_path: Path) -> None:

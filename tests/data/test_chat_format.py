@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from slime_search.data.formats import chat_row, read_rows
+from slime_search.data.formats import chat_row
+from slime_search.data.questions import located_rows, question_of
 from slime_search.errors import DataError
 from slime_search.recipes.search_r1_tools import TOOL_SCHEMAS
 from slime_search.rewards.labels import gold_answers
@@ -55,15 +56,15 @@ def test_search_r1_parquet_becomes_chat_rows(tmp_path: Path) -> None:
     ],
 )
 def test_answers_are_found_where_data_sets_keep_them(row: dict[str, Any], answers: list[str]) -> None:
-    assert json.loads(chat_row(row)["label"]) == answers
+    assert json.loads(chat_row(question_of(row))["label"]) == answers
 
 
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
-        ('{"golden_answers": ["A"]}', "row 2: question"),
-        ('{"question": "Who?"}', "row 2: answers"),
-        ('{"question": "Who?", "golden_answers": [""]}', "row 2: label"),
+        ('{"golden_answers": ["A"]}', "line 2: question"),
+        ('{"question": "Who?"}', "line 2: answers"),
+        ('{"question": "Who?", "golden_answers": [""]}', "line 2: golden_answers: label"),
         ("not json", "line 2"),
         ("[1]", "line 2"),
     ],
@@ -81,17 +82,20 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "fake.parquet").write_text("not parquet")
     for name in ("raw.csv", "fake.parquet"):
         with pytest.raises(DataError, match=name):
-            list(read_rows(tmp_path / name))
+            list(located_rows(tmp_path / name))
 
 
 def test_a_line_that_is_no_utf8_is_named(tmp_path: Path) -> None:
     path = tmp_path / "raw.jsonl"
     path.write_bytes('{"question": "Où?"}\n'.encode() + '{"question": "Où?"}\n'.encode("latin-1"))
     with pytest.raises(DataError, match=r"raw\.jsonl, line 2: not JSON"):
-        list(read_rows(path))
+        list(located_rows(path))
 
 
 def test_blank_lines_are_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "raw.jsonl"
     path.write_text('{"question": "a"}\n\n{"question": "b"}\n \n')
-    assert [row["question"] for row in read_rows(path)] == ["a", "b"]
+    assert [(where.rpartition(", ")[2], row["question"]) for where, row in located_rows(path)] == [
+        ("line 1", "a"),
+        ("line 3", "b"),
+    ]

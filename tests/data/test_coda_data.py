@@ -148,7 +148,7 @@ def test_what_data_sets_know_is_read(tmp_path: Path) -> None:
     assert song.steps == [Step("who sang it?", ["Ann"])]
     assert total == Problem("What is 2 + 2?", ["4"], [], "2 and 2 are 4.")
     for row, words in (
-        ({"question": ""}, "row 1: question: ''"),
+        ({"question": ""}, "line 1: question: none of"),
         (
             {"question": "?", "golden_answers": ["x"], "question_decomposition": [{"question": "of #1"}]},
             "not a question",

@@ -135,7 +135,7 @@ def test_slime_can_call_the_hooks(page: Any, module: str) -> None:
 
 def test_the_prompts_are_replaced_and_the_rest_stays(page: Any, tmp_path: Path) -> None:
     path = tmp_path / "train.parquet"
-    question = Question("nq", "train_0", "How old was he", ["53"])
+    question = Question("nq", "train_0", "How old was he", ("53",))
     write_parquet(path, [FORMATS["search-r1"].row_of(question, "train", 0)])
     (before,) = pq.read_table(path).to_pylist()
     page("calculating_prompts").main(str(path))

@@ -9,9 +9,9 @@ import pytest
 
 from slime_search.core.dialect import Answer, Invalid
 from slime_search.core.trajectory import Owner
+from slime_search.data.questions import Question
 from slime_search.engines.endpoint import Endpoint
 from slime_search.errors import DataError
-from slime_search.evaluation.questions import Question
 from slime_search.evaluation.target import Target, open_target
 from slime_search.hooks.driving import Finished, drive, sampling_params
 from slime_search.recipes.direct_answer import ANSWER_TAGS, PASSAGES
@@ -21,7 +21,7 @@ from tests.support.rollouts import passage
 from tests.support.scripted_engine import ScriptedEngine
 from tests.support.scripted_retriever import ScriptedRetriever
 
-QUESTION = Question("q/0", "q", "Who made thing-7", ("name-7",), [{"role": "user", "content": "Another recipe's."}])
+QUESTION = Question("q", "q/0", "Who made thing-7", ("name-7",), [{"role": "user", "content": "Another recipe's."}])
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_question_that_names_the_answer_is_no_hit(
     engine: ScriptedEngine, retriever: ScriptedRetriever, qwen_folder: Path
 ) -> None:
     asked = target("rag", engine, retriever, qwen_folder)
-    sample = driven(asked, asked.sample(Question("q/0", "q", f"Was it name-7{PASSAGES}?", ("name-7",))))
+    sample = driven(asked, asked.sample(Question("q", "q/0", f"Was it name-7{PASSAGES}?", ("name-7",))))
     assert sample.metadata["slime_search"]["score"]["retrieval_hit"] == 0.0
     assert f"Was it name-7{PASSAGES}?" in engine.exchanges[0].prompt
 

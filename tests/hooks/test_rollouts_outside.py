@@ -9,9 +9,10 @@ from typing import Any
 import orjson
 import pytest
 
+from slime_search.data.questions import Question
 from slime_search.engines.endpoint import Endpoint
 from slime_search.errors import ConfigError, DataError
-from slime_search.evaluation.questions import Question, read_question_set
+from slime_search.evaluation.questions import read_question_set
 from slime_search.evaluation.target import Target, open_target
 from slime_search.hooks.driving import Finished, drive_all, sampling_params
 from slime_search.records.from_samples import rollout_record
@@ -33,7 +34,7 @@ def diligent(context: str) -> str:
 
 def question(number: int) -> Question:
     messages = [{"role": "user", "content": f"Who made thing-{number}?"}]
-    return Question(f"made/{number}", "made", f"Who made thing-{number}?", (f"name-{number}",), messages)
+    return Question("made", f"made/{number}", f"Who made thing-{number}?", (f"name-{number}",), messages)
 
 
 @pytest.fixture
@@ -222,8 +223,8 @@ def test_questions_come_from_prepared_files_and_from_flashrags_own(tmp_path: Pat
     ("text", "words"),
     [
         ("", "no rows"),
-        ('{"golden_answers": ["x"]}\n', "row 1: question: None is not a text"),
-        ('{"question": "Who?"}\n', "row 1: answers: none of"),
+        ('{"golden_answers": ["x"]}\n', "line 1: question: none of .* holds a text"),
+        ('{"question": "Who?"}\n', "line 1: answers: none of"),
         ("not json\n", "line 1: not JSON"),
     ],
 )

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from slime_search.data.formats import read_rows
+from slime_search.data.formats import as_question
+from slime_search.data.questions import located_rows, question_of
 from slime_search.errors import DataError
 from slime_search.rewards.labels import gold_answers
 
@@ -26,7 +27,7 @@ class Problem(NamedTuple):
     solution: str = ""
 
 
-_PLACE = re.compile(r"#(\d+)")
+_REFERENCE = re.compile(r"#(\d+)")
 _CALCULATION = re.compile(r"<<.*?>>")
 
 
@@ -40,29 +41,26 @@ def read_problems(path: Path) -> Iterator[Problem]:
     Raises:
         DataError: the file or a row of it is something else; the message names it.
     """
-    for number, row in enumerate(read_rows(path), start=1):
+    for where, row in located_rows(path):
         try:
             yield _problem(row)
         except DataError as error:
-            raise DataError(f"{path}, row {number}: {error}") from None
+            raise DataError(f"{where}: {error}") from None
 
 
 def _problem(row: Mapping[str, Any]) -> Problem:
-    text = row.get("question")
-    if not isinstance(text, str) or not text.strip():
-        raise DataError(f"question: {text!r} is not a text")
     solution, given = row.get("solution"), row.get("answer")
     if solution is None and isinstance(given, str) and "####" in given:
         solution, _, given = given.rpartition("####")
     if isinstance(solution, str) and solution.strip():
-        answers = gold_answers(given.strip() if isinstance(given, str) else given)
-        return Problem(text.strip(), answers, [], _CALCULATION.sub("", solution).strip())
-    known = row.get("golden_answers")
-    answers = gold_answers(row.get("reward_model") if known is None else known)
+        question = question_of({**row, "answer": given})
+        return Problem(question.text, list(question.answers), [], _CALCULATION.sub("", solution).strip())
+    question = question_of(row)
     metadata = row.get("metadata") or {}
     decomposition = row.get("question_decomposition") or metadata.get("question_decomposition")
-    steps = _steps(decomposition) if decomposition else [Step(_asked(text), answers)]
-    return Problem(text.strip(), answers, steps)
+    answers = list(question.answers)
+    steps = _steps(decomposition) if decomposition else [Step(_asked(question.text), answers)]
+    return Problem(question.text, answers, steps)
 
 
 def _steps(decomposition: Any) -> list[Step]:
@@ -74,15 +72,15 @@ def _steps(decomposition: Any) -> list[Step]:
     for part in decomposition:
         if not isinstance(part, Mapping) or not {"question", "answer"} <= set(part):
             raise DataError(f"question_decomposition: {str(part)[:200]} is not a question with its answer")
-        question = _PLACE.sub(lambda place: _answer_to(steps, place), str(part["question"]))
+        question = _REFERENCE.sub(lambda reference: _answer_to(steps, reference), str(part["question"]))
         steps.append(Step(_asked(question), gold_answers(part["answer"])))
     return steps
 
 
-def _answer_to(steps: list[Step], place: re.Match[str]) -> str:
-    number = int(place[1])
+def _answer_to(steps: list[Step], reference: re.Match[str]) -> str:
+    number = int(reference[1])
     if not 0 < number <= len(steps):
-        raise DataError(f"question_decomposition: {place[0]} stands before its answer is known")
+        raise DataError(f"question_decomposition: {reference[0]} stands before its answer is known")
     return steps[number - 1].answers[0]
 
 
@@ -90,4 +88,4 @@ def _asked(question: str) -> str:
     """MuSiQue writes some as ``Inception >> director``."""
     subject, arrow, relation = question.strip().partition(" >> ")
     text = f"What is the {relation} of {subject}" if arrow else subject
-    return text if text.endswith("?") else f"{text}?"
+    return as_question(text)

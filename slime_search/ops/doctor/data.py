@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from slime_search.core.tokens import TokenCodec
-from slime_search.data.formats import read_rows
+from slime_search.data.questions import ANSWERS, PROMPTS, located_rows, messages_of, question_of, read_questions
 from slime_search.dialects.chat_frame import ChatTemplate
 from slime_search.errors import ConfigError, DataError
 from slime_search.ops.doctor.results import Result, Waits, failed, passed, skipped, warned
@@ -71,8 +71,11 @@ def _of_file(setup: Setup, name: str, path: Path) -> Iterator[Result]:
         return
     prompts, count = Prompts(), 0
     try:
-        for row in read_rows(path):
-            _check_row(row, columns, count)
+        for where, row in located_rows(path):
+            try:
+                _check_row(row, columns)
+            except ValueError as error:
+                raise DataError(f"{where}: {error}") from None
             prompts.add(count, row[columns.prompt])
             count += 1
     except ImportError:
@@ -91,17 +94,17 @@ def _of_file(setup: Setup, name: str, path: Path) -> Iterator[Result]:
     yield _lengths_of(setup, f"{name.replace(' data', '')} prompts", prompts.kept)
 
 
-def _check_row(row: Mapping[str, Any], columns: Columns, number: int) -> None:
-    """Raises DataError unless slime can make a sample of it."""
+def _check_row(row: Mapping[str, Any], columns: Columns) -> None:
+    """Raises DataError unless slime can make a sample of it, and ``evaluate`` a question where it knows the columns."""
     for column in (columns.prompt, columns.label, *([columns.tools] if columns.tools else ())):
         if row.get(column) is None:
-            raise DataError(f"row {number + 1} has no {column!r} among {', '.join(row)}")
-    try:
-        gold_answers(row[columns.label])
-        if columns.tools and not isinstance(json.loads(str(row[columns.tools])), list):
-            raise DataError(f"{columns.tools}: {str(row[columns.tools])[:80]!r} is not a list in JSON")
-    except ValueError as error:
-        raise DataError(f"row {number + 1}: {error}") from None
+            raise DataError(f"it has no {column!r} among {', '.join(row)}")
+    gold_answers(row[columns.label])
+    messages_of(columns.prompt, row[columns.prompt])
+    if columns.prompt in PROMPTS and columns.label in ANSWERS:
+        question_of(row)
+    if columns.tools and not isinstance(json.loads(str(row[columns.tools])), list):
+        raise DataError(f"{columns.tools}: {str(row[columns.tools])[:80]!r} is not a list in JSON")
 
 
 def _lengths_of(setup: Setup, name: str, prompts: Sequence[Any]) -> Result:
@@ -164,11 +167,9 @@ def _lengths(setup: Setup, prompts: Sequence[Any]) -> list[int]:
 def a_question(setup: Setup) -> str:
     """One that the data asks, or a well-known one."""
     try:
-        row = next(iter(read_rows(setup.train_data)), {})
-    except (DataError, OSError, ImportError):
-        row = {}
-    question = row.get("question") or (row.get("metadata") or {}).get("question")
-    return question if isinstance(question, str) and question.strip() else "Who wrote Hamlet?"
+        return next(read_questions(setup.train_data)).text
+    except (DataError, ImportError):
+        return "Who wrote Hamlet?"
 
 
 CHECKS = (files, context)

@@ -6,8 +6,9 @@ from typing import Any
 import orjson
 import pytest
 
+from slime_search.data.questions import Question
 from slime_search.errors import DataError
-from slime_search.evaluation.questions import Question, read_question_set, sample_of
+from slime_search.evaluation.questions import read_question_set, sample_of
 
 ROW = {"question": "Who made it?", "golden_answers": ["x"]}
 
@@ -35,10 +36,10 @@ def test_a_prompt_of_plain_text_is_a_message_as_in_slime(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"extra_info": "x"}, "row 1: extra_info: 'x' is not a mapping"),
-        ({"prompt": ["x"]}, r"row 1: prompt: \['x'\] is no list of messages"),
-        ({"prompt": [{"role": "user"}]}, r"row 1: prompt: .* is no list of messages"),
-        ({"question": None, "metadata": "x"}, "row 1: question: None is not a text"),
+        ({"extra_info": "x"}, "line 1: extra_info: 'x' is not a mapping"),
+        ({"prompt": ["x"]}, r"line 1: prompt: \['x'\] is no list of messages"),
+        ({"prompt": [{"role": "user"}]}, r"line 1: prompt: .* is no list of messages"),
+        ({"question": None, "metadata": "x"}, "line 1: question: none of .* holds a text"),
     ],
 )
 def test_a_column_of_another_shape_is_named(tmp_path: Path, fields: dict[str, Any], told: str) -> None:

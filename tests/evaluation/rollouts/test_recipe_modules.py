@@ -129,10 +129,9 @@ def test_what_is_wrong_with_a_module_is_said(modules: Path) -> None:
 
 def prepared(folder: Path) -> Iterator[Path]:
     """A question in every format of ``prepare-data``."""
-    question = Question("nq", "test_0", "who made thing-2", ["name-2"])
+    question = Question("nq", "test_0", "who made thing-2", ("name-2",))
     rows = {name: form.row_of(question, "test", 0) for name, form in FORMATS.items()}
-    row = {"question": question.text, "golden_answers": question.answers, "data_source": question.source}
-    rows["asearcher"] = chat_row(row, system_prompt=SYSTEM_PROMPT)
+    rows["asearcher"] = chat_row(question, system_prompt=SYSTEM_PROMPT)
     for name, row in rows.items():
         write_parquet(folder / f"{name}.parquet", [row])
         yield folder / f"{name}.parquet"

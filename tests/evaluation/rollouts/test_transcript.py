@@ -7,15 +7,15 @@ from typing import Any
 
 from rich.console import Console
 
+from slime_search.data.questions import Question
 from slime_search.engines.endpoint import Endpoint
-from slime_search.evaluation.questions import Question
 from slime_search.evaluation.session import Session
 from slime_search.evaluation.target import open_target
 from slime_search.hooks.driving import sampling_params
 from tests.recipes.coda.test_coda import planner_turn, team, think
 from tests.support.scripted_engine import Exchange, ScriptedEngine
 
-QUESTION = Question("asked", "", "Who made thing-7?", ("name-7",))
+QUESTION = Question("", "asked", "Who made thing-7?", ("name-7",))
 
 
 def converse(

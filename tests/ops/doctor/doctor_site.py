@@ -98,7 +98,7 @@ class Site:
     def for_tools(self) -> None:
         """The recipe with tool calls, a model whose template knows them, and questions for it."""
         data = self.folder / "chat"
-        write_parquet(data / "train.parquet", [chat_row({"question": "Who?", "answers": ["Ada"]})])
+        write_parquet(data / "train.parquet", [chat_row(Question("", "0", "Who?", ("Ada",)))])
         self.change(
             DATA=data,
             HF_CHECKPOINT=save_weights(save_with_tools_template(self.folder / "tools-model")),
@@ -107,7 +107,7 @@ class Site:
 
     def _questions(self, folder: Path) -> Path:
         for name in ("train", "test/nq"):
-            questions = [Question("nq", str(n), f"who wrote text {n}", ["Ada"]) for n in range(9)]
+            questions = [Question("nq", str(n), f"who wrote text {n}", ("Ada",)) for n in range(9)]
             rows = [search_r1_row(question, split=name, index=n) for n, question in enumerate(questions)]
             write_parquet(folder / f"{name}.parquet", rows)
         return folder

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from slime_search.data.formats import write_parquet
+from slime_search.errors import DataError
+from slime_search.evaluation.questions import read_question_set
 from slime_search.ops.doctor import data
 from slime_search.ops.doctor.data import _SAMPLE, Prompts, columns_of
 from slime_search.ops.doctor.examine import carry_out
@@ -60,7 +62,7 @@ def test_data_of_the_other_recipe(site: Site) -> None:
     site.change(DATA=questions)
     found = the(look(site), "train data")
     assert found.status is Status.FAIL
-    assert "row 1 has no 'messages'" in found.found
+    assert "row 1: it has no 'messages'" in found.found
     assert "prepare-data --format chat" in found.fix
 
 
@@ -77,13 +79,33 @@ def test_columns_that_a_script_of_ones_own_names(site: Site) -> None:
     [
         ({"ground_truth": {"target": []}}, "row 1: label: no gold answer"),
         ("", "row 1: label: no gold answer"),
-        (None, "row 1 has no 'reward_model'"),
+        (None, "row 1: it has no 'reward_model'"),
     ],
 )
 def test_labels_without_an_answer(site: Site, label: Any, told: str) -> None:
     rewrite(site.folder / "data/train.parquet", reward_model=label)
     found = the(look(site), "train data")
     assert (found.status, told in found.found) == (Status.FAIL, True), found
+
+
+@pytest.mark.parametrize(
+    ("columns", "status"),
+    [
+        ({"question": None, "metadata": None}, Status.PASS),
+        ({"extra_info": {"question": "who?"}, "question": None, "metadata": None}, Status.PASS),
+        ({"prompt": "[{'role': 'user', 'content': 'who?'}]"}, Status.FAIL),
+        ({"extra_info": "{'index': 0}"}, Status.FAIL),
+    ],
+)
+def test_the_verdict_is_that_of_evaluate(site: Site, columns: dict[str, Any], status: Status) -> None:
+    path = site.folder / "data/train.parquet"
+    rewrite(path, **columns)
+    assert the(look(site), "train data").status is status
+    if status is Status.PASS:
+        assert read_question_set(path)
+    else:
+        with pytest.raises(DataError, match=r"train\.parquet, row 1: "):
+            read_question_set(path)
 
 
 def test_a_file_that_is_none(site: Site) -> None:
