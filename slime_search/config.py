@@ -191,7 +191,7 @@ class SearchConfig(BaseSettings, _KnownKeys):
     engine_timeout_s: float = Field(1800.0, gt=0)
     """Seconds to wait for the engine, each attempt; a long turn on a busy engine takes minutes."""
     engine_attempts: int = Field(8, ge=1)
-    """Attempts a turn before the sample fails."""
+    """Attempts a turn before the sample fails. A turn that took ``engine_timeout_s`` and failed is not tried again."""
     max_observation_tokens: int | None = Field(1024, ge=16)
     """Tokens a search result may take; cut at a passage. None for no limit."""
     max_context_tokens: int | None = Field(None, ge=64)

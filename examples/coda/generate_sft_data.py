@@ -77,8 +77,8 @@ def main(
     except (SlimeSearchError, OSError) as error:
         typer.secho(f"error: {error}", fg="red", err=True)
         raise typer.Exit(1) from None
-    told = ", ".join(f"{count:,} {verdict}" for verdict, count in demonstrator.tally.most_common())
-    typer.echo(f"{len(rows):,} rows in {output}, of {len(problems):,} problems: {told}; teacher: {name}")
+    counts = ", ".join(f"{count:,} {outcome}" for outcome, count in demonstrator.tally.most_common())
+    typer.echo(f"{len(rows):,} rows in {output}, of {len(problems):,} problems: {counts}; teacher: {name}")
     if stopped:
         typer.secho(f"error: {stopped}; what was made until then is written", fg="red", err=True)
         raise typer.Exit(1)

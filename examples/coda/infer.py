@@ -72,8 +72,8 @@ async def _answer(question: str, target: Target, params: Mapping[str, Any]) -> N
         # The transcript has said it.
         raise typer.Exit(1)
     searches = sum(len(executor.calls) for executor in executors)
-    told = f"{len(executors)} tasks, {searches} searches, ended {planner.ending}"
-    console.print(f"[bold]answer:[/bold] {escape(planner.answer or 'none')}  [dim]({told})[/dim]")
+    how = f"{len(executors)} tasks, {searches} searches, ended {planner.ending}"
+    console.print(f"[bold]answer:[/bold] {escape(planner.answer or 'none')}  [dim]({how})[/dim]")
 
 
 if __name__ == "__main__":

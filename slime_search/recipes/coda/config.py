@@ -23,7 +23,7 @@ class ExecutorConfig(Section):
 
     @field_validator("prompt")
     @classmethod
-    def _has_its_place(cls, value: str) -> str:
+    def _has_its_placeholder(cls, value: str) -> str:
         if value.count(TASK) != 1:
             raise ValueError(f"write {TASK} in it, once")
         return value

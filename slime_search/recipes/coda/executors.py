@@ -21,7 +21,7 @@ class Executors:
 
     Args:
         agent: plays each executor.
-        prompt: what an executor is asked, with a place for the task.
+        prompt: what an executor is asked, with a placeholder for the task.
         session_id: the planner's. An executor has one of its own, so that a router may send it to another engine.
     """
 

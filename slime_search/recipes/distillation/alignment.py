@@ -45,19 +45,19 @@ def transfer(
         student, teacher = _between_common_cuts(
             students.inside(run.student, run.length), teachers.inside(run.teacher, run.length)
         )
-        shares = _shares(student.ends, teacher.ends, [log_probs[place] for place in teacher.places])
-        for place, share in zip(student.places, shares, strict=True):
-            given[place] = share
+        shares = _shares(student.ends, teacher.ends, [log_probs[index] for index in teacher.indices])
+        for index, share in zip(student.indices, shares, strict=True):
+            given[index] = share
     return given
 
 
 class _Stretch(NamedTuple):
-    """Tokens that follow each other: their places, and where the first begins and each ends, in bytes of the run.
+    """Tokens that follow each other: their indices, and where the first begins and each ends, in bytes of the run.
 
     Where there are none, there is one cut at most.
     """
 
-    places: Sequence[int]
+    indices: Sequence[int]
     cuts: Sequence[int]
 
     @property
@@ -67,7 +67,7 @@ class _Stretch(NamedTuple):
     def between(self, first: int, last: int) -> "_Stretch":
         """From one of the cuts to another."""
         begin, end = bisect_left(self.cuts, first), bisect_left(self.cuts, last)
-        return _Stretch(self.places[begin:end], self.cuts[begin : end + 1])
+        return _Stretch(self.indices[begin:end], self.cuts[begin : end + 1])
 
 
 def _between_common_cuts(student: _Stretch, teacher: _Stretch) -> tuple[_Stretch, _Stretch]:
@@ -80,7 +80,26 @@ def _between_common_cuts(student: _Stretch, teacher: _Stretch) -> tuple[_Stretch
 
 
 def _shares(student_ends: Sequence[int], teacher_ends: Sequence[int], log_probs: Sequence[float]) -> list[float]:
-    """What each of the student's tokens gets, where both begin and end at the same bytes."""
+    """What each of the student's tokens gets, where both tokenizations begin and end at the same bytes.
+
+    Each teacher's token is divided equally among the student's tokens that it shares bytes with. An example, of the
+    six bytes of ``Berlin``:
+
+        student     Ber | lin          ends 3, 6
+        teacher     Be | rli | n       ends 2, 5, 6    log-probabilities -1, -4, -3
+
+        Be    lies in ``Ber``                   -1 for ``Ber``
+        rli   shares ``r`` with ``Ber`` and
+              ``li`` with ``lin``               -2 for each
+        n     lies in ``lin``                   -3 for ``lin``
+
+        shares      -3 | -5            their sum is the teacher's, -8
+
+    Args:
+        student_ends: where each of the student's tokens ends, in bytes, ascending.
+        teacher_ends: the same of the teacher's; the last end is the student's last.
+        log_probs: one for each of the teacher's tokens.
+    """
     shares = [0.0] * len(student_ends)
     first = 0
     for end, log_prob in zip(teacher_ends, log_probs, strict=True):
@@ -91,8 +110,8 @@ def _shares(student_ends: Sequence[int], teacher_ends: Sequence[int], log_probs:
             shares[first] += log_prob
         else:
             share = log_prob / (last - first + 1)
-            for place in range(first, last + 1):
-                shares[place] += share
+            for index in range(first, last + 1):
+                shares[index] += share
         first = last + 1 if student_ends[last] == end else last
     return shares
 
@@ -102,14 +121,14 @@ class _Tokens:
 
     def __init__(self, sizes: Sequence[int]) -> None:
         # A token without bytes shares none.
-        self._places = [place for place, size in enumerate(sizes) if size]
-        self._cuts = [0, *accumulate(sizes[place] for place in self._places)]
+        self._indices = [index for index, size in enumerate(sizes) if size]
+        self._cuts = [0, *accumulate(sizes[index] for index in self._indices)]
 
     def inside(self, start: int, length: int) -> _Stretch:
         """Those that lie wholly in this stretch of bytes."""
         first = bisect_left(self._cuts, start)
         past = bisect_left(self._cuts, start + length + 1, lo=first)
-        return _Stretch(self._places[first : max(past - 1, 0)], [cut - start for cut in self._cuts[first:past]])
+        return _Stretch(self._indices[first : max(past - 1, 0)], [cut - start for cut in self._cuts[first:past]])
 
 
 def _joined(runs: Sequence[Run]) -> Iterator[Run]:
@@ -201,7 +220,7 @@ def shifted(runs: Iterable[Run], student: int, teacher: int) -> Iterator[Run]:
 def _with_marks(text: str) -> Iterator[str]:
     """Each character with the marks that combine with it."""
     start = 0
-    for place in range(1, len(text) + 1):
-        if place == len(text) or not unicodedata.combining(text[place]):
-            yield text[start:place]
-            start = place
+    for end in range(1, len(text) + 1):
+        if end == len(text) or not unicodedata.combining(text[end]):
+            yield text[start:end]
+            start = end

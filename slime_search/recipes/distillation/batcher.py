@@ -71,8 +71,8 @@ class Batcher(Generic[I, O]):
             if len(batch) == 1:
                 _fail(batch, error)
             else:
-                for one in batch:
-                    await self._answer([one])
+                for entry in batch:
+                    await self._answer([entry])
         except SlimeSearchError as error:
             _fail(batch, error)
         except BaseException as error:

@@ -56,16 +56,16 @@ class CallNotation:
 
 def _translated(call: WrittenCall, written: str, turn: str, start: int) -> Iterator[Piece]:
     """``written`` in pieces: name and texts, where they stand in ``turn`` from ``start`` on, and what is between."""
-    place = 0
+    position = 0
     for text in (call.name, *_texts(call.arguments)):
         for spelling in dict.fromkeys((_in_json(text, False), _in_json(text, True), text)):
-            here, there = _find(spelling, turn, start), _find(spelling, written, place)
+            here, there = _find(spelling, turn, start), _find(spelling, written, position)
             if spelling and here >= 0 and there >= 0:
-                yield Piece(written[place:there], None)
+                yield Piece(written[position:there], None)
                 yield Piece(spelling, here)
-                start, place = here + len(spelling), there + len(spelling)
+                start, position = here + len(spelling), there + len(spelling)
                 break
-    yield Piece(written[place:], None)
+    yield Piece(written[position:], None)
 
 
 def _find(spelling: str, text: str, start: int) -> int:

@@ -31,7 +31,7 @@ class TeacherConfig(Section):
     timeout_s: float = Field(600.0, gt=0)
     """Seconds to wait for the teacher, each attempt."""
     attempts: int = Field(4, ge=1)
-    """Attempts a request before the sample does without the teacher."""
+    """Attempts a request before the sample does without the teacher; none follows after ``timeout_s``."""
     cache_tokens: int = Field(1_000_000, ge=0)
     """Tokens whose log-probabilities are kept, for trajectories that begin alike; some 20 bytes each. 0 keeps none."""
     clip: float | None = Field(None, gt=0)

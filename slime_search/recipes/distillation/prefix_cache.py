@@ -41,9 +41,9 @@ class PrefixCache:
         """``log_probs`` are those of all scored tokens."""
         if not self._room:
             return
-        for key, place in _keys(span):
+        for key, start in _keys(span):
             if key not in self._blocks:
-                block = self._blocks[key] = array("d", log_probs[place : place + BLOCK])
+                block = self._blocks[key] = array("d", log_probs[start : start + BLOCK])
                 self._held += len(block)
         while self._held > self._room:
             self._held -= len(self._blocks.popitem(last=False)[1])
@@ -53,9 +53,9 @@ def _keys(span: Span) -> Iterator[tuple[bytes, int]]:
     """A key for each block of scored tokens, and where it begins among them. Each key stands for all tokens before."""
     key = _digest(b"", span.token_ids[: span.start])
     scored = span.scored
-    for place in range(0, len(scored), BLOCK):
-        key = _digest(key, scored[place : place + BLOCK])
-        yield key, place
+    for start in range(0, len(scored), BLOCK):
+        key = _digest(key, scored[start : start + BLOCK])
+        yield key, start
 
 
 def _digest(before: bytes, token_ids: Sequence[int]) -> bytes:

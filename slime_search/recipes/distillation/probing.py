@@ -57,7 +57,7 @@ async def probe_server(
         ConfigError: its tokens are others than the tokenizer's that it is thought to have.
     """
     server = _Server(client, url, headers)
-    apis = [one for one in APIS if api in ("auto", one.name)]
+    apis = [known for known in APIS if api in ("auto", known.name)]
     offer, scores = await client.retried(url, lambda: _first_that_tells(server, probe, apis, model))
     _check_texts(url, probe, scores)
     return offer
@@ -110,13 +110,13 @@ async def _first_that_tells(
         offer = Offer(api, name, await _takes_batches(server, api, span, name))
         logger.info("teacher at %s: log-probabilities from %s (%s)", server.url, api.name, api.path)
         return offer, scores
-    told = "; ".join(f"{api.name}: {fault}" for api, fault in zip(apis, faults, strict=True))
+    faults_by_api = "; ".join(f"{api.name}: {fault}" for api, fault in zip(apis, faults, strict=True))
     if any(isinstance(fault, TransientFault) for fault in faults):
-        raise TransientFault(told)
+        raise TransientFault(faults_by_api)
     raise ProtocolError(
         f"the teacher at {server.url} gives no log-probabilities of a prompt. Serve it with SGLang, or with vLLM, or "
         "name another teacher.url; where it complains of token ids, name its checkpoint as teacher.tokenizer. "
-        f"Asked as {told}"
+        f"Asked as {faults_by_api}"
     )
 
 
@@ -131,13 +131,13 @@ async def _takes_batches(server: _Server, api: PromptLogProbs, span: Span, model
 
 def _check_texts(url: str, probe: Probe, scores: Scores) -> None:
     """Most tokens must read as they do here, and all special ones; servers differ in what they show of bytes."""
-    told = [
-        (here.strip(), there.strip(), place >= len(probe.texts) - probe.specials)
-        for place, (here, there) in enumerate(zip(probe.texts[1:], scores.texts, strict=True), start=1)
+    compared = [
+        (here.strip(), there.strip(), index >= len(probe.texts) - probe.specials)
+        for index, (here, there) in enumerate(zip(probe.texts[1:], scores.texts, strict=True), start=1)
         if isinstance(there, str) and there.strip() and not there.startswith("token_id:")
     ]
-    others = [one for one in told if one[0] != one[1]]
-    if len(others) * 2 > len(told) or any(is_special for _, _, is_special in others):
+    others = [texts for texts in compared if texts[0] != texts[1]]
+    if len(others) * 2 > len(compared) or any(is_special for _, _, is_special in others):
         here, there, _ = others[-1]
         raise ConfigError(
             f"teacher.tokenizer: the teacher at {url} reads as {there!r} the token that is {here!r} here. Set it to "

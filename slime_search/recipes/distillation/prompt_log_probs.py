@@ -73,7 +73,7 @@ class SGLangGenerate:
             isinstance(a, dict) and isinstance(a.get("meta_info"), dict) for a in answers
         ):
             raise TransientFault(f"not an answer of SGLang's /generate to {len(spans)} prompts: {str(body)[:300]}")
-        return [self._scores(one["meta_info"], span) for one, span in zip(answers, spans, strict=True)]
+        return [self._scores(answer["meta_info"], span) for answer, span in zip(answers, spans, strict=True)]
 
     def _scores(self, meta: Any, span: Span) -> Scores:
         reason = meta.get("finish_reason")
@@ -126,15 +126,15 @@ class CompletionEcho:
         return [self._scores(choice, span) for choice, span in zip(_choices(body, spans), spans, strict=True)]
 
     def _scores(self, choice: dict[str, Any], span: Span) -> Scores:
-        told, count = choice.get("logprobs"), len(span.token_ids)
-        told = told if isinstance(told, dict) else {}
-        values = told.get("token_logprobs")
+        log_probs, count = choice.get("logprobs"), len(span.token_ids)
+        log_probs = log_probs if isinstance(log_probs, dict) else {}
+        values = log_probs.get("token_logprobs")
         if not isinstance(values, list) or len(values) < 2:
             # The one token that had to be sampled has its log-probability, but the prompt was not echoed.
             raise NoPromptLogProbs("the answer has no logprobs.token_logprobs of the prompt")
         if len(values) not in (count, count + 1):
             raise ProtocolError(f"logprobs.token_logprobs has {len(values)} entries for {count} tokens")
-        texts = told.get("tokens") or [None] * len(values)
+        texts = log_probs.get("tokens") or [None] * len(values)
         return Scores([_finite(value) for value in values[span.start : count]], texts[span.start : count])
 
 

@@ -19,7 +19,7 @@ from slime_search.recipes.distillation.token_bytes import TokenBytes
 class Turn:
     """One turn of the student in both tokenizations: what ``alignment.transfer`` asks for.
 
-    The teacher's tokens of it are those from place ``start`` of the rendered conversation on.
+    The teacher's tokens of it are those from index ``start`` of the rendered conversation on.
     """
 
     start: int
@@ -138,7 +138,7 @@ class TeacherView:
             if got == b" " + self._bytes.normalise(piece).encode():
                 # Sentencepiece puts a blank before a text.
                 got = got[1:]
-                own_sizes[next(place for place, one in enumerate(own_sizes) if one)] -= 1
+                own_sizes[next(index for index, own_size in enumerate(own_sizes) if own_size)] -= 1
             runs += shifted(normalised(piece, got, self._bytes.normalise), size, made)
             ids += own_ids
             sizes += own_sizes

@@ -100,8 +100,8 @@ class _Servers:
     ) -> None:
         (first, *others) = offers.values()
         if any((offer.api, offer.model) != (first.api, first.model) for offer in others):
-            told = ", ".join(f"{url} {offer.model or ''} as {offer.api.name}" for url, offer in offers.items())
-            raise ProtocolError(f"teacher.url: the servers are not alike ({told}); name servers of one kind and model")
+            found = ", ".join(f"{url} {offer.model or ''} as {offer.api.name}" for url, offer in offers.items())
+            raise ProtocolError(f"teacher.url: the servers are not alike ({found}); name servers of one kind and model")
         self._api, self._model = first.api, first.model
         # A server that did not answer yet is taken for one like the others.
         self._replicas = Replicas(client, [url + first.api.path for url in config.urls])

@@ -29,7 +29,8 @@ class ThinkerConfig(SearchConfig):
     searcher_timeout_s: float = Field(600.0, gt=0)
     """Seconds to wait for the Searcher service's answer, each attempt: a whole session, not one turn of it."""
     searcher_attempts: int = Field(3, ge=1)
-    """Attempts a question before the sample fails. The service retries its retriever and its engine by itself."""
+    """Attempts a question before the sample fails; none follows after ``searcher_timeout_s``. The service retries its
+    retriever and its engine by itself."""
     searcher_concurrency: int = Field(256, ge=1)
     """Questions at the Searcher at most, in this process."""
     searcher_prompt: str = SEARCHER_PROMPT
@@ -72,7 +73,7 @@ class ThinkerConfig(SearchConfig):
 
     @field_validator("searcher_prompt")
     @classmethod
-    def _has_its_place(cls, value: str) -> str:
+    def _has_its_placeholder(cls, value: str) -> str:
         if value.count(QUESTION) != 1:
             raise ValueError(f"write {QUESTION} in it, once")
         return value

@@ -46,11 +46,11 @@ def select(paragraphs: Sequence[str], snippet: str, max_chars: int) -> str:
         return ""
     chosen: list[int] = []
     room = max_chars
-    for place in sorted(range(len(pieces)), key=lambda place: -shared[place]):
-        if shared[place] * 3 >= best and len(pieces[place]) < room:
-            chosen.append(place)
-            room -= len(pieces[place]) + 1
-    return "\n".join(pieces[place] for place in sorted(chosen))
+    for index in sorted(range(len(pieces)), key=lambda index: -shared[index]):
+        if shared[index] * 3 >= best and len(pieces[index]) < room:
+            chosen.append(index)
+            room -= len(pieces[index]) + 1
+    return "\n".join(pieces[index] for index in sorted(chosen))
 
 
 def _strictly(body: bytes, charset: str) -> str | None:

@@ -1,6 +1,7 @@
 """``--recipe``: what a recipe is asked with, and a recipe of one's own in a module."""
 
 import asyncio
+import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from slime_search.evaluation.questions import read_question_set
 from slime_search.evaluation.recipes import RECIPES, entry_of
 from slime_search.hooks.contract import LocalSample
 from slime_search.hooks.driving import drive
+from slime_search.recipes.base import recipe_in
 from tests.support.scripted_engine import ScriptedEngine
 from tests.support.scripted_retriever import ScriptedRetriever
 
@@ -168,3 +170,30 @@ def test_a_module_gets_the_command_lines_config(
     settings = settings_of(target, weights=[], own_services=False, **told)
     assert (settings["recipe"], settings["config"]["max_turns"]) == ("own_agent", 5)
     assert settings["config"]["local"]["search_url"] == retriever.search_url
+
+
+IMPORTS_ANOTHER = """
+from slime_search.recipes.search_r1 import SearchR1
+from slime_search.recipes.search_r1_tools import SearchR1Tools
+
+imported = SearchR1Tools({"max_turns": 7})
+recipe = SearchR1({"max_turns": 1})
+"""
+OWN_HOOKS = {
+    "methods": "generate, reward_func = recipe.generate, recipe.reward_func",
+    "functions": """
+async def generate(args, sample, sampling_params):
+    return await recipe.generate(args, sample, sampling_params)
+
+async def reward_func(args, sample, **kwargs):
+    return await recipe.reward_func(args, sample, **kwargs)
+""",
+}
+
+
+@pytest.mark.parametrize("hooks", OWN_HOOKS.values(), ids=OWN_HOOKS)
+def test_a_modules_recipe_is_the_one_that_its_hooks_call(hooks: str, modules: Path) -> None:
+    (modules / "two_recipes.py").write_text(IMPORTS_ANOTHER + hooks)
+    assert not entry_of("two_recipes").calls_tools
+    found = recipe_in(importlib.import_module("two_recipes"))
+    assert found is not None and found.config().max_turns == 1
