@@ -1,7 +1,8 @@
 # make quickstart   watch a search agent learn on this machine (sets everything up); DIALECT=tools,
 #                   RECIPE=thinker-searcher, RECIPE=coda and RECIPE=distill show others
 # make test         lint, types and tests (sets everything up)
-# make test-sglang  the embedded engine's tests against a real SGLang, SGLANG_PYTHON=<a Python that has it>
+# make test-sglang  the embedded engine's tests against a real SGLang, SGLANG_PYTHON=<a Python that has it>; ROUTER=1
+#                   also through the real router, ROUTER_PYTHON=<a Python that has sglang-router> if it is another
 # make test-vllm    the tool-calling recipe against a real vLLM, VLLM_PYTHON=<a Python that has it>
 
 PYTHON ?= python3

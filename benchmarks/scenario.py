@@ -136,7 +136,6 @@ def _engine_answer(thought: str, tag: str, content: str, tokenizer: PreTrainedTo
         "id": "6b1f0c0e5a7d4f5f9a35f4c1f3a0d2b7",
         "finish_reason": {"type": "stop", "matched": f"</{tag}>"},
         "weight_version": "default",
-        "prompt_tokens": PROMPT_TOKENS,
         "completion_tokens": len(ids),
         "cached_tokens": 0,
         "output_token_logprobs": [[-1 / (3 + position % 7), i, None] for position, i in enumerate(ids)],

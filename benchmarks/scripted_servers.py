@@ -29,7 +29,7 @@ class Latencies:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Loopback ports of the engine's ``/generate`` and the retriever's ``/retrieve``."""
+    """Loopback ports of the engine's routes and the retriever's ``/retrieve``."""
 
     engine: int
     retriever: int
@@ -67,7 +67,7 @@ def _serve_engine(announce: Connection, script: Script, latencies: Latencies) ->
         await asyncio.sleep(latencies.engine_s)
         return web.Response(body=script.turns[turn], content_type="application/json")
 
-    _serve(announce, web.post("/generate", generate))
+    _serve(announce, web.post("/generate", generate), web.post("/v1/chat/completions", generate))
 
 
 def _serve_retriever(announce: Connection, script: Script, latencies: Latencies) -> None:
@@ -81,9 +81,9 @@ def _serve_retriever(announce: Connection, script: Script, latencies: Latencies)
     _serve(announce, web.post("/retrieve", retrieve))
 
 
-def _serve(announce: Connection, route: web.RouteDef) -> None:
+def _serve(announce: Connection, *routes: web.RouteDef) -> None:
     app = web.Application()
-    app.add_routes([route])
+    app.add_routes(routes)
     app.on_startup.append(_end_with_parent)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

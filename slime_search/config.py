@@ -117,10 +117,11 @@ class GoogleConfig(Section):
 
 
 class ChatConfig(Section):
-    """How the tool-calling recipe talks to ``/v1/chat/completions``; the tag recipe does not read it."""
+    """How the tool-calling recipe talks to the engine; the tag recipe does not read it."""
 
-    token_in: Literal["auto", "input_ids", "messages"] = "auto"
-    """Send held token ids in the chat body, or messages that the server renders. "auto" asks the server once."""
+    token_in: Literal["auto", "input_ids", "generate", "messages"] = "auto"
+    """Send held token ids in the chat body, the same over ``/generate``, or messages that the server renders. "auto"
+    asks once, through whatever stands there, and takes the first of them that is exact."""
     model: str = "default"
     """The model's name in requests. SGLang takes any; vLLM wants the name that it serves."""
     template_kwargs: dict[str, Any] = Field(default_factory=dict)

@@ -34,7 +34,7 @@ SEARCH_R1_OAI_CONFIGS: dict[str, Any] = {
         "proxy": None,
     },
     "chat": {
-        # "auto" asks the server once whether it takes token ids in the chat body.
+        # "auto" asks once what takes token ids: the chat body, or /generate.
         "token_in": "auto",
         # For the chat template; Qwen3 thinks unless it is told {"enable_thinking": False}.
         "template_kwargs": {},

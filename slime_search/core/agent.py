@@ -8,22 +8,20 @@ from typing import Any, TypeVar
 
 from slime_search.core.callbacks import CALLBACK
 from slime_search.core.cancellation import unless_cancelled
+from slime_search.core.decoding import text_that_follows
 from slime_search.core.dialect import Answer, CallTools, Dialect, Invalid, Observation, ToolCall
 from slime_search.core.drift import go_on_from, reconcile
-from slime_search.core.engine import Engine, Finish
+from slime_search.core.engine import Completion, ContextLimits, Engine, Finish
 from slime_search.core.tokens import TokenCodec
 from slime_search.core.tool import Tool, ToolResult
-from slime_search.core.trajectory import Ending, Owner, Segment, Trajectory
-from slime_search.errors import Interrupted, InvalidQuery, ServiceError, ServiceRejected
+from slime_search.core.trajectory import Ending, Segment, Trajectory
+from slime_search.errors import Interrupted, InvalidQuery, ServiceError
 
 ANSWER_ROOM = 32
 """Tokens of context that an observation leaves free, so that the model can still answer after it."""
 ABORT_GRACE_S = 60.0
 """Seconds that a cancelled engine request has to return what it sampled. The trainer aborts the engine's requests, so
 most return at once; one whose engine hangs is left after this time."""
-
-_TOO_LONG = frozenset({400, 413, 422})
-"""Statuses with which engines refuse a prompt that does not fit into their context."""
 
 T = TypeVar("T")
 
@@ -34,6 +32,7 @@ class Budget:
 
     ``tool_turns`` counts turns that call tools; a turn to answer always follows the last of them. ``turn_tokens`` are
     sampled in one turn, ``observation_tokens`` appended after it, ``context_tokens`` are prompt and response together.
+    ``prompt_tokens`` are those that a turn may begin after.
     """
 
     tool_turns: int
@@ -41,6 +40,21 @@ class Budget:
     turn_tokens: int
     observation_tokens: int | None = None
     context_tokens: int | None = None
+    prompt_tokens: int | None = None
+
+    def within(self, limits: ContextLimits | None) -> "Budget":
+        """This budget on a server that takes no more than ``limits``."""
+        if limits is None:
+            return self
+        context = min(self.context_tokens or limits.total_tokens, limits.total_tokens)
+        return replace(self, context_tokens=context, prompt_tokens=limits.prompt_tokens)
+
+    def room(self, context: int, turn: int) -> int:
+        """Tokens that may be sampled now: ``context`` are held, the last ``turn`` of them in the turn that goes on."""
+        room = self.turn_tokens - turn
+        if self.context_tokens is not None:
+            room = min(room, self.context_tokens - context)
+        return 0 if self.prompt_tokens is not None and context > self.prompt_tokens else room
 
 
 @dataclass(frozen=True)
@@ -72,7 +86,8 @@ class Agent:
         A service that fails ends it as FAILED instead of raising. ``cancelled`` is asked before each engine request
         and a few times a second while a tool or the engine is at work. Once it is true, tools are stopped, an engine
         request may return what it sampled so far, and the trajectory ends as ABORTED. Resumed, it repeats the calls
-        that were stopped.
+        that were stopped. Where the engine's context is shorter than the budget's, it is the limit, and a trajectory
+        that fills it ends as TRUNCATED.
         """
         stop = tuple(dict.fromkeys((*_as_list(sampling_params.get("stop")), *self.dialect.stop)))
         sampling_params = {**sampling_params, "stop": list(stop), "no_stop_trim": True}
@@ -80,6 +95,7 @@ class Agent:
         if callback is not None:
             callback.on_start(self.role, trajectory)
         try:
+            budget = budget.within(await self.engine.context_limits())
             while trajectory.ending is None:
                 if not trajectory.awaits_model:
                     await self._act(trajectory, budget, cancelled)
@@ -104,32 +120,35 @@ class Agent:
     ) -> None:
         if self.context is not None and not trajectory.open_turn:
             go_on_from(trajectory, self.context(trajectory))
-        room = budget.turn_tokens - sum(len(s.token_ids) for s in trajectory.open_turn)
-        if budget.context_tokens is not None:
-            room = min(room, budget.context_tokens - len(trajectory))
+        room = budget.room(len(trajectory), sum(len(s.token_ids) for s in trajectory.open_turn))
         if room <= 0:
             trajectory.end(Ending.TRUNCATED)
             return
         request = self.engine.generate(
             trajectory.token_ids, {**sampling_params, "max_new_tokens": room}, session_id=session_id
         )
-        try:
-            completion = await _or_interrupted(cancelled, request, grace_s=ABORT_GRACE_S)
-        except ServiceRejected as refusal:
-            # The engine took the shorter context of an earlier turn, so what it refuses now is the length.
-            if refusal.status not in _TOO_LONG or not any(s.owner is Owner.MODEL for s in trajectory.segments):
-                raise
-            trajectory.end(Ending.TRUNCATED)
-            return
+        completion = await _or_interrupted(cancelled, request, grace_s=ABORT_GRACE_S)
         if completion.prompt_ids is not None:
             reconcile(trajectory, completion.prompt_ids)
         # A turn that was interrupted goes on; the template wrote nothing there.
         opened = "" if trajectory.open_turn else self.codec.opened_thought(trajectory.token_ids)
-        trajectory.add_completion(completion, opened=opened)
+        trajectory.add_completion(completion, self._text(trajectory, completion), opened=opened)
         if (callback := CALLBACK.get()) is not None:
             callback.on_turn(trajectory, trajectory.segments[-1])
         if completion.finish is Finish.ABORT:
             trajectory.end(Ending.ABORTED)
+
+    def _text(self, trajectory: Trajectory, completion: Completion) -> str:
+        """What the sampled ids say, behind what ``trajectory`` holds of their turn."""
+        turn = trajectory.open_turn
+        return text_that_follows(
+            self.codec.tokenizer,
+            "".join(segment.text for segment in turn),
+            _ids_of(turn),
+            completion.token_ids,
+            after=trajectory.tokens_before_turn(1),
+            last=completion.finish is not Finish.ABORT,
+        )
 
     async def _act(self, trajectory: Trajectory, budget: Budget, cancelled: Callable[[], bool] | None = None) -> None:
         turn = trajectory.open_turn

@@ -19,16 +19,24 @@ class Completion:
     """What the engine sampled for one request.
 
     ``log_probs`` (natural log, one per token, of the distribution sampled from) is None when they were not asked for.
-    ``text`` is the engine's own decoding, good for reading and never for tokenising again. ``prompt_ids`` is what the
-    engine conditioned on, where it rendered the conversation itself instead of taking the ids that it was sent.
+    ``prompt_ids`` is what the engine conditioned on, where it rendered the conversation itself instead of taking the
+    ids that it was sent. An engine's own text is left out, since it may say other than the ids (engines cut it behind a
+    stop string, also inside a token); whoever needs text decodes the ids.
     """
 
     token_ids: list[int]
     log_probs: list[float] | None
-    text: str
     finish: Finish
     meta_info: Mapping[str, Any] = field(default_factory=dict)
     prompt_ids: list[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContextLimits:
+    """What a server takes: a prompt of ``prompt_tokens`` at most, ``total_tokens`` with the completion."""
+
+    prompt_tokens: int
+    total_tokens: int
 
 
 class Engine(Protocol):
@@ -41,4 +49,8 @@ class Engine(Protocol):
             ServiceError: the engine failed after its retries.
             ProtocolError: the engine's answers can't be trained on.
         """
+        ...
+
+    async def context_limits(self) -> ContextLimits | None:
+        """The server's limits; None where it does not tell them. Raises as ``generate`` does."""
         ...

@@ -233,6 +233,11 @@ class Trajectory:
             start -= 1
         return self.segments[start:]
 
+    def tokens_before_turn(self, count: int) -> list[int]:
+        """The last ``count`` token ids in front of the open turn."""
+        end = len(self) - sum(len(segment.token_ids) for segment in self.open_turn)
+        return self._token_ids[max(0, end - count) : end]
+
     @property
     def awaits_model(self) -> bool:
         """Whether the engine is to speak next: at the start, after an observation, and inside an aborted turn."""
@@ -246,13 +251,18 @@ class Trajectory:
     def corrections(self) -> int:
         return sum(s.is_correction for s in self.segments)
 
-    def add_completion(self, completion: Completion, *, opened: str = "") -> None:
-        """Appends what an engine sampled; ``opened`` is what the template wrote for the model to go on from."""
+    def add_completion(self, completion: Completion, text: str, *, opened: str = "") -> None:
+        """Appends what an engine sampled.
+
+        Args:
+            text: that of its ids.
+            opened: what the template wrote for the model to go on from.
+        """
         self.append(
             Segment(
                 Owner.MODEL,
                 list(completion.token_ids),
-                completion.text,
+                text,
                 None if completion.log_probs is None else list(completion.log_probs),
                 finish=completion.finish,
                 meta_info=completion.meta_info,

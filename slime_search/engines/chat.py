@@ -1,45 +1,38 @@
-"""``/v1/chat/completions`` as an engine: token ids in where the server takes them, and always token ids out."""
+"""The engine of a policy that calls tools: ``/v1/chat/completions`` or ``/generate``, with token ids where it can."""
 
-import asyncio
-import logging
 from collections.abc import Callable, Mapping, Sequence
-from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
-import aiohttp
-
-from slime_search.core.call_markup import call_block, split_calls
-from slime_search.core.engine import Completion, Finish
+from slime_search.core.engine import Completion, ContextLimits, Finish
+from slime_search.engines.asked_once import AskedOnce
 from slime_search.engines.chat_answer import ChatAnswer, NoTokenIds, read_chat_answer
-from slime_search.errors import ProtocolError, TransientFault
+from slime_search.engines.log_prob_scale import REMEDY, TEMPERATURES, TOP, changes_distribution, follows_temperature
+from slime_search.engines.sglang import PROBE_IDS, ROUTED_EXPERTS, SGLangEngine
+from slime_search.engines.token_in import HI, ChatOffer, TokenIn, choose, refusal
+from slime_search.errors import ProtocolError, ServiceRejected, TransientFault
 from slime_search.transport.client import ServiceClient
 
-logger = logging.getLogger(__name__)
-
+T = TypeVar("T")
 Message = Mapping[str, Any]
 
-_PROBE_IDS = [0] * 23
-_VERSION_TIMEOUT_S = 5.0
+RENDERING_SLACK = 64
+"""Tokens of context kept free where a server renders messages itself, since it may render more than is held."""
+_CONTEXT = [{"role": "user", "content": "The prompt is in input_ids."}]
+"""A server that takes ids still wants messages, and renders none of them. Some routers refuse an empty one."""
+_OTHER_PROBE_IDS = [0] * 29
 _RENAMED = {"max_new_tokens": "max_tokens", "sampling_seed": "seed"}
 
 
-class TokenIn(StrEnum):
-    """What a turn's request carries: the held token ids, or messages that the server renders."""
-
-    INPUT_IDS = "input_ids"
-    MESSAGES = "messages"
-
-
 class ChatEngine:
-    """A server of OpenAI's chat completions that returns token ids: SGLang, vLLM, the embedded engine.
+    """A server of a model that calls tools and returns token ids: SGLang, alone or behind a router, vLLM.
 
-    ``conversation`` gives the engine of one trajectory. The first request asks the server whether it takes
-    ``input_ids`` in the body (SGLang from July 2026 on), unless ``token_in`` says so.
+    ``conversation`` gives the engine of one trajectory. The first request finds out what the server takes, unless
+    ``token_in`` says so: ids in the chat body (SGLang from 0.5.15 on), else ids over ``/generate`` (every SGLang, also
+    behind a router that drops what it does not know of a chat), else messages, whose rendering the server has to tell.
 
     Args:
         client: the connection to it.
         url: base URL, without ``/v1``.
-        decode: text of sampled ids, special tokens shown; for reading only.
         tools: the tools' schemas, as in OpenAI's API.
         model: the model's name, which some servers insist on.
         template_kwargs: for the server's chat template, such as ``{"enable_thinking": False}``.
@@ -47,6 +40,7 @@ class ChatEngine:
         return_logprob: ask for the log-probability of each sampled token.
         sticky: send the session id as ``X-SMG-Routing-Key``, for a router that hashes consistently.
         extra: further fields of each request body, such as ``return_routed_experts``.
+        token: a bearer token, for asking what stands there; requests carry the client's.
     """
 
     def __init__(
@@ -54,7 +48,6 @@ class ChatEngine:
         client: ServiceClient,
         url: str,
         *,
-        decode: Callable[[Sequence[int]], str],
         tools: Sequence[Mapping[str, Any]] = (),
         model: str = "default",
         template_kwargs: Mapping[str, Any] | None = None,
@@ -62,64 +55,53 @@ class ChatEngine:
         return_logprob: bool = True,
         sticky: bool = False,
         extra: Mapping[str, Any] | None = None,
+        token: str | None = None,
     ) -> None:
-        self._client = client
-        self._base_url = url.rstrip("/")
-        self._url = f"{self._base_url}/v1/chat/completions"
-        self._decode = decode
+        self._url = f"{url.rstrip('/')}/v1/chat/completions"
+        self._generate = SGLangEngine(
+            client, url, return_logprob=return_logprob, sticky=sticky, extra=extra, token=token
+        )
+        self.server = self._generate.server
         self._tools = list(tools)
         self._model = model
         self._template_kwargs = dict(template_kwargs or {})
-        self._token_in = token_in
+        self._told = token_in
         self._return_logprob = return_logprob
         self._sticky = sticky
         self._extra = dict(extra or {})
-        self._probes: dict[asyncio.AbstractEventLoop, asyncio.Task[TokenIn]] = {}
+        self._way: AskedOnce[TokenIn] = AskedOnce(self._find_way)
+        self._is_scaled: AskedOnce[bool | None] = AskedOnce(self._compare_temperatures)
 
     async def token_in(self) -> TokenIn:
         """What this server takes, found out once.
 
         Raises:
             ServiceError: it does not answer.
-            ProtocolError: it returns no token ids.
+            ProtocolError: no way to it is exact.
         """
-        if self._token_in is None:
-            # All who ask while it is found out share the outcome, so that a dead server costs its retries once. None
-            # of them takes it along when it is cancelled.
-            loop = asyncio.get_running_loop()
-            if loop not in self._probes:
-                self._probes[loop] = loop.create_task(self._probe())
-                self._probes[loop].add_done_callback(lambda _: self._probes.pop(loop))
-            self._token_in = await asyncio.shield(self._probes[loop])
-        return self._token_in
+        return self._told or await self._way()
 
     @property
     def renders_messages(self) -> bool:
         """Whether this server is known to render conversations itself."""
-        return self._token_in is TokenIn.MESSAGES
+        return (self._told or self._way.known) is TokenIn.MESSAGES
 
     def conversation(self, messages: Callable[[], Sequence[Message]]) -> "ChatConversation":
         """The engine of one trajectory; ``messages`` is asked for what was said so far, where the server renders it."""
         return ChatConversation(self, messages)
 
-    async def _probe(self) -> TokenIn:
-        """One token after a prompt that no template renders, to see whether the server took it."""
-        hi = [{"role": "user", "content": "Hi"}]
-        answer = await self._request(hi, _PROBE_IDS, {"max_tokens": 1}, None, self._parse_probe)
-        took = answer.prompt_ids == _PROBE_IDS or (
-            answer.prompt_ids is None and answer.prompt_tokens == len(_PROBE_IDS)
-        )
-        chosen = TokenIn.INPUT_IDS if took else TokenIn.MESSAGES
-        logger.info("%s: sends %s, reads ids from %s", self._url, chosen, answer.source)
-        if chosen is TokenIn.MESSAGES:
-            if answer.prompt_ids is None:
-                raise await self._no_ids("neither takes input_ids nor returns the prompt_token_ids that it rendered")
-            logger.warning(
-                "%s ignores input_ids, so it renders each turn anew; where it does not render the sampled tokens, the "
-                "trajectory is realigned or forked. SGLang from July 2026 on takes input_ids.",
-                self._url,
-            )
-        return chosen
+    async def context_limits(self) -> ContextLimits | None:
+        """The server's limits, smaller where it renders messages and so decides how long the prompt is.
+
+        Raises:
+            ServiceError: it does not answer.
+            ProtocolError: no way to it is exact.
+        """
+        renders = await self.token_in() is TokenIn.MESSAGES
+        limits = await self._generate.context_limits()
+        if limits is None or not renders:
+            return limits
+        return ContextLimits(limits.prompt_tokens - RENDERING_SLACK, limits.total_tokens - RENDERING_SLACK)
 
     async def complete(
         self,
@@ -129,28 +111,83 @@ class ChatEngine:
         session_id: str | None,
     ) -> Completion:
         """One turn; ``prompt_ids`` of the completion is set where the server rendered the prompt."""
+        way = await self.token_in()
+        if way is TokenIn.GENERATE:
+            return await self._generate.generate(input_ids, sampling_params, session_id=session_id)
+        if self._return_logprob and (changed := changes_distribution(sampling_params)):
+            await self._check_scale(changed)
         fields = {_RENAMED.get(k, k): v for k, v in sampling_params.items() if v is not None and v != []}
-        if await self.token_in() is TokenIn.INPUT_IDS:
-            # The messages only give the server its context for parsing tool calls; it renders none of them.
-            answer = await self._request([{"role": "user", "content": ""}], list(input_ids), fields, session_id)
+        if way is TokenIn.INPUT_IDS:
+            answer = await self._request(_CONTEXT, list(input_ids), fields, session_id)
             if answer.finish is not Finish.ABORT and not _was_given(answer, list(input_ids)):
                 raise ProtocolError(f"{self._url}: was sent {len(input_ids)} input_ids and conditioned on other tokens")
             prompt_ids = None
         else:
-            answer = await self._request(messages(), None, fields, session_id)
+            answer = await self._request(_never_empty(messages()), None, fields, session_id)
             prompt_ids = answer.prompt_ids
             if prompt_ids is None and answer.token_ids:
-                raise await self._no_ids("does not tell which prompt it rendered (prompt_token_ids)")
-        return Completion(
-            answer.token_ids, answer.log_probs, self._text(answer), answer.finish, answer.meta_info, prompt_ids
+                raise await self._refuse(ChatOffer(returns_ids=True), None)
+        return Completion(answer.token_ids, answer.log_probs, answer.finish, answer.meta_info, prompt_ids)
+
+    async def _find_way(self) -> TokenIn:
+        offer = await self._probe_chat()
+        if offer.takes_ids:
+            return choose(await self.server(), TokenIn.INPUT_IDS, offer)
+        try:
+            await self._generate.probe()
+        except (ServiceRejected, ProtocolError) as error:
+            if offer.returns_ids and offer.tells_prompt:
+                return choose(await self.server(), TokenIn.MESSAGES, offer)
+            raise await self._refuse(offer, str(error)) from None
+        return choose(await self.server(), TokenIn.GENERATE, offer)
+
+    async def _probe_chat(self) -> ChatOffer:
+        """One token after a prompt that no template renders, to see whether the chat route took it."""
+        try:
+            answer = await self._ask(PROBE_IDS)
+            took = answer.prompt_ids == PROBE_IDS
+            if answer.prompt_ids is None and answer.prompt_tokens == len(PROBE_IDS):
+                # Only the length is told, which a rendered message might have; it does not have two.
+                took = (await self._ask(_OTHER_PROBE_IDS)).prompt_tokens == len(_OTHER_PROBE_IDS)
+        except NoTokenIds:
+            return ChatOffer()
+        except (ServiceRejected, ProtocolError) as error:
+            return ChatOffer(error=str(error))
+        if self._extra.get(ROUTED_EXPERTS) and answer.meta_info.get("routed_experts") is None:
+            return ChatOffer(error="the answer has no meta_info.routed_experts")
+        return ChatOffer(
+            takes_ids=took,
+            returns_ids=True,
+            tells_prompt=answer.prompt_ids is not None,
+            source=answer.source,
         )
 
-    def _text(self, answer: ChatAnswer) -> str:
-        """The turn as it reads. Calls in a notation of the model's own are shown as the server read them."""
-        text = self._decode(answer.token_ids) if answer.token_ids else ""
-        if not answer.tool_calls or any(call.error is None for call in split_calls(text)[1]):
-            return text
-        return answer.content + "".join(call_block(call["function"]) for call in answer.tool_calls)
+    async def _ask(self, ids: list[int]) -> ChatAnswer:
+        def parse(body: Any) -> ChatAnswer:
+            answer = self._parse(body)
+            if answer.finish is Finish.ABORT:
+                raise TransientFault("the engine aborted the request that asks what it takes")
+            return answer
+
+        return await self._post(HI, ids, {"max_tokens": 1}, None, parse)
+
+    async def _check_scale(self, changed: Mapping[str, Any]) -> None:
+        if await self._is_scaled() is False:
+            raise ProtocolError(
+                f"{await self.server()} returns log-probabilities before temperature and penalties, and the run "
+                f"samples with {changed}: they are not those of what was sampled. {REMEDY}"
+            )
+
+    async def _compare_temperatures(self) -> bool | None:
+        """Whether log-probabilities change with the temperature; None where the server does not show others."""
+        tops = []
+        for temperature in TEMPERATURES:
+            fields = {"max_tokens": 1, "temperature": temperature, "top_logprobs": TOP}
+            try:
+                tops.append(await self._post(HI, None, fields, None, _top))
+            except ServiceRejected:
+                return None
+        return follows_temperature(*tops)
 
     async def _request(
         self,
@@ -158,12 +195,26 @@ class ChatEngine:
         input_ids: list[int] | None,
         fields: Mapping[str, Any],
         session_id: str | None,
-        parse: Callable[[Any], ChatAnswer] | None = None,
     ) -> ChatAnswer:
+        try:
+            return await self._post(messages, input_ids, fields, session_id, self._parse)
+        except NoTokenIds:
+            raise await self._refuse(ChatOffer(), None) from None
+
+    async def _post(
+        self,
+        messages: Sequence[Message],
+        input_ids: list[int] | None,
+        fields: Mapping[str, Any],
+        session_id: str | None,
+        parse: Callable[[Any], T],
+    ) -> T:
         payload: dict[str, Any] = {
             "model": self._model,
             "messages": list(messages),
             "logprobs": self._return_logprob,
+            # SGLang 0.5.15 knows the first of them, 0.5.18 both, vLLM the second.
+            "return_prompt_token_ids": True,
             "return_token_ids": True,
             "return_meta_info": True,
             **self._extra,
@@ -176,42 +227,19 @@ class ChatEngine:
         if input_ids is not None:
             payload["input_ids"] = input_ids
         headers = {"X-SMG-Routing-Key": session_id} if self._sticky and session_id else None
+        client = await self._generate.client()
         try:
-            return await self._client.post(self._url, payload, parse or self._parse, headers)
+            return await client.post(self._url, payload, parse, headers)
         except NoTokenIds:
-            raise await self._no_ids("returns text without token ids") from None
+            raise
         except ProtocolError as error:
             raise ProtocolError(f"{self._url}: {error}") from error
 
     def _parse(self, body: Any) -> ChatAnswer:
         return read_chat_answer(body, with_log_probs=self._return_logprob)
 
-    def _parse_probe(self, body: Any) -> ChatAnswer:
-        answer = self._parse(body)
-        if answer.finish is Finish.ABORT:
-            raise TransientFault("the engine aborted the request that asks what it takes")
-        return answer
-
-    async def _no_ids(self, what: str) -> ProtocolError:
-        return ProtocolError(
-            f"{self._base_url}{await _version(self._base_url)} {what}. Training needs the ids: serve with SGLang of "
-            "July 2026 or later (it has return_token_ids), with vLLM --return-tokens-as-token-ids, or use the tag "
-            "recipe, whose /generate every SGLang has."
-        )
-
-
-async def _version(base_url: str) -> str:
-    """The server's version in brackets, if it tells: vLLM under ``/version``, SGLang under ``/server_info``."""
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_VERSION_TIMEOUT_S)) as session:
-        for path in ("/version", "/server_info"):
-            try:
-                async with session.get(base_url + path) as response:
-                    body = await response.json(content_type=None)
-            except (aiohttp.ClientError, TimeoutError, ValueError):
-                continue
-            if isinstance(body, dict) and isinstance(body.get("version"), str):
-                return f" (version {body['version']})"
-    return ""
+    async def _refuse(self, offer: ChatOffer, generate: str | None) -> ProtocolError:
+        return refusal(await self.server(), offer, generate)
 
 
 def _was_given(answer: ChatAnswer, input_ids: list[int]) -> bool:
@@ -219,6 +247,22 @@ def _was_given(answer: ChatAnswer, input_ids: list[int]) -> bool:
     if answer.prompt_ids is not None:
         return answer.prompt_ids == input_ids
     return answer.prompt_tokens in (None, len(input_ids))
+
+
+def _never_empty(messages: Sequence[Message]) -> list[Message]:
+    """``messages`` with a blank for a content of nothing: a turn that was its end token alone, an empty passage."""
+    return [{**message, "content": " "} if message.get("content") == "" else message for message in messages]
+
+
+def _top(body: Any) -> list[float]:
+    """The log-probabilities of the likeliest first tokens, empty where the server does not show them."""
+    match body:
+        case {"choices": [{"logprobs": {"content": [{"top_logprobs": [*rows]}, *_]}}, *_]}:
+            found = (row.get("logprob") for row in rows if isinstance(row, dict))
+            return [value for value in found if isinstance(value, float | int)]
+        case {"choices": [dict(), *_]}:
+            return []
+    raise TransientFault(f"not an answer of /v1/chat/completions: {str(body)[:300]}")
 
 
 class ChatConversation:
@@ -238,3 +282,6 @@ class ChatConversation:
             ProtocolError: the engine's answers can't be trained on.
         """
         return await self._engine.complete(input_ids, self._messages, sampling_params, session_id)
+
+    async def context_limits(self) -> ContextLimits | None:
+        return await self._engine.context_limits()

@@ -28,8 +28,7 @@ class ChatAnswer:
     """One choice.
 
     ``token_ids`` and ``log_probs`` are what was sampled, end token included; ``prompt_ids`` is what it was sampled
-    after, None when the server does not tell. ``source`` names the field that the ids came from. ``content`` and
-    ``tool_calls`` are the server's own reading.
+    after, None when the server does not tell. ``source`` names the field that the ids came from.
     """
 
     token_ids: list[int]
@@ -37,8 +36,6 @@ class ChatAnswer:
     prompt_ids: list[int] | None
     prompt_tokens: int | None
     finish: Finish
-    content: str
-    tool_calls: list[dict[str, Any]]
     source: str
     meta_info: Mapping[str, Any]
 
@@ -56,13 +53,12 @@ def read_chat_answer(body: Any, *, with_log_probs: bool) -> ChatAnswer:
         ProtocolError: its fields contradict each other, or log-probabilities are missing.
     """
     match body:
-        case {"choices": [{"message": {"role": str()} as message, "finish_reason": str(reason)} as choice, *_]} if (
+        case {"choices": [{"message": {"role": str()}, "finish_reason": str(reason)} as choice, *_]} if (
             reason in _FINISH
         ):
             finish = _FINISH[reason]
         case _:
             raise TransientFault(f"not an answer of /v1/chat/completions: {str(body)[:300]}")
-    calls = message.get("tool_calls") or []
     meta, usage = _table(choice, "meta_info"), _table(body, "usage")
     entries, rows = _entries(choice), _rows(meta)
     found = _sampled_ids(choice, entries, rows)
@@ -78,8 +74,6 @@ def read_chat_answer(body: Any, *, with_log_probs: bool) -> ChatAnswer:
         prompt_ids=_ids(choice.get("prompt_token_ids")) or _ids(body.get("prompt_token_ids")),
         prompt_tokens=usage.get("prompt_tokens"),
         finish=finish,
-        content=str(message.get("content") or ""),
-        tool_calls=list(filter(_is_call, calls)) if isinstance(calls, list) else [],
         source=source,
         meta_info=_meta(meta, choice, token_ids, usage),
     )
@@ -113,10 +107,6 @@ def _rows(meta: Mapping[str, Any]) -> list[Sequence[Any]] | None:
     if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) >= 2 for row in rows):
         raise TransientFault(f"not an answer of /v1/chat/completions: output_token_logprobs = {str(rows)[:300]}")
     return rows
-
-
-def _is_call(call: Any) -> bool:
-    return isinstance(call, dict) and isinstance(call.get("function"), dict)
 
 
 def _sampled_ids(

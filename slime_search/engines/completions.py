@@ -9,8 +9,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from slime_search.core.engine import Completion, Finish
+from slime_search.core.engine import Completion, ContextLimits, Finish
 from slime_search.core.tokens import Tokenizer
+from slime_search.engines.asked_once import AskedOnce
+from slime_search.engines.server_info import ServerInfo, ServerKind, ask_server
 from slime_search.errors import TransientFault
 from slime_search.transport.client import ServiceClient
 
@@ -39,6 +41,12 @@ class CompletionsEngine:
         self._tokenizer = tokenizer
         self._model = model
         self._headers = {"Authorization": f"Bearer {token}"} if token else None
+        self.server: AskedOnce[ServerInfo] = AskedOnce(
+            lambda: ask_server(url, token), keeps=lambda info: info.kind is not ServerKind.UNKNOWN
+        )
+
+    async def context_limits(self) -> ContextLimits | None:
+        return (await self.server()).limits
 
     async def generate(
         self, input_ids: Sequence[int], sampling_params: Mapping[str, Any], *, session_id: str | None = None
@@ -65,7 +73,7 @@ class CompletionsEngine:
                 raise TransientFault(f"not an answer of /v1/completions: {str(body)[:300]}")
         if finish is Finish.STOP:
             text += _stop_left_out(text, stop, choice)
-        return Completion(self._tokenizer.encode(text, add_special_tokens=False), None, text, finish)
+        return Completion(self._tokenizer.encode(text, add_special_tokens=False), None, finish)
 
 
 def _passed_on(sampling_params: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,13 +4,23 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from slime_search.core.engine import Completion, Finish
-from slime_search.errors import ProtocolError, TransientFault
+from slime_search.core.engine import Completion, ContextLimits, Finish
+from slime_search.engines.asked_once import AskedOnce
+from slime_search.engines.log_prob_scale import REMEDY, TEMPERATURES, TOP, changes_distribution, follows_temperature
+from slime_search.engines.server_info import ServerInfo, ServerKind, ask_server
+from slime_search.errors import ProtocolError, ServiceRejected, TransientFault
 from slime_search.transport.client import ServiceClient
+
+PROBE_IDS = [0] * 23
+"""A prompt that no chat template renders, of a token that every vocabulary has."""
+ROUTED_EXPERTS = "return_routed_experts"
 
 
 class SGLangEngine:
     """An SGLang server or router, or anything that answers in its shape.
+
+    What stands at the address is asked once, before the first request: its limits, and whether it is a router, whose
+    own repeated requests count as ours.
 
     Args:
         client: the connection to it.
@@ -18,6 +28,7 @@ class SGLangEngine:
         return_logprob: ask for the log-probability of each sampled token.
         sticky: send the session id as ``X-SMG-Routing-Key``, for a router that hashes consistently.
         extra: further fields of each request body, such as ``return_routed_experts``.
+        token: a bearer token, for asking what stands there; requests carry the client's.
     """
 
     def __init__(
@@ -28,31 +39,90 @@ class SGLangEngine:
         return_logprob: bool = True,
         sticky: bool = False,
         extra: Mapping[str, Any] | None = None,
+        token: str | None = None,
     ) -> None:
         self._client = client
+        self._direct, self._routed = client, client.behind_router()
         self._url = f"{url.rstrip('/')}/generate"
         self._return_logprob = return_logprob
         self._sticky = sticky
         self._extra = dict(extra or {})
+        self.server: AskedOnce[ServerInfo] = AskedOnce(
+            lambda: ask_server(url, token), keeps=lambda info: info.kind is not ServerKind.UNKNOWN
+        )
+        self._is_scaled: AskedOnce[bool | None] = AskedOnce(self._compare_temperatures)
+
+    async def context_limits(self) -> ContextLimits | None:
+        return (await self.server()).limits
+
+    async def client(self) -> ServiceClient:
+        """The connection, with as many attempts as a router before the engine leaves."""
+        return self._routed if (await self.server()).is_router else self._direct
 
     async def generate(
         self, input_ids: Sequence[int], sampling_params: Mapping[str, Any], *, session_id: str | None = None
     ) -> Completion:
-        payload = {
+        """Continues ``input_ids``.
+
+        Raises:
+            ServiceError: the engine failed after its retries.
+            ProtocolError: its answers can't be trained on: they lack ids, log-probabilities or routed experts that were
+                asked for, or the log-probabilities are not of the distribution that ``sampling_params`` ask for.
+        """
+        if self._return_logprob and (changed := changes_distribution(sampling_params)):
+            await self._check_scale(changed)
+        headers = {"X-SMG-Routing-Key": session_id} if self._sticky and session_id else None
+        payload = self._payload(input_ids, sampling_params)
+        return await (await self.client()).post(
+            self._url, payload, lambda body: self._parse(body, len(input_ids)), headers
+        )
+
+    async def probe(self) -> Completion:
+        """One token after a prompt of ids, to see whether the server takes them.
+
+        Raises:
+            ServiceError: it does not answer, or refuses the request.
+            ProtocolError: its answer can't be trained on.
+        """
+
+        def parse(body: Any) -> Completion:
+            completion = self._parse(body, len(PROBE_IDS))
+            if completion.finish is Finish.ABORT:
+                raise TransientFault("the engine aborted the request that asks what it takes")
+            return completion
+
+        payload = self._payload(PROBE_IDS, {"max_new_tokens": 1, "temperature": 1.0})
+        return await (await self.client()).post(self._url, payload, parse)
+
+    def _payload(self, input_ids: Sequence[int], sampling_params: Mapping[str, Any]) -> dict[str, Any]:
+        return {
             "input_ids": list(input_ids),
             "sampling_params": dict(sampling_params),
             "return_logprob": self._return_logprob,
             **self._extra,
         }
-        headers = {"X-SMG-Routing-Key": session_id} if self._sticky and session_id else None
-        return await self._client.post(self._url, payload, self._parse, headers)
 
-    def _parse(self, body: Any) -> Completion:
+    async def _check_scale(self, changed: Mapping[str, Any]) -> None:
+        if await self._is_scaled() is False:
+            raise ProtocolError(
+                f"{await self.server()} returns log-probabilities before temperature and penalties, and the run "
+                f"samples with {changed}: they are not those of what was sampled. {REMEDY}"
+            )
+
+    async def _compare_temperatures(self) -> bool | None:
+        """Whether log-probabilities change with the temperature; None where the server does not show others."""
+        tops = []
+        for temperature in TEMPERATURES:
+            payload = self._payload(PROBE_IDS, {"max_new_tokens": 1, "temperature": temperature})
+            try:
+                tops.append(await (await self.client()).post(self._url, payload | {"top_logprobs_num": TOP}, _top))
+            except ServiceRejected:
+                return None
+        return follows_temperature(*tops)
+
+    def _parse(self, body: Any, prompt_tokens: int) -> Completion:
         match body:
-            case {
-                "text": str(text),
-                "meta_info": {"finish_reason": {"type": "stop" | "length" | "abort" as kind}} as meta,
-            }:
+            case {"text": str(), "meta_info": {"finish_reason": {"type": "stop" | "length" | "abort" as kind}} as meta}:
                 finish = Finish(kind)
             case _:
                 raise _garbage(body)
@@ -60,10 +130,21 @@ class SGLangEngine:
             ids, log_probs = self._ids(body, finish), None
         else:
             ids, log_probs = self._scored_ids(body, meta, finish)
+        if finish is not Finish.ABORT:
+            if meta.get("prompt_tokens") not in (None, prompt_tokens):
+                raise ProtocolError(
+                    f"{self._url}: was sent {prompt_tokens} input_ids and says that it conditioned on "
+                    f"{meta['prompt_tokens']}"
+                )
+            if self._extra.get(ROUTED_EXPERTS) and meta.get("routed_experts") is None:
+                raise ProtocolError(
+                    f"{self._url}: the answer has no meta_info.routed_experts although {ROUTED_EXPERTS} was sent. "
+                    "Start SGLang with --enable-return-routed-experts, and use a router that passes the field on "
+                    "(sglang-router 0.3.2 drops it), or leave out --use-rollout-routing-replay."
+                )
         # Kept for as long as the trajectory lives, the rows would be a small object a token beside the same two lists.
         meta = {key: value for key, value in meta.items() if key != "output_token_logprobs"}
-        # Text whose tokens were not returned is not part of the context, so it must not be read as part of the turn.
-        return Completion(ids, log_probs, text if ids else "", finish, meta)
+        return Completion(ids, log_probs, finish, meta)
 
     def _ids(self, body: Any, finish: Finish) -> list[int]:
         match body.get("output_ids"):
@@ -99,6 +180,16 @@ class SGLangEngine:
                 f"{self._url}: output_token_logprobs holds a token without a log-probability that is finite"
             )
         return ids, log_probs
+
+
+def _top(body: Any) -> list[float]:
+    """The log-probabilities of the likeliest first tokens, empty where the server does not show them."""
+    match body:
+        case {"meta_info": {"output_top_logprobs": [[*rows], *_]}}:
+            return [row[0] for row in rows if isinstance(row, list) and row and isinstance(row[0], float | int)]
+        case {"meta_info": dict()}:
+            return []
+    raise _garbage(body)
 
 
 def _garbage(body: Any) -> TransientFault:

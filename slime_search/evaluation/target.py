@@ -215,8 +215,8 @@ def opened_quickstart(folder: Path, *, before: bool = False) -> Iterator[Opened]
 
 
 def _model_path(url: str) -> str:
-    """What a server says its model is: SGLang's, or the embedded engine's."""
-    answer = ask(f"{url.rstrip('/')}/model_info", timeout_s=10)
+    """What a server says its model is: SGLang, alone or behind its router, or the embedded engine."""
+    answer = ask(f"{url.rstrip('/')}/get_model_info", timeout_s=10)
     if not answer.ready:
         raise ConfigError(f"--engine-url {url}: does not tell its model ({answer.reason}); name it with --checkpoint")
     match answer.body:

@@ -9,13 +9,14 @@ from typing import Any
 from slime_search.config import SearchConfig
 from slime_search.core.engine import Engine
 from slime_search.core.tokens import Tokenizer
-from slime_search.engines.chat import ChatEngine, TokenIn
+from slime_search.engines.chat import ChatEngine
 from slime_search.engines.completions import CompletionsEngine
 from slime_search.engines.endpoint import Endpoint
 from slime_search.engines.sglang import SGLangEngine
+from slime_search.engines.token_in import TokenIn
 from slime_search.errors import ConfigError, RefusedRequest, TransientFault
 from slime_search.hooks.contract import Args, option
-from slime_search.transport.client import PooledSender, Send, ServiceClient
+from slime_search.transport.client import RETRIABLE_STATUS, PooledSender, Send, ServiceClient, retry_after_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,25 +62,24 @@ def policy_engine(args: Args, config: SearchConfig) -> Engine:
     client = _engine_client(args, config)
     endpoint = _endpoint(args)
     if endpoint and endpoint.protocol == "completions":
-        return CompletionsEngine(client, endpoint.url, load_tokenizer(args.hf_checkpoint), model=endpoint.model)
+        tokenizer = load_tokenizer(args.hf_checkpoint)
+        return CompletionsEngine(client, endpoint.url, tokenizer, model=endpoint.model, token=endpoint.token)
     return SGLangEngine(
         client,
         policy_url(args),
         return_logprob=config.return_logprob,
         sticky=_is_sticky(args),
         extra=_extra_fields(args),
+        token=endpoint.token if endpoint else None,
     )
 
 
-def policy_chat(
-    args: Args, config: SearchConfig, decode: Callable[[Sequence[int]], str], tools: Sequence[Mapping[str, Any]]
-) -> ChatEngine:
-    """The chat route behind slime's router."""
+def policy_chat(args: Args, config: SearchConfig, tools: Sequence[Mapping[str, Any]]) -> ChatEngine:
+    """The engine behind slime's router, for a policy that calls ``tools``."""
     endpoint = _endpoint(args)
     return ChatEngine(
         _engine_client(args, config),
         policy_url(args),
-        decode=decode,
         tools=tools,
         model=endpoint.model if endpoint else config.chat.model,
         template_kwargs=config.chat.template_kwargs,
@@ -87,6 +87,7 @@ def policy_chat(
         return_logprob=config.return_logprob,
         sticky=_is_sticky(args),
         extra=_extra_fields(args),
+        token=endpoint.token if endpoint else None,
     )
 
 
@@ -140,9 +141,9 @@ async def _distributed_post(url: str, payload: Mapping[str, Any], headers: Mappi
         return await post(url, payload, max_retries=1, headers=dict(headers) or None)
     except httpx.HTTPStatusError as error:
         status = error.response.status_code
-        if 400 <= status < 500:
+        if 400 <= status < 500 and status not in RETRIABLE_STATUS:
             raise RefusedRequest(str(error), status=status) from error
-        raise TransientFault(str(error), status=status) from error
+        raise TransientFault(str(error), retry_after_s(error.response.headers), status=status) from error
     except httpx.HTTPError as error:
         raise TransientFault(f"{type(error).__name__}: {error}") from error
 

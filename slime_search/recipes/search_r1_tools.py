@@ -1,4 +1,4 @@
-"""Search-R1 with OpenAI's tool calling: the policy calls a ``search`` function over ``/v1/chat/completions``."""
+"""Search-R1 with tool calling: the policy calls a ``search`` function in its own chat markup."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -87,7 +87,7 @@ class ChatParts(Parts):
         self.context = self._dropping(args, template) if config.chat.thoughts == "template" else None
         # A server that renders must be told the same.
         chat = config.chat.model_copy(update={"template_kwargs": kwargs})
-        self.chat = policy_chat(args, config.model_copy(update={"chat": chat}), self.decode, schemas)
+        self.chat = policy_chat(args, config.model_copy(update={"chat": chat}), schemas)
 
     def _dropping(self, args: Args, template: ChatTemplate) -> Callable[[Trajectory], list[int]] | None:
         """What a turn is conditioned on without earlier thoughts; None where the template keeps them, too."""
@@ -98,10 +98,6 @@ class ChatParts(Parts):
             )
         dropper = ThoughtDropper(template, self.codec)
         return None if dropper.keeps_all else dropper.context
-
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """The text of token ids, special tokens shown; for reading only."""
-        return self.tokenizer.decode(token_ids, skip_special_tokens=False)
 
 
 def _log_what_matters(template: ChatTemplate, config: SearchConfig) -> None:
@@ -127,7 +123,7 @@ def _messages(rollout: Rollout) -> list[Message]:
     if option(rollout.args, "partial_rollout"):
         raise ConfigError(
             "--partial-rollout: the server renders messages itself, so it can't go on inside an interrupted turn. "
-            "Serve with SGLang of July 2026 or later, or leave the flag out."
+            "Serve with SGLang, which takes token ids, or leave the flag out."
         )
     prompt = rollout.sample.prompt
     if isinstance(prompt, str):

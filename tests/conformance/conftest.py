@@ -11,12 +11,14 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from tests.conformance.conformance_client import DEFAULT_TEMPERATURE, Client, Reference
-from tests.conformance.engine_processes import CONTEXT, Server, embedded, sglang, vllm
+from tests.conformance.engine_processes import CONTEXT, Server, embedded, router, sglang, vllm
 from tests.conformance.lessons import teach
 from tests.support.scripted_retriever import ScriptedRetriever
 from tests.support.tokenizers import save_with_tools_template
 
 NEEDS_SGLANG = "SGLANG_PYTHON must name a Python that has sglang"
+NEEDS_ROUTER = "ROUTER=1 runs what needs sglang-router, in SGLANG_PYTHON or, where it has another, ROUTER_PYTHON"
+NEEDS_SMALL_MODEL = "SMALL_MODEL must name the folder of a small pre-trained model; small_model.py makes one"
 NEEDS_VLLM = "VLLM_PYTHON must name a Python that has vllm"
 
 
@@ -67,11 +69,60 @@ def server(
     if request.param == "embedded":
         with embedded(tiny_folder, log) as started:
             yield started
-    elif python := os.environ.get("SGLANG_PYTHON"):
-        with sglang(python, tiny_folder, log) as started:
-            yield started
     else:
-        pytest.skip(NEEDS_SGLANG)
+        yield request.getfixturevalue("sglang_server")
+
+
+@pytest.fixture(scope="session")
+def sglang_server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The real SGLang, of the tiny model."""
+    with sglang(_sglang_python(), tiny_folder, tmp_path_factory.mktemp("sglang") / "log") as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def router_server(sglang_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The real router before it."""
+    with router(_router_python(), sglang_server, tmp_path_factory.mktemp("router") / "log") as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def small_folder() -> Path:
+    """A small pre-trained model."""
+    folder = os.environ.get("SMALL_MODEL")
+    if not folder:
+        pytest.skip(NEEDS_SMALL_MODEL)
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def small_router_server(small_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The real router before the real SGLang of a small pre-trained model."""
+    python, logs = _router_python(), tmp_path_factory.mktemp("small")
+    with (
+        sglang(_sglang_python(), small_folder, logs / "sglang") as engine,
+        router(python, engine, logs / "router") as started,
+    ):
+        yield started
+
+
+@pytest.fixture(scope="session")
+def small_reference(small_folder: Path) -> Reference:
+    torch.set_num_threads(os.cpu_count() or 1)
+    return Reference(AutoModelForCausalLM.from_pretrained(small_folder, dtype=torch.float32).eval())
+
+
+def _sglang_python() -> str:
+    if python := os.environ.get("SGLANG_PYTHON"):
+        return python
+    pytest.skip(NEEDS_SGLANG)
+
+
+def _router_python() -> str:
+    if os.environ.get("ROUTER"):
+        return os.environ.get("ROUTER_PYTHON") or _sglang_python()
+    pytest.skip(NEEDS_ROUTER)
 
 
 @pytest.fixture

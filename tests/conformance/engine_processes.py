@@ -1,4 +1,4 @@
-"""The engines under test as processes: the embedded one, and SGLang where there is one."""
+"""The engines under test as processes: the embedded one, and SGLang, its router and vLLM where there are some."""
 
 import json
 import os
@@ -62,6 +62,16 @@ def sglang(python: str, model_path: Path, log: Path) -> Iterator[Server]:
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     command = [python, "-m", "sglang.launch_server", *flags]
     with _running("sglang", command, defaults | offline | os.environ, model_path, log) as server:
+        yield server
+
+
+@contextmanager
+def router(python: str, engine: Server, log: Path) -> Iterator[Server]:
+    """sglang-router before ``engine``."""
+    command = [python, "-m", "sglang_router.launch_router", "--worker-urls", engine.url]
+    command += ["--policy", "round_robin", "--prometheus-port", str(free_port())]
+    # It answers before it knows its engine, and forwards this once it does.
+    with _running("router", command, dict(os.environ), engine.model_path, log, ready="/get_model_info") as server:
         yield server
 
 

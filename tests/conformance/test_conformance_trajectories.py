@@ -31,7 +31,7 @@ def test_trajectories_hold_what_the_engine_sampled(
     rollouts = played(tools_recipe(retriever), server, asked(as_text=True), temperature)
     assert all(len(rollout) == 1 for rollout in rollouts)
     samples = [rollout[0] for rollout in rollouts]
-    assert_exact(samples, reference)
+    assert_exact(samples, reference, temperature)
     assert {sample.status for sample in samples} <= {Status.COMPLETED, Status.TRUNCATED}
     records = [sample.metadata[RECORD_KEY] for sample in samples]
     assert all(record["drift"] == {"realigned": 0, "forked": 0, "lost_tokens": 0} for record in records)

@@ -2,9 +2,10 @@
 
 from argparse import Namespace
 from collections.abc import Sequence
+from typing import Any
 
 from slime_search.hooks.contract import LocalSample
-from slime_search.recipes.search_r1_tools import SearchR1Tools
+from slime_search.recipes.base import SearchRecipe
 from tests.conformance.conformance_client import Reference, assert_close
 from tests.conformance.engine_processes import Server
 from tests.conformance.lessons import LESSONS
@@ -41,17 +42,25 @@ def asked(*, as_text: bool) -> list[LocalSample]:
 
 
 def played(
-    recipe: SearchR1Tools, server: Server, samples: Sequence[LocalSample], temperature: float = 1.0
+    recipe: SearchRecipe[Any],
+    server: Server,
+    samples: Sequence[LocalSample],
+    temperature: float = 1.0,
+    *,
+    top_p: float = 1.0,
+    turn_tokens: int = TURN_TOKENS,
 ) -> list[list[LocalSample]]:
-    params = sampling_params(max_new_tokens=TURN_TOKENS, temperature=temperature)
+    params = sampling_params(max_new_tokens=turn_tokens, temperature=temperature, top_p=top_p)
     results = generate_all(recipe, arguments(server), samples, params)
     return [result if isinstance(result, list) else [result] for result in results]
 
 
-def assert_exact(samples: Sequence[LocalSample], reference: Reference) -> None:
+def assert_exact(samples: Sequence[LocalSample], reference: Reference, temperature: float = 1.0) -> None:
+    """Each sampled token's log-probability is that of a forward pass over the sample, at the temperature that the
+    engine's are of: 1 where it decodes greedily."""
     for sample in samples:
         assert sample.loss_mask is not None and sample.rollout_log_probs is not None
         start = len(sample.tokens) - sample.response_length
-        expected = reference.log_probs(sample.tokens[:start], sample.tokens[start:])
+        expected = reference.log_probs(sample.tokens[:start], sample.tokens[start:], temperature or 1.0)
         own = [n for n, mask in enumerate(sample.loss_mask) if mask]
         assert_close([sample.rollout_log_probs[n] for n in own], expected[own])

@@ -186,14 +186,6 @@ def refusal(status: int | None) -> ServiceRejected:
     return ServiceRejected("engine", "http://nowhere", "refused", status=status)
 
 
-@pytest.mark.parametrize("status", [400, 413, 422])
-def test_a_context_that_the_engine_refuses_after_a_shorter_one_is_too_long(status: int, qwen: Any) -> None:
-    engine = MemoryEngine(qwen, turns_of(think_search("thing-7 maker")))
-    engine.script = lambda exchange: refusal(status) if exchange.number == 1 else None
-    trajectory = run(agent(engine, qwen, tool(["text"])), start(qwen), Budget(2, 0, 200))
-    assert (trajectory.ending, trajectory.failed_service) == (Ending.TRUNCATED, None)
-
-
 @pytest.mark.parametrize(("status", "at"), [(400, 0), (401, 1), (404, 1), (None, 1)])
 def test_another_refusal_of_the_engine_is_its_failure(status: int | None, at: int, qwen: Any) -> None:
     engine = MemoryEngine(qwen, turns_of(think_search("thing-7 maker")))

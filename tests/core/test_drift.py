@@ -34,7 +34,7 @@ class Recorded:
         for token, log_prob in zip(ids, log_probs, strict=True):
             self.sampled.append((tuple(context), token, log_prob))
             context.append(token)
-        self.trajectory.add_completion(Completion(list(ids), log_probs, "said", finish))
+        self.trajectory.add_completion(Completion(list(ids), log_probs, finish), "said")
         assert self.trajectory.token_ids == context
 
     def observe(self, ids: Sequence[int]) -> None:
@@ -213,7 +213,7 @@ def test_calls_go_to_the_part_of_their_turn_even_when_their_results_found_no_roo
 
 def test_a_turn_without_log_probabilities_is_realigned_too() -> None:
     trajectory = Trajectory(PROMPT)
-    trajectory.add_completion(Completion(TURN, None, "said", Finish.STOP))
+    trajectory.add_completion(Completion(TURN, None, Finish.STOP), "said")
     trajectory.add_observation(Observation("seen", SEEN))
     reconcile(trajectory, [*PROMPT, *TURN[:-1], 7])
     assert trajectory.token_ids == [*PROMPT, *TURN[:-1], 7]

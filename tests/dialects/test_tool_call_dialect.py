@@ -253,7 +253,7 @@ def test_the_messages_for_a_server_that_renders_make_the_same_text(name: str, fa
     said = f"I look it up.\n{call('a')}"
     trajectory = Trajectory(codec.trusted(dialect.template.prompt(asked)))
     ids = codec.trusted(said + FAMILIES[name].end)
-    trajectory.add_completion(Completion(ids, [-1.0] * len(ids), said + FAMILIES[name].end, Finish.STOP))
+    trajectory.add_completion(Completion(ids, [-1.0] * len(ids), Finish.STOP), said + FAMILIES[name].end)
     results = [ToolResult(('A "play".\n', "B\\")), ToolResult(("C",))]
     seen = dialect.observation(codec, calls("a", "b"), results, turn_ids=ids)
     assert seen is not None

@@ -137,8 +137,11 @@ def test_an_evaluation_counts_a_forked_rollout_once(
     tokenizer: Any, checkpoint: Path, retriever: ScriptedRetriever
 ) -> None:
     async def evaluated(args: Any) -> Any:
+        recipe = tools_recipe(retriever)
         try:
-            return await tools_recipe(retriever).generate(args, asking(), sampling_params(), evaluation=True)
+            sample = await recipe.generate(args, asking(), sampling_params(), evaluation=True)
+            sample.reward = await recipe.reward_func(args, sample)
+            return sample
         finally:
             await close_sessions()
 
@@ -199,7 +202,7 @@ def test_a_server_that_renders_and_does_not_tell_what_is_refused(
 ) -> None:
     with ScriptedChat(tokenizer, by_chat_turn(two_searches), takes_ids=False, style="patched") as engine:
         for token_in in ("auto", "messages"):
-            with pytest.raises(ProtocolError, match=rf"{engine.url}.*prompt_token_ids.*July 2026"):
+            with pytest.raises(ProtocolError, match=rf"{engine.url}.*prompt_token_ids.*SGLang"):
                 one = tools_recipe(retriever, chat={"token_in": token_in})
                 generate_all(one, arguments(engine, checkpoint), [asking()])
 

@@ -1,6 +1,5 @@
 """The tool-calling recipe over real HTTP: every token is the engine's or a tool message's, and answers count."""
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -188,25 +187,6 @@ def test_a_wrong_call_beside_a_right_one_costs_no_turn(
     assert text.index("there is no function 'lookup'") < text.index("It was made by name-7")
     assert retriever.queries == ["thing-7"] and sample.reward == pytest.approx(0.8)
     assert [c["query"] for c in sample.metadata[RECORD_KEY]["calls"]] == ["thing-7"]
-
-
-def test_calls_in_a_notation_of_the_models_own_are_taken_from_the_servers_parser(
-    tokenizer: Any, checkpoint: Path, retriever: ScriptedRetriever
-) -> None:
-    turn = (
-        "<tool_call>\n<function=search>\n<parameter=query>\nthing-7\n</parameter>\n</function>\n</tool_call><|im_end|>"
-    )
-
-    def parser(text: str) -> list[dict[str, Any]]:
-        found = re.findall(r"<parameter=query>\n(.*)\n</parameter>", text)
-        functions = [{"name": "search", "arguments": json.dumps({"query": query})} for query in found]
-        return [{"id": "call_0", "type": "function", "function": function} for function in functions]
-
-    policy = chat_turns(turn, "name-7<|im_end|>")
-    with ScriptedChat(tokenizer, policy, read_calls=parser) as engine:
-        (sample,) = generate_all(tools_recipe(retriever), arguments(engine, checkpoint, **STICKY), [asking()])
-        check_exact(engine, sample)
-    assert (retriever.queries, sample.reward) == (["thing-7"], 1.0)
 
 
 def test_three_turns_with_the_tool_then_an_answer(

@@ -178,7 +178,7 @@ def test_a_server_without_ids_is_named_with_the_remedy(
         pytest.raises(ProtocolError) as caught,
     ):
         generate_all(one, arguments(engine, checkpoint), [asking(n) for n in range(4)])
-    for part in (engine.url, "version 0.4.2", "July 2026", "--return-tokens-as-token-ids", "tag recipe"):
+    for part in (engine.url, "version 0.4.2", "without the sampled token ids", "SGLang", "--return-tokens"):
         assert part in str(caught.value)
 
 

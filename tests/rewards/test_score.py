@@ -32,7 +32,7 @@ def trajectory(*parts: str | Observation, ending: Ending | None = None) -> Traje
             built.add_calls([call], [result], [0.1])
             built.add_observation(part)
         else:
-            built.add_completion(Completion([2], [-0.5], part, Finish.STOP))
+            built.add_completion(Completion([2], [-0.5], Finish.STOP), part)
     action = SEARCH_R1_TAGS.parse(parts[-1]) if parts and isinstance(parts[-1], str) else None
     if isinstance(action, Answer):
         built.end(Ending.ANSWERED, answer=action.text)
@@ -163,16 +163,16 @@ def test_malformed_trajectories(parts: tuple[Any, ...]) -> None:
 
 def test_a_correction_breaks_the_format() -> None:
     corrected = Trajectory([0])
-    corrected.add_completion(Completion([2], [-0.5], think_search("q"), Finish.STOP))
+    corrected.add_completion(Completion([2], [-0.5], Finish.STOP), think_search("q"))
     corrected.add_observation(correction(), is_correction=True)
-    corrected.add_completion(Completion([2], [-0.5], think_answer("a"), Finish.STOP))
+    corrected.add_completion(Completion([2], [-0.5], Finish.STOP), think_answer("a"))
     assert not is_well_formed(corrected, SEARCH_R1_TAGS)
 
 
 def test_an_interrupted_turn_is_one_turn() -> None:
     resumed, whole = Trajectory([0]), think_answer("Ada Lovelace")
-    resumed.add_completion(Completion([2], [-0.5], whole[:20], Finish.ABORT))
-    resumed.add_completion(Completion([2], [-0.5], whole[20:], Finish.STOP))
+    resumed.add_completion(Completion([2], [-0.5], Finish.ABORT), whole[:20])
+    resumed.add_completion(Completion([2], [-0.5], Finish.STOP), whole[20:])
     resumed.end(Ending.ANSWERED, answer="Ada Lovelace")
     assert is_well_formed(resumed, SEARCH_R1_TAGS)
     assert reward(resumed) == 1.0

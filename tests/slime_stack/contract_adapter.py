@@ -59,7 +59,7 @@ def _record(sample: Any) -> None:
     """What our generate function would have left for a response without any action."""
     trajectory = Trajectory(sample.tokens[: -sample.response_length])
     ids = sample.tokens[-sample.response_length :]
-    trajectory.add_completion(Completion(ids, [0.0] * len(ids), sample.response, Finish.STOP))
+    trajectory.add_completion(Completion(ids, [0.0] * len(ids), Finish.STOP), sample.response)
     trajectory.end(Ending.OUT_OF_TURNS)
     write_back(SimpleNamespace(), sample, trajectory, known_segments=len(trajectory.segments))
 

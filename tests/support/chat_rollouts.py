@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from slime_search.hooks.contract import LocalSample
+from slime_search.recipes.base import SearchRecipe
 from slime_search.recipes.search_r1_tools import SearchR1Tools
 from slime_search.transport.client import close_sessions
 from tests.support.policies import question_number
@@ -60,13 +61,13 @@ def asking(number: int = 7, **overrides: Any) -> LocalSample:
 
 
 def generate_all(
-    one: SearchR1Tools, args: Any, samples: Sequence[LocalSample], params: dict[str, Any] | None = None
+    one: SearchRecipe[Any], args: Any, samples: Sequence[LocalSample], params: dict[str, Any] | None = None
 ) -> list[Any]:
     """Generates and scores like slime's rollout; each item is a sample or, where the recipe fans out, a list."""
     shared = sampling_params() if params is None else params
 
     async def single(sample: LocalSample) -> Any:
-        result = await one.generate(args, sample, shared)
+        result: Any = await one.generate(args, sample, shared)
         parts = result if isinstance(result, list) else [result]
         if any(part.status is LocalSample.Status.ABORTED for part in parts):
             return result

@@ -5,14 +5,14 @@ which ids it sampled.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from aiohttp import web
 
-from tests.support.scripted_engine import Emitter, Exchange, Policy, ScriptedEngine
+from tests.support.scripted_engine import Emitter, Exchange, Policy, ScriptedEngine, top_log_probs
 
-Style = Literal["sglang", "patched", "vllm", "text"]
+Style = Literal["sglang", "sglang 0.5.15", "patched", "vllm", "text"]
 """Where ids stand: SGLang's own fields, ``token_id`` beside each log-probability, vLLM's fields, nowhere."""
 
 Tokenise = Callable[[str], Iterable[int]]
@@ -32,7 +32,8 @@ class ChatExchange(Exchange):
 
     @property
     def sampling_params(self) -> dict[str, Any]:
-        return {"max_new_tokens": self.body["max_tokens"], "stop": self.body.get("stop"), "skip_special_tokens": False}
+        length = self.body.get("max_tokens") or self.body["max_completion_tokens"]
+        return {"max_new_tokens": length, "stop": self.body.get("stop"), "skip_special_tokens": False}
 
     @property
     def is_probe(self) -> bool:
@@ -46,13 +47,6 @@ class ChatEmitter(Emitter):
         super().__init__(tokenizer, policy, seed=seed)
         self._given = tokenise
 
-    def complete(self, exchange: Exchange, *args: Any) -> None:
-        assert isinstance(exchange, ChatExchange)
-        if exchange.is_probe:
-            exchange.output_ids, exchange.log_probs, exchange.text, exchange.finish = [5], [-1.0], "x", "length"
-        else:
-            super().complete(exchange, *args)
-
     def _tokenise(self, text: str) -> Iterable[int]:
         return super()._tokenise(text) if self._given is None else self._given(text)
 
@@ -62,7 +56,8 @@ class ScriptedChat(ScriptedEngine):
     takes_ids: conditions on ``input_ids``; else it ignores them and renders ``messages``.
     style: how it says which ids it sampled.
     tokenise: how the policy's text becomes tokens; None for random pieces.
-    read_calls: its tool-call parser.
+    generates: has ``/generate``, too.
+    raw_log_probs: shows them before temperature.
     """
 
     def __init__(
@@ -74,10 +69,12 @@ class ScriptedChat(ScriptedEngine):
         style: Style = "sglang",
         seed: int = 0,
         tokenise: Tokenise | None = None,
-        read_calls: Callable[[str], list[dict[str, Any]]] | None = None,
+        generates: bool = False,
+        raw_log_probs: bool = False,
     ) -> None:
         super().__init__(tokenizer, policy, seed=seed)
-        self._read_calls = read_calls
+        self._generates = generates
+        self._raw_log_probs = raw_log_probs
         self._emitter = ChatEmitter(tokenizer, policy, seed=seed, tokenise=tokenise)
         self._tokenizer = tokenizer
         self._takes_ids = takes_ids
@@ -85,21 +82,23 @@ class ScriptedChat(ScriptedEngine):
 
     @property
     def probes(self) -> list[Exchange]:
-        return [e for e in self.exchanges if isinstance(e, ChatExchange) and e.is_probe]
+        return [e for e in self.exchanges if e.is_probe]
 
     @property
     def turns(self) -> list[Exchange]:
         """The delivered requests of trajectories."""
-        return [e for e in self.delivered if isinstance(e, ChatExchange) and not e.is_probe]
+        return [e for e in self.delivered if not e.is_probe]
 
     def routes(self) -> Iterable[web.RouteDef]:
-        others = [route for route in super().routes() if route.path != "/generate"]
+        others = [route for route in super().routes() if self._generates or route.path != "/generate"]
         return [web.post("/v1/chat/completions", self._generate), web.get("/version", self._version), *others]
 
     async def _version(self, _request: web.Request) -> web.Response:
         return web.json_response({"version": "0.4.2"})
 
     def _open(self, body: dict[str, Any], headers: Mapping[str, str]) -> Exchange:
+        if "messages" not in body:
+            return super()._open(body, headers)
         ids = body["input_ids"] if self._takes_ids and "input_ids" in body else self._render(body)
         return ChatExchange(len(self.exchanges), body, headers, self._emitter.prompt(ids), prompt_ids=list(ids))
 
@@ -115,10 +114,13 @@ class ScriptedChat(ScriptedEngine):
         return ids
 
     def _answer(self, exchange: Exchange) -> Any:
-        assert isinstance(exchange, ChatExchange)
+        if not isinstance(exchange, ChatExchange):
+            return super()._answer(exchange)
         answer = _ANSWERS[self._style](exchange, self._tokenizer)
-        if self._read_calls is not None and (calls := self._read_calls(exchange.text)):
-            answer["choices"][0]["message"] = {"role": "assistant", "content": None, "tool_calls": calls}
+        if count := exchange.body.get("top_logprobs"):
+            temperature = 1.0 if self._raw_log_probs else exchange.body.get("temperature", 1.0)
+            rows = [{"token": str(n), "logprob": value} for n, value in enumerate(top_log_probs(count, temperature))]
+            answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"] = rows
         return answer
 
 
@@ -139,13 +141,27 @@ def plain_answer(exchange: ChatExchange, tokenizer: Any) -> dict[str, Any]:
 
 def sglang_chat_answer(exchange: ChatExchange, tokenizer: Any) -> dict[str, Any]:
     answer = plain_answer(exchange, tokenizer)
+    body = exchange.body
     rows = [[p, i, None] for p, i in zip(exchange.log_probs, exchange.output_ids, strict=True)]
     meta = {"finish_reason": {"type": exchange.finish}, "weight_version": "default", **answer["usage"]}
-    if exchange.body.get("logprobs"):
+    if body.get("logprobs"):
         meta["output_token_logprobs"] = rows
-    ids = {"prompt_token_ids": exchange.prompt_ids, "response_token_ids": exchange.output_ids}
-    answer["choices"][0] |= {**ids, "meta_info": meta}
+    if body.get("return_routed_experts"):
+        meta["routed_experts"] = "AAAA"
+    choice = answer["choices"][0]
+    if body.get("return_prompt_token_ids") or body.get("return_token_ids"):
+        choice["prompt_token_ids"] = exchange.prompt_ids
+    if body.get("return_token_ids"):
+        choice["response_token_ids"] = exchange.output_ids
+    if body.get("return_meta_info"):
+        choice["meta_info"] = meta
     return answer
+
+
+def sglang_0_5_15_answer(exchange: ChatExchange, tokenizer: Any) -> dict[str, Any]:
+    """Before ``return_token_ids``: the prompt's ids by ``return_prompt_token_ids``, the sampled ones in meta_info."""
+    body = {name: value for name, value in exchange.body.items() if name != "return_token_ids"}
+    return sglang_chat_answer(replace(exchange, body=body), tokenizer)
 
 
 def patched_answer(exchange: ChatExchange, tokenizer: Any) -> dict[str, Any]:
@@ -167,6 +183,7 @@ def vllm_answer(exchange: ChatExchange, tokenizer: Any) -> dict[str, Any]:
 
 _ANSWERS: Mapping[Style, Callable[[ChatExchange, Any], dict[str, Any]]] = {
     "sglang": sglang_chat_answer,
+    "sglang 0.5.15": sglang_0_5_15_answer,
     "patched": patched_answer,
     "vllm": vllm_answer,
     "text": plain_answer,

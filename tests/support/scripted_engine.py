@@ -52,6 +52,11 @@ class Exchange:
         params: dict[str, Any] = self.body["sampling_params"]
         return params
 
+    @property
+    def is_probe(self) -> bool:
+        """Whether it only asks what the server takes."""
+        return set(self.input_ids) == {0}
+
 
 class Emitter:
     """Turns a policy's text into a completion, token by token, as an engine would."""
@@ -67,6 +72,9 @@ class Emitter:
         return text
 
     def complete(self, exchange: Exchange, abort: Abort | None = None) -> None:
+        if exchange.is_probe:
+            exchange.output_ids, exchange.log_probs, exchange.text, exchange.finish = [5], [-1.0], "x", "length"
+            return
         params = exchange.sampling_params
         stop, limit = params.get("stop") or [], params["max_new_tokens"]
         ids: list[int] = []
@@ -104,6 +112,11 @@ class Emitter:
             position += len(piece)
 
 
+def top_log_probs(count: int, temperature: float) -> list[float]:
+    """Of the likeliest tokens after a probe, as if sampled at ``temperature``."""
+    return [-(0.5 + rank) / temperature for rank in range(count)]
+
+
 def sglang_answer(exchange: Exchange) -> dict[str, Any]:
     meta: dict[str, Any] = {
         "id": f"request-{exchange.number}",
@@ -116,12 +129,18 @@ def sglang_answer(exchange: Exchange) -> dict[str, Any]:
     if exchange.body.get("return_logprob"):
         pairs = zip(exchange.log_probs, exchange.output_ids, strict=True)
         meta["output_token_logprobs"] = [[value, token, None] for value, token in pairs]
+    if exchange.body.get("return_routed_experts"):
+        meta["routed_experts"] = "AAAA"
+    if count := exchange.body.get("top_logprobs_num"):
+        tops = top_log_probs(count, exchange.sampling_params.get("temperature", 1.0))
+        meta["output_top_logprobs"] = [[[value, token, None] for token, value in enumerate(tops)]]
     return {"text": exchange.text, "output_ids": exchange.output_ids, "meta_info": meta}
 
 
 class ScriptedEngine(LoopbackServer):
     """``script`` may name a fault or an Abort for any request.
 
+    ``context_length`` is what it tells of itself, and it refuses what SGLang would refuse then; None tells nothing.
     Each answer waits for ``latency_s`` and then for ``gate``. ``held`` counts the requests that wait for an abort.
     """
 
@@ -134,6 +153,7 @@ class ScriptedEngine(LoopbackServer):
         self.gate: Callable[[Exchange], Awaitable[None]] | None = None
         self.script: Callable[[Exchange], Fault | Abort | None] = lambda exchange: None
         self.latency_s = 0.0
+        self.context_length: int | None = None
         self.exchanges: list[Exchange] = []
         self.aborts = 0
         self.connections: set[tuple[str, int]] = set()
@@ -149,6 +169,8 @@ class ScriptedEngine(LoopbackServer):
             web.get("/workers", self._workers),
             web.get("/v1/loads", self._loads),
             web.get("/model_info", self._model_info),
+            web.get("/get_model_info", self._model_info),
+            web.get("/server_info", self._server_info),
         ]
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
@@ -157,6 +179,8 @@ class ScriptedEngine(LoopbackServer):
         self.exchanges.append(exchange)
         if peer := request.transport and request.transport.get_extra_info("peername"):
             self.connections.add(peer)
+        if refused := self._refused(exchange):
+            return web.Response(status=400, text=refused)
         scripted = self.script(exchange)
         self._generating += 1
         try:
@@ -173,6 +197,14 @@ class ScriptedEngine(LoopbackServer):
             return await scripted(request, self._answer(exchange))
         exchange.delivered = True
         return json_response(self._answer(exchange))
+
+    def _refused(self, exchange: Exchange) -> str | None:
+        """As SGLang 0.5.23: a prompt shorter than its context by 7 tokens or more, all together no longer than it."""
+        if self.context_length is None:
+            return None
+        prompt, new = len(exchange.input_ids), exchange.sampling_params["max_new_tokens"]
+        fits = prompt < self.context_length - 6 and prompt + new <= self.context_length
+        return None if fits else f"{prompt} and {new} tokens do not fit"
 
     def _open(self, body: dict[str, Any], headers: Mapping[str, str]) -> Exchange:
         return Exchange(len(self.exchanges), body, headers, self._emitter.prompt(body["input_ids"]))
@@ -195,6 +227,12 @@ class ScriptedEngine(LoopbackServer):
     async def _loads(self, request: web.Request) -> web.StreamResponse:
         return json_response({"loads": [{"num_running_reqs": self._generating, "num_waiting_reqs": 0}]})
 
+    async def _server_info(self, request: web.Request) -> web.StreamResponse:
+        if self.context_length is None:
+            return web.Response(status=404)
+        told = {"version": "0.5.23", "context_length": self.context_length}
+        return json_response({**told, "max_req_input_len": self.context_length - 6})
+
     async def _model_info(self, request: web.Request) -> web.StreamResponse:
         return json_response({"model_path": "scripted", "is_generation": True})
 
@@ -205,6 +243,7 @@ class MemoryEngine:
     def __init__(self, tokenizer: Any, policy: Policy, *, seed: int = 0) -> None:
         self._emitter = Emitter(tokenizer, policy, seed=seed)
         self.script: Callable[[Exchange], Abort | Exception | None] = lambda exchange: None
+        self.limits: Any = None
         self.exchanges: list[Exchange] = []
 
     async def generate(
@@ -220,4 +259,7 @@ class MemoryEngine:
             raise scripted
         self._emitter.complete(exchange, scripted)
         exchange.delivered = True
-        return Completion(exchange.output_ids, exchange.log_probs, exchange.text, Finish(exchange.finish))
+        return Completion(exchange.output_ids, exchange.log_probs, Finish(exchange.finish))
+
+    async def context_limits(self) -> Any:
+        return self.limits

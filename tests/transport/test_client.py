@@ -320,3 +320,19 @@ def test_a_bug_in_the_caller_is_not_retried() -> None:
 
 def test_both_service_errors_can_be_caught_as_one() -> None:
     assert issubclass(ServiceUnavailable, ServiceError) and issubclass(ServiceRejected, ServiceError)
+
+
+def test_an_error_that_a_router_repeated_counts_as_its_requests() -> None:
+    with Echo() as server:
+        server.script = lambda number: status(503)
+        with pytest.raises(ServiceUnavailable):
+            post(server, client(attempts=8).behind_router(5))
+        assert len(server.arrivals) == 2
+
+
+def test_a_broken_connection_to_a_router_is_ours_alone() -> None:
+    with Echo() as server:
+        server.script = lambda number: cut
+        with pytest.raises(ServiceUnavailable):
+            post(server, client(attempts=4).behind_router(5))
+        assert len(server.arrivals) == 4

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from slime_search.core.engine import Completion, Finish
+from slime_search.core.engine import Completion, ContextLimits, Finish
 from slime_search.core.tokens import Tokenizer
 from slime_search.data.coda_demonstrations.questions import Problem, Step
 from slime_search.recipes.coda.prompts import EXECUTOR_PROMPT, TASK
@@ -54,7 +54,10 @@ class TemplateTeacher:
         else:
             text = self._planner_turn(context.partition(f"Question: {self._problem.text}")[2])
         ids = self._tokenizer.encode(text, add_special_tokens=False)
-        return Completion(ids, None, text, Finish.STOP)
+        return Completion(ids, None, Finish.STOP)
+
+    async def context_limits(self) -> ContextLimits | None:
+        return None
 
     def _planner_turn(self, context: str) -> str:
         problem = self._problem

@@ -92,6 +92,10 @@ class DistillParts(ChatParts):
         """Made when it is first asked for, so that an evaluation needs no teacher's tokenizer. Raises ConfigError."""
         return Scorer(self.teacher, tokenizer=self.tokenizer, template=self.dialect.template, tools=self.tools)
 
+    def decode_one(self, token_id: int) -> str:
+        """The text of one token; for reading only."""
+        return self.tokenizer.decode([token_id], skip_special_tokens=False)
+
 
 async def _score(
     parts: DistillParts,
@@ -141,7 +145,7 @@ async def _score_one(
         disagreements=parts.teacher.disagreements,
         asked=scores.asked,
         remembered=scores.remembered,
-        decode=lambda token_id: parts.decode([token_id]),
+        decode=parts.decode_one,
     )
     return None
 

@@ -101,7 +101,7 @@ def test_it_is_an_error_if_every_rollout_failed(run: Any, engine: Any, retriever
 
 def test_attempts_have_seeds_of_their_own(run: Any, engine: ScriptedEngine, retriever: Any) -> None:
     run("--engine-url", engine.url, *ASK, "--samples", 3, "--seed", 40, "--temperature", 0.5, "--turn-tokens", 99)
-    params = [exchange.sampling_params for exchange in engine.exchanges]
+    params = [exchange.sampling_params for exchange in engine.exchanges if not exchange.is_probe]
     assert [one["sampling_seed"] for one in params] == [40, 40, 41, 41, 42, 42]
     assert {(one["temperature"], one["max_new_tokens"]) for one in params} == {(0.5, 99)}
 

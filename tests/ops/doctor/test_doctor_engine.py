@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from slime_search.local.engine.server import running_engine
@@ -13,9 +14,12 @@ from slime_search.ops.doctor import engine
 from slime_search.ops.doctor.examine import carry_out
 from slime_search.ops.doctor.results import Result, Status
 from tests.ops.doctor.doctor_site import Site, statuses, the
-from tests.support.loopback import status
+from tests.support.loopback import json_response, status
 from tests.support.scripted_chat import ScriptedChat
 from tests.support.scripted_engine import ScriptedEngine
+from tests.support.scripted_router import ScriptedRouter
+
+PASSED = dict.fromkeys(("engine", "/generate", "routing replay", "tool calling"), Status.PASS)
 
 
 @pytest.fixture
@@ -52,9 +56,9 @@ async def look(site: Site, url: str) -> list[Result]:
 
 async def test_the_embedded_engine(site: Site, embedded: str) -> None:
     found = await look(site, embedded)
-    assert statuses(found) == {"/generate": Status.PASS, "chat route": Status.PASS}
+    assert statuses(found) == PASSED | {"routing replay": Status.SKIP}
     assert "returned 4 ids with log-probabilities" in the(found, "/generate").found
-    assert the(found, "chat route").found.startswith("input_ids")
+    assert the(found, "tool calling").found.startswith("input_ids")
 
 
 async def test_an_engine_of_another_model(site: Site, embedded: str, tmp_path: Path) -> None:
@@ -69,22 +73,52 @@ def test_a_server_that_renders_messages(site: Site, qwen: Any) -> None:
     site.for_tools()
     with ScriptedChat(qwen, lambda context: "yes", takes_ids=False, style="vllm") as server:
         found = look_now(site, server.url)
-        assert statuses(found) == {"/generate": Status.WARN, "chat route": Status.WARN}
-        site.change(SLIME_SEARCH_CHAT__TOKEN_IN="input_ids")
-        assert the(look_now(site, server.url), "chat route").status is Status.FAIL
+        assert (the(found, "/generate").status, the(found, "tool calling").status) == (Status.WARN, Status.WARN)
+        assert the(found, "tool calling").found.startswith("messages")
+        for told in ("input_ids", "generate"):
+            site.change(SLIME_SEARCH_CHAT__TOKEN_IN=told)
+            assert the(look_now(site, server.url), "tool calling").status is Status.FAIL
     with ScriptedChat(qwen, lambda context: "yes", takes_ids=False, style="text") as server:
         found = look_now(site, server.url)
-        assert the(found, "chat route").status is Status.FAIL
+        assert the(found, "tool calling").status is Status.FAIL
+
+
+def test_a_router_is_told_from_an_engine(site: Site, qwen: Any) -> None:
+    site.for_tools()
+    with ScriptedChat(qwen, lambda context: "yes", generates=True) as server, ScriptedRouter(server) as router:
+        server.context_length = 4096
+        found = look_now(site, router.url)
+        assert statuses(found) == PASSED | {"engine": Status.WARN, "routing replay": Status.WARN}
+        assert f"the router at {router.url}, before 1 × SGLang 0.5.23" in the(found, "engine").found
+        assert server.url in the(found, "engine").found and "4094 tokens" in the(found, "engine").found
+        assert the(found, "tool calling").found.startswith("generate: chats lose their token ids here")
+        assert "the router drops return_routed_experts" in the(found, "routing replay").found
+        server.context_length = 100_000
+        found = look_now(site, server.url)
+        assert statuses(found) == PASSED
+        assert the(found, "tool calling").found.startswith("input_ids")
+
+
+def test_a_router_without_engines(site: Site, qwen: Any) -> None:
+    class Lonely(ScriptedRouter):
+        async def _workers(self, _request: web.Request) -> web.Response:
+            return json_response({"workers": [], "total": 0})
+
+    with ScriptedEngine(qwen, lambda context: "yes") as server, Lonely(server) as router:
+        found = look_now(site, router.url)
+    assert "without an engine behind it" in the(found, "engine").found
+    assert [result.status for result in found] == [Status.FAIL, Status.SKIP, Status.SKIP, Status.SKIP]
 
 
 def test_tags_need_generate_alone(site: Site, qwen: Any) -> None:
     with ScriptedEngine(qwen, lambda context: "yes") as server:
-        assert statuses(look_now(site, server.url)) == {"/generate": Status.PASS, "chat route": Status.SKIP}
+        assert statuses(look_now(site, server.url)) == PASSED | {"tool calling": Status.SKIP}
         server.script = lambda exchange: status(500)
         assert the(look_now(site, server.url), "/generate").status is Status.FAIL
 
 
 def test_no_engine(site: Site) -> None:
     assert statuses(look_now(site, None)) == {"engine": Status.SKIP}
-    (found, route) = look_now(site, f"http://127.0.0.1:{site.port}")
-    assert (found.name, found.status, route.status) == ("engine", Status.FAIL, Status.SKIP)
+    (found, *others) = look_now(site, f"http://127.0.0.1:{site.port}")
+    assert (found.name, found.status) == ("engine", Status.FAIL)
+    assert {result.status for result in others} == {Status.SKIP}

@@ -26,7 +26,7 @@ def run(dialect: TagDialect, *turns: str, ending: Ending | None = None) -> Traje
         if number:
             built.add_calls([ToolCall(next(iter(dialect.tools)), "q")], [passages_result(())], [0.1])
             built.add_observation(Observation("\n\nnothing\n\n", [1]))
-        built.add_completion(Completion([2], [-0.5], turn, Finish.STOP))
+        built.add_completion(Completion([2], [-0.5], Finish.STOP), turn)
     action = dialect.parse(turns[-1])
     if isinstance(action, Answer) and ending is None:
         built.end(Ending.ANSWERED, answer=action.text)

@@ -1,0 +1,139 @@
+"""Both recipes through the real sglang-router before the real SGLang: ``make test-sglang ROUTER=1``.
+
+What each sampling means for training is in docs/token-truth.md.
+"""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from slime_search.engines.server_info import ServerKind, ask_server
+from slime_search.engines.token_in import TokenIn
+from slime_search.hooks.contract import LocalSample
+from slime_search.hooks.samples import RECORD_KEY
+from tests.conformance.conformance_client import Reference
+from tests.conformance.engine_processes import Server
+from tests.conformance.trajectories import TRAJECTORIES, arguments, asked, assert_exact, played
+from tests.support.chat_rollouts import tools_recipe
+from tests.support.rollouts import recipe as tags_recipe
+from tests.support.scripted_retriever import ScriptedRetriever
+
+Status = LocalSample.Status
+SAMPLINGS = {"T=1": (1.0, 1.0), "T=0.7, top-p 0.9": (0.7, 0.9), "greedy": (0.0, 1.0)}
+RECIPES = {"tools": tools_recipe, "tags": tags_recipe}
+SMALL_TURN_TOKENS = 48
+
+TASK = {
+    "tools": "You can search. To search, write only:\n<tool_call>\n"
+    '{"name": "search", "arguments": {"query": "your words"}}\n</tool_call>\nSearch first, then answer briefly.',
+    "tags": "Think between <think> and </think>. To search, write <search> your words </search>. To answer, write "
+    "<answer> a few words </answer>. Search first.",
+}
+SUBJECTS = ("a glacier", "the moon", "a violin", "tea", "the heart", "a bridge", "rust", "a vowel")
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), SAMPLINGS.values(), ids=SAMPLINGS)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_tiny_models_trajectories_hold_what_the_engine_sampled(
+    recipe: str,
+    temperature: float,
+    top_p: float,
+    router_server: Server,
+    reference: Reference,
+    retriever: ScriptedRetriever,
+) -> None:
+    samples = _played(recipe, router_server, asked(as_text=True), retriever, temperature, top_p=top_p)
+    assert_exact(samples, reference, temperature)
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), SAMPLINGS.values(), ids=SAMPLINGS)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_pre_trained_models_trajectories_hold_what_the_engine_sampled(
+    recipe: str,
+    temperature: float,
+    top_p: float,
+    small_router_server: Server,
+    small_reference: Reference,
+    retriever: ScriptedRetriever,
+) -> None:
+    samples = [_question(recipe, number) for number in range(TRAJECTORIES)]
+    played = _played(
+        recipe, small_router_server, samples, retriever, temperature, top_p=top_p, turn_tokens=SMALL_TURN_TOKENS
+    )
+    assert_exact(played, small_reference, temperature)
+    calls = Counter(len(sample.metadata[RECORD_KEY]["calls"]) for sample in played)
+    assert sum(calls.values()) == TRAJECTORIES
+
+
+def _question(recipe: str, number: int) -> LocalSample:
+    text = f"{TASK[recipe]}\nQuestion {number}: what is {SUBJECTS[number % len(SUBJECTS)]}?"
+    return LocalSample(index=number, prompt=[{"role": "user", "content": text}], label="x", session_id=f"s{number}")
+
+
+def _played(
+    recipe: str,
+    server: Server,
+    samples: list[LocalSample],
+    retriever: ScriptedRetriever,
+    temperature: float,
+    **options: Any,
+) -> list[LocalSample]:
+    """The rollouts, each one sample in one context without a failure."""
+    rollouts = played(RECIPES[recipe](retriever), server, samples, temperature, **options)
+    assert [len(rollout) for rollout in rollouts] == [1] * TRAJECTORIES
+    found = [rollout[0] for rollout in rollouts]
+    assert {sample.status for sample in found} <= {Status.COMPLETED, Status.TRUNCATED}
+    records = [sample.metadata[RECORD_KEY] for sample in found]
+    assert all(record["drift"] == {"realigned": 0, "forked": 0, "lost_tokens": 0} for record in records)
+    assert any(sum(sample.loss_mask or ()) for sample in found)
+    return found
+
+
+def test_the_router_is_told_from_its_engine_and_chats_are_left(
+    router_server: Server, sglang_server: Server, retriever: ScriptedRetriever
+) -> None:
+    through, there = asyncio.run(ask_server(router_server.url)), asyncio.run(ask_server(sglang_server.url))
+    assert (through.kind, through.workers) == (ServerKind.ROUTER, (sglang_server.url,))
+    assert (there.kind, there.software) == (ServerKind.ENGINE, "SGLang")
+    assert (through.version, through.limits) == (there.version, there.limits)
+
+    async def way(server: Server) -> TokenIn:
+        from slime_search.hooks.runtime import load_tokenizer
+
+        args = arguments(server)
+        parts = tools_recipe(retriever)._parts(args).ready(args, load_tokenizer(args.hf_checkpoint))
+        return await parts.engine.token_in()
+
+    assert asyncio.run(way(router_server)) is TokenIn.GENERATE
+    assert asyncio.run(way(sglang_server)) is TokenIn.INPUT_IDS
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("behind", ["router_server", "sglang_server"])
+def test_what_outgrows_the_engines_context_is_truncated(
+    behind: str, recipe: str, retriever: ScriptedRetriever, reference: Reference, request: pytest.FixtureRequest
+) -> None:
+    """At each distance from the limit, at which the engine would refuse a request or cut it short."""
+    server = request.getfixturevalue(behind)
+    limits = asyncio.run(ask_server(server.url)).limits
+    assert limits is not None
+    samples = []
+    for left in range(1, 14):
+        sample = LocalSample(index=left, prompt="a" * (limits.total_tokens - left), label="x", session_id=str(left))
+        samples.append(sample)
+    args = arguments(server)
+    args.rollout_max_context_len = None
+    from tests.support.chat_rollouts import generate_all
+    from tests.support.rollouts import sampling_params
+
+    params = sampling_params(max_new_tokens=4000, ignore_eos=True)
+    results = generate_all(RECIPES[recipe](retriever), args, samples, params)
+    for sample in results:
+        assert sample.status is Status.TRUNCATED, sample.metadata[RECORD_KEY]
+        assert not sample.remove_sample or sample.loss_mask == [0]
+    # A prompt that the engine would refuse has no turn; others fill the context to the last token.
+    filled = [sample for sample in results if sum(sample.loss_mask or ())]
+    assert {len(sample.tokens) for sample in filled} == {limits.total_tokens}
+    assert_exact(filled[:2], reference)
