@@ -66,13 +66,14 @@ def test_vllm_with_raw_log_probabilities_is_refused_at_other_temperatures(
 def test_generate_is_asked_too(
     shown: str, qwen: Any, qwen_folder: Path, retriever: ScriptedRetriever, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.support import scripted_engine
     from tests.support.policies import think_answer
 
     if shown == "raw":
-        monkeypatch.setattr(scripted_engine, "top_log_probs", lambda count, _: [-0.5 - n for n in range(count)])
+        monkeypatch.setattr(
+            "tests.support.scripted_engine.top_log_probs", lambda count, _: [-0.5 - n for n in range(count)]
+        )
     if shown == "nothing":
-        monkeypatch.setattr(scripted_engine, "top_log_probs", lambda count, _: [])
+        monkeypatch.setattr("tests.support.scripted_engine.top_log_probs", lambda count, _: [])
 
     def script(exchange: Exchange) -> Any:
         return status(400) if shown == "refused" and exchange.is_probe else None
