@@ -96,6 +96,7 @@ class TokenCodec:
         self._trusted = _remembering(TRUSTED_TEXTS_KEPT, self._encode)
         self._prompts = _remembering(TRUSTED_TEXTS_KEPT, self._whole) if self._has_boundary else self._trusted
         self._between = _remembering(UNTRUSTED_TEXTS_KEPT, self._encode_between)
+        self._split = lru_cache(TRUSTED_TEXTS_KEPT)(self._split_at_controls)
         self._opening = lru_cache(TRUSTED_TEXTS_KEPT)(self._open_thought)
 
     def trusted(self, text: str) -> list[int]:
@@ -139,6 +140,9 @@ class TokenCodec:
         Without a control token all of it stands before. For a tokenizer that puts a word boundary before a text, the
         rest says which control token it follows, since that decides whether there is one.
         """
+        return self._split(text)
+
+    def _split_at_controls(self, text: str) -> tuple[str, list[int], str]:
         places = [match.span() for match in self._controls.finditer(text)]
         if not places:
             return text, [], ""

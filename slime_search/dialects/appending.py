@@ -43,24 +43,26 @@ def append_results(
     the whole, as if the template had rendered it.
     """
     texts = _frame_texts(frame, answers)
-    dropped = _sampled_already(codec, frame, texts[0], turn_ids)
     split = [codec.split_at_controls(text) for text in texts]
     # What stands before the first control token belongs to the result before it, what stands after the last to the
     # next. Before the first result there is none, and nothing comes after the last one.
     first_head, first_ids, first_tail = split[0]
     opening_ids = [*codec.trusted(first_head), *first_ids] if first_ids else []
+    sampled, sampled_text = _sampled_already(codec, frame, opening_ids, turn_ids)
+    del opening_ids[:sampled]
     befores = [first_tail if first_ids else first_head, *(tail for _, _, tail in split[1:-1])]
     afters = [head for head, _, _ in split[1:]]
     controls = [ids for _, ids, _ in split[1:]]
     closing_tail = codec.between(split[-1][2], "", "")
-    fixed = len(opening_ids) - len(dropped) + sum(map(len, controls)) + len(closing_tail)
-    seams = [len(codec.between(before, "", after)) for before, after in zip(befores, afters, strict=True)]
-    share = None if max_tokens is None else max_tokens - fixed - sum(seams)
-    if share is not None and share < 0:
-        return None
+    share, seams = None, [0] * len(answers)
+    if max_tokens is not None:
+        seams = [len(codec.between(before, "", after)) for before, after in zip(befores, afters, strict=True)]
+        fixed = len(opening_ids) + sum(map(len, controls)) + len(closing_tail)
+        share = max_tokens - fixed - sum(seams)
+        if share < 0:
+            return None
 
-    text, ids = texts[0].removeprefix(codec.tokenizer.decode(dropped, skip_special_tokens=False)), opening_ids
-    ids = ids[len(dropped) :]
+    text, ids = texts[0].removeprefix(sampled_text), opening_ids
     results: list[str] = []
     for n, answer in enumerate(answers):
         room = None if share is None else share // len(answers) + seams[n]
@@ -114,14 +116,20 @@ def _safe(header: str) -> str:
     return header if _SAFE_HEADER.fullmatch(header) else ""
 
 
-def _sampled_already(codec: TokenCodec, frame: ChatFrame, opening: str, turn_ids: Sequence[int]) -> list[int]:
-    """The leading ids of ``opening`` that the turn has sampled itself, or ended with another end in their place."""
-    ids = codec.trusted(opening)
-    for length in range(min(_LONGEST_END, len(ids), len(turn_ids)), 0, -1):
-        if list(turn_ids[-length:]) == ids[:length]:
-            return ids[:length]
+def _sampled_already(
+    codec: TokenCodec, frame: ChatFrame, opening_ids: Sequence[int], turn_ids: Sequence[int]
+) -> tuple[int, str]:
+    """How many of the opening's leading ids the turn sampled itself, or another end in their place, and their text."""
     end = codec.trusted(frame.call_end)
-    return end if turn_ids and [turn_ids[-1]] in [codec.trusted(one) for one in frame.ends] else []
+    tail = list(turn_ids[-_LONGEST_END:])
+    for length in range(min(len(tail), len(opening_ids)), 0, -1):
+        if tail[-length:] == opening_ids[:length]:
+            if length == len(end):
+                return length, frame.call_end
+            return length, codec.tokenizer.decode(list(opening_ids[:length]), skip_special_tokens=False)
+    if tail and any(tail[-1:] == codec.trusted(other) for other in frame.ends):
+        return len(end), frame.call_end
+    return 0, ""
 
 
 def _shown(frame: ChatFrame, text: str) -> str:

@@ -63,18 +63,14 @@ class ChatFrame:
     user_closing: str = field(default="", repr=False, compare=False)
     ends: tuple[str, ...] = field(default=(), repr=False, compare=False)
     notation: str = HERMES.name
+    has_slots: bool = field(init=False, repr=False)
+    """Whether a result's header names its call."""
 
     def __post_init__(self) -> None:
         if not self.call_end:
             object.__setattr__(self, "call_end", self.turn_end)
-
-    @property
-    def has_slots(self) -> bool:
-        """Whether a result's header names its call."""
-        return any(slot in part for slot in _SLOTS for part in (self.opening, self.between, self.closing))
-
-
-_SLOTS = LAST_NAME, LAST_ID, NEXT_NAME, NEXT_ID
+        slots, parts = (LAST_NAME, LAST_ID, NEXT_NAME, NEXT_ID), (self.opening, self.between, self.closing)
+        object.__setattr__(self, "has_slots", any(slot in part for slot in slots for part in parts))
 
 
 class ChatTemplate:

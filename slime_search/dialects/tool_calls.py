@@ -30,6 +30,8 @@ _ANSWER = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 _ANSWER_MARK = re.compile(r"</?answer>")
 _END = re.compile(rf"({END_MARKER.pattern}|<[|｜][^<>]*[|｜]>)\s*\Z")
 """A control token at the end, of whatever name: ``<|end|>``, ``<｜end▁of▁sentence｜>``."""
+_LONGEST_END = 64
+"""Characters of one with the blanks after it."""
 
 MARKUP = (CALL_OPEN, CALL_CLOSE, RESULT_OPEN, RESULT_CLOSE, "<think>", "</think>", "<answer>", "</answer>")
 """What no tool text may forge, whatever the model's notation."""
@@ -76,6 +78,10 @@ class ToolCallFormat:
         self._tools = {tool.name: tool for tool in tools}
         self.notation = notation
 
+    @property
+    def _inside(self) -> tuple[str, ...]:
+        return (*self.notation.marks, *self.notation.thought)
+
     def reading(self, notation: Notation) -> "ToolCallFormat":
         """The same functions, called in another notation."""
         other = copy.copy(self)
@@ -121,8 +127,8 @@ class ToolCallFormat:
 
     def without_end(self, turn: str) -> str:
         """``turn`` without the control tokens that end it."""
-        while (end := _END.search(turn)) and (
-            end[1] not in (*self.notation.marks, *self.notation.thought) or end[1] in self.notation.ends
+        while (end := _END.search(turn, max(len(turn) - _LONGEST_END, 0))) and (
+            end[1] in self.notation.ends or end[1] not in self._inside
         ):
             turn = turn[: end.start()]
         return turn
