@@ -160,7 +160,7 @@ def test_a_template_that_keeps_thoughts_between_calls_changes_nothing(tmp_path: 
     template = ChatTemplate(tokenizer, TOOLS)
     dropper = ThoughtDropper(template, TokenCodec(tokenizer))
     trajectory = Trajectory([1, 2, 3])
-    trajectory.add_completion(Completion([4], [-1.0], "x", Finish.STOP, {}, None))
+    trajectory.add_completion(Completion([4], [-1.0], Finish.STOP, {}), "x")
     assert dropper.keeps_all and dropper.context(trajectory) == [1, 2, 3, 4]
 
 
