@@ -19,6 +19,7 @@ import typer
 from generate_with_coda import CODA_CONFIGS  # type: ignore[import-not-found]
 from rich.progress import Progress
 
+from slime_search.cli.console import end_on_signals
 from slime_search.config import load_config
 from slime_search.core.engine import Engine
 from slime_search.core.tokens import Tokenizer
@@ -54,6 +55,7 @@ def main(
     seed: Annotated[int, typer.Option(help="Of what is chosen, of the templates and of the rows' order.")] = 0,
 ) -> None:
     """Write runs of planner and executors that end with the right answer."""
+    end_on_signals()
     try:
         problems = [*_some(questions or [], limit, seed), *_some(mathematics or [], limit, seed)]
         if not problems:

@@ -17,6 +17,7 @@ from generate_with_coda import CODA_CONFIGS  # type: ignore[import-not-found]
 from rich.console import Console
 from rich.markup import escape
 
+from slime_search.cli.console import end_on_signals
 from slime_search.core.callbacks import use_callback
 from slime_search.data.questions import Question
 from slime_search.errors import SlimeSearchError
@@ -44,6 +45,7 @@ def main(
         config["local"] = {**CODA_CONFIGS["local"], "search_url": search_url}
     logging.getLogger("slime_search.core.failures").setLevel(logging.ERROR)
     params = sampling_params(temperature=temperature, max_new_tokens=turn_tokens)
+    end_on_signals()
     try:
         if not checkpoint:
             raise SlimeSearchError("--checkpoint: name the folder of the model, or that of its tokenizer")

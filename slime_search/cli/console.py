@@ -30,12 +30,14 @@ def need(extra: str, *modules: str) -> None:
 
 
 def end_on_signals() -> None:
-    """SIGTERM ends the command as Ctrl-C does.
+    """SIGTERM ends the command as Ctrl-C does, also while an event loop runs.
 
-    A shell starts background jobs with SIGINT ignored, and Python leaves it so; here it is set again.
+    A shell starts background jobs with SIGINT ignored, and Python leaves it so; here it is set again. SIGTERM becomes
+    a SIGINT instead of raising by itself: inside a loop asyncio's own handler then cancels the main task, which takes
+    leave of its services in order, where an exception would come up in whatever coroutine runs at that moment.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -11,9 +10,8 @@ from typing import Annotated, Any
 import typer
 import yaml
 from rich.console import Console
-from rich.markup import escape
 
-from slime_search.cli.console import fail, stderr
+from slime_search.cli.console import end_on_signals, fail, one_sentence
 from slime_search.cli.options import (
     Before,
     Checkpoint,
@@ -29,7 +27,7 @@ from slime_search.cli.options import (
     opened_as_told,
 )
 from slime_search.config import ENV_PREFIX
-from slime_search.errors import ConfigError, SlimeSearchError
+from slime_search.errors import ConfigError
 from slime_search.evaluation.published import published_of
 from slime_search.evaluation.questions import read_sets
 from slime_search.evaluation.running import Plan
@@ -123,14 +121,12 @@ def evaluate(
     output folder. After Ctrl-C or a kill the same command goes on, and makes
     rollouts again that a service failed.
     """
-    # A run that is told to stop ends as after Ctrl-C. A shell starts background jobs with SIGINT ignored.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
+    end_on_signals()
     # Failures are counted here, and told at the end.
     logging.getLogger("slime_search.core.failures").setLevel(logging.ERROR)
     console = Console()
     store = Store(output)
-    try:
+    with one_sentence(f"Interrupted. What was done is in {output}; the same command goes on."):
         if samples > 1 and temperature == 0:
             raise ConfigError(f"--samples {samples}: greedy samples are all the same; set --temperature")
         baseline = _baseline(recipe, no_search, rag, quickstart)
@@ -162,11 +158,6 @@ def evaluate(
                 own_services=quickstart is not None,
                 fresh=fresh,
             )
-    except KeyboardInterrupt:
-        stderr.print(f"Interrupted. What was done is in {escape(str(output))}; the same command goes on.")
-        raise typer.Exit(130) from None
-    except (SlimeSearchError, OSError) as error:
-        fail(str(error))
     _show(console, summary, store, published)
 
 

@@ -13,7 +13,7 @@ from rich.logging import RichHandler
 from rich.markup import escape
 from rich.progress import MofNCompleteColumn, Progress
 
-from slime_search.cli.console import fail, stderr
+from slime_search.cli.console import end_on_signals, one_sentence, stderr
 from slime_search.cli.options import (
     Before,
     Checkpoint,
@@ -29,7 +29,7 @@ from slime_search.cli.options import (
     opened_as_told,
 )
 from slime_search.data.questions import Question
-from slime_search.errors import ConfigError, DataError, SlimeSearchError, TooManyFailures
+from slime_search.errors import ConfigError, DataError, TooManyFailures
 from slime_search.evaluation.questions import read_prompt_template, read_question_set
 from slime_search.evaluation.session import Session, Show
 from slime_search.evaluation.target import Opened
@@ -111,8 +111,9 @@ def rollout(
     The recipe's settings come from the environment, as in training: SLIME_SEARCH_LOCAL__SEARCH_URL is the retriever,
     SLIME_SEARCH_MAX_TURNS the searches. Ends with a table of scores, tokens, times and failures.
     """
-    _tell_of_retries()
-    try:
+    _print_retries()
+    end_on_signals()
+    with one_sentence("Interrupted."):
         asked = _questions(questions, limit, ask or [], gold or [])
         prompt = read_prompt_template(prompt_template) if prompt_template else None
         with ExitStack() as stack:
@@ -141,17 +142,13 @@ def rollout(
                     output=file,
                 )
             stack.callback(session.close)
-            stack.callback(_tell_of, session, output)
+            stack.callback(_print_tally, session, output)
             if asked:
                 _ask_all(session, asked, samples, concurrency)
             else:
                 _converse(session, opened)
         if session.tally.all_failed:
             raise TooManyFailures("every rollout was failed by a service; the table above says which")
-    except (SlimeSearchError, OSError) as error:
-        fail(str(error))
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
 
 
 def _questions(file: Path | None, limit: int | None, ask: Sequence[str], gold: Sequence[str]) -> list[Question]:
@@ -167,7 +164,7 @@ def _questions(file: Path | None, limit: int | None, ask: Sequence[str], gold: S
     elif gold and len(gold) != len(ask):
         raise ConfigError(f"--gold: {len(gold)} answers for {len(ask)} questions; give one an --ask, in its order")
     else:
-        answers = [(one,) for one in gold] or [()] * len(ask)
+        answers = [(answer,) for answer in gold] or [()] * len(ask)
     return [_typed(text, number, its) for number, (text, its) in enumerate(zip(ask, answers, strict=True))]
 
 
@@ -215,16 +212,16 @@ def _appending(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def _tell_of(session: Session, output: Path | None) -> None:
-    """However the session ends, what was done is told."""
+def _print_tally(session: Session, output: Path | None) -> None:
+    """Prints what was done, however the session ends."""
     if len(session.tally):
         _console.print(session.tally.table())
         if output is not None:
             _console.print(f"Saved in {output}. Look at them: slime-search view {output}", markup=False, soft_wrap=True)
 
 
-def _tell_of_retries() -> None:
-    """A request that is tried again is told of at once; what failed for good, the rollout says itself."""
+def _print_retries() -> None:
+    """Prints each request that is tried again; what failed for good, the rollout says itself."""
     logging.basicConfig(format="%(message)s", handlers=[RichHandler(console=stderr, show_path=False)])
     logging.getLogger("slime_search.transport.client").setLevel(logging.INFO)
     logging.getLogger("slime_search.core.failures").setLevel(logging.ERROR)

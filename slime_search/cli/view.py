@@ -1,7 +1,6 @@
 """``slime-search view``."""
 
 import importlib.util
-import signal
 import tempfile
 import webbrowser
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from slime_search.cli.console import fail, stderr
-from slime_search.errors import DataError, SlimeSearchError
+from slime_search.cli.console import end_on_signals, fail, one_sentence, stderr
+from slime_search.errors import DataError
 
 if TYPE_CHECKING:
     from slime_search.viewer.library import Library
@@ -83,7 +82,6 @@ def view(
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         fail(f"{', '.join(missing)} not installed. Run: pip install 'slime-search[view]'")
-    from slime_search.transport.serving import ListenError
     from slime_search.viewer.selection import read_selection, select
 
     fields = {
@@ -100,10 +98,8 @@ def view(
         "sort": sort,
         "descending": descending,
     }
-    # A shell starts background jobs with SIGINT ignored, and Python then leaves it so.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-    try:
+    end_on_signals()
+    with one_sentence():
         selection = read_selection(fields)
         with tempfile.TemporaryDirectory(prefix="slime-search-view-") as spool:
             library = _open(paths, Path(spool), tokenizer, reward_key)
@@ -112,10 +108,6 @@ def view(
                 _export(library, selection, export, limit, found)
             else:
                 _serve(library, selection, host, port, browser)
-    except (SlimeSearchError, ListenError, OSError) as error:
-        fail(str(error))
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
 
 
 def _open(paths: list[Path], spool: Path, tokenizer: str | None, reward_key: str | None) -> "Library":

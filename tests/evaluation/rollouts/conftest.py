@@ -42,7 +42,7 @@ def engine(qwen: Any) -> Any:
 
 
 @pytest.fixture
-def run(qwen_folder: Path) -> Rollout:
+def run(qwen_folder: Path, handlers: None) -> Rollout:
     """The command in a terminal of 100 columns, with the tokenizer named."""
 
     def invoke(*arguments: object, **options: Any) -> Result:
