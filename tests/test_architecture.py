@@ -29,7 +29,7 @@ FLOORS: list[dict[str, str]] = [
         "recipes": "config core dialects engines errors hooks rewards tools transport",
         "records": "core errors hooks",
     },
-    {"data": "core dialects errors files hooks recipes rewards", "viewer": "errors hooks records"},
+    {"data": "core dialects errors files hooks recipes rewards", "viewer": "errors files hooks records"},
     {
         "local": "config core dialects errors files hooks recipes records retrieval transport viewer",
         "ops": "config core data dialects engines errors files hooks recipes retrieval rewards tools transport",

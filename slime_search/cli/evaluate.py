@@ -211,9 +211,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return config
 
 
-def _test_sets(told: Sequence[str] | None, opened: Opened, quickstart: Path | None) -> Sequence[str]:
-    if told:
-        return told
+def _test_sets(named: Sequence[str] | None, opened: Opened, quickstart: Path | None) -> Sequence[str]:
+    if named:
+        return named
     if opened.test_set is None:
         raise ConfigError("--test-set: name a file of questions, such as data/test/nq.parquet of prepare-data")
     return [f"held-out={opened.test_set}"]

@@ -11,13 +11,13 @@ from slime_search.data.questions import Question, key_of, read_questions, sift
 from slime_search.errors import DataError
 
 RowOf = Callable[[Question, str, int], dict[str, Any]]
-"""From a question, its split and its place to a row."""
+"""From a question, its split and its index to a row."""
 
 
 class Format(NamedTuple):
     row_of: RowOf
     flags: str
-    """What slime has to be told of the columns."""
+    """The flags that name the columns to slime."""
 
 
 FORMATS = {

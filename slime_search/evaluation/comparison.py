@@ -116,7 +116,7 @@ class Comparison:
 def compare(a: Iterable[RolloutFacts], b: Iterable[RolloutFacts]) -> Comparison:
     """Compares what both runs answered.
 
-    A question is the same where its place in its data set, its words and its gold answers are. With several samples it
+    A question is the same where its number in its data set, its words and its gold answers are. With several samples it
     counts as right where at least half of them are.
 
     Raises:

@@ -89,7 +89,7 @@ _PROMPTS = tuple(entry.prompt for entry in RECIPES.values() if entry.prompt is n
 
 
 def entry_of(name: str) -> Entry:
-    """The recipe of that name, or the one in a module of that name, as slime is told of it.
+    """The recipe of that name, or the one in a module of that name, as slime takes it.
 
     Raises:
         ConfigError: there is neither, the module can't be imported, or it lacks a hook.

@@ -137,8 +137,8 @@ class Store:
 
     def finish(self, summary: Mapping[str, Any], table: str) -> None:
         """Leaves the results."""
-        self.summary.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
-        self.table.write_text(table)
+        write_text(self.summary, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+        write_text(self.table, table)
 
     def _agree_on(self, settings: Mapping[str, Any]) -> None:
         if self.settings.exists():

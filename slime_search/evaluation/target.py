@@ -1,4 +1,4 @@
-"""From what the command line was told to a recipe on a running engine."""
+"""A recipe on a running engine, opened by what the command line names."""
 
 import json
 import tempfile

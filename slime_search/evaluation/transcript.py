@@ -116,7 +116,7 @@ _SURPRISING = -2.3
 
 
 def show_tokens(rollout: Rollout, console: Console) -> None:
-    """Prints every context of ``rollout``, each sampled token with its log-probability where the engine told it."""
+    """Prints every context of ``rollout``, each sampled token with its log-probability where the engine gave it."""
     for number, run in enumerate(rollout.runs, start=1):
         for part in _parts(run, number, len(rollout.runs)):
             console.print(part)

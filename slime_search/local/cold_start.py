@@ -73,7 +73,7 @@ def cold_start(
         raise ValueError("demonstrations: none given, at least one is needed")
     codec = TokenCodec(tokenizer)
     encoders = {role: policy_format.prompt_encoder(codec, tokenizer) for role, policy_format in formats.items()}
-    examples = [encode_demonstration(one, codec, encoders[one.role]) for one in demonstrations]
+    examples = [encode_demonstration(shown, codec, encoders[shown.role]) for shown in demonstrations]
     batches = _batches(examples, random.Random(seed))
     optimizers = _optimizers(model, learning_rate)
     losses: list[float] = []

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from slime_search.core.tool import Passage
 from slime_search.local.demonstrations import (
     ONLY_ROLE,
-    Colleague,
+    AnsweringAgent,
     Demonstration,
     Documents,
     Source,
@@ -89,32 +89,32 @@ def write_dataset(
     _write_corpus(paths.corpus, documents)
     pq.write_table(pa.Table.from_pylist(_rows(train, "train")), paths.train)
     pq.write_table(pa.Table.from_pylist(_rows(test, "test")), paths.test)
-    school = _School(
+    teachers = _Teachers(
         encyclopedia, Documents(encyclopedia, _searcher(documents)), build_tokenizer(encyclopedia, preset.policy_format)
     )
     each = demonstrations // len(preset.roles)
-    lessons = (school.lessons(name, role, rng, each) for name, role in preset.roles.items())
-    write_demonstrations(paths.demonstrations, chain.from_iterable(lessons))
+    by_role = (teachers.demonstrations(name, role, rng, each) for name, role in preset.roles.items())
+    write_demonstrations(paths.demonstrations, chain.from_iterable(by_role))
     if preset.frozen is not None:
         write_demonstrations(
-            paths.frozen_demonstrations, school.lessons(ONLY_ROLE, preset.frozen.role, rng, demonstrations)
+            paths.frozen_demonstrations, teachers.demonstrations(ONLY_ROLE, preset.frozen.role, rng, demonstrations)
         )
     if preset.reluctance is not None:
         reluctant = replace(preset.roles[ONLY_ROLE], habits=preset.reluctance)
-        lessons_of_it = school.lessons(ONLY_ROLE, reluctant, rng, demonstrations // 4)
-        write_demonstrations(paths.reluctant_demonstrations, lessons_of_it)
+        shown = teachers.demonstrations(ONLY_ROLE, reluctant, rng, demonstrations // 4)
+        write_demonstrations(paths.reluctant_demonstrations, shown)
     return paths
 
 
-class _School:
+class _Teachers:
     """Teachers of every role."""
 
     def __init__(self, encyclopedia: Encyclopedia, documents: Documents, tokenizer: PreTrainedTokenizerBase) -> None:
         self._encyclopedia = encyclopedia
-        self._sources: dict[str, Source] = {"documents": documents, "colleague": Colleague(encyclopedia)}
+        self._sources: dict[str, Source] = {"documents": documents, "agent": AnsweringAgent(encyclopedia)}
         self._tokenizer = tokenizer
 
-    def lessons(self, name: str, role: Role, rng: random.Random, count: int) -> Iterator[Demonstration]:
+    def demonstrations(self, name: str, role: Role, rng: random.Random, count: int) -> Iterator[Demonstration]:
         """Demonstrations of one role on questions of the cold start's world."""
         source = self._sources[role.source]
         teacher = Teacher(

@@ -45,7 +45,7 @@ SKILLED = Habits(searches=1.0, follows_up=1.0, queries_badly=0.02, reads_wrong_d
 """Of a teacher whose pupil is to know its trade."""
 
 
-class Consulted(NamedTuple):
+class Lookup(NamedTuple):
     """A query, what came back, and the value that the teacher reads there, right or wrong."""
 
     query: str
@@ -54,7 +54,7 @@ class Consulted(NamedTuple):
 
 
 class Source(Protocol):
-    def consult(self, subject: str, relation: Relation, habits: Habits, rng: random.Random) -> Consulted:
+    def look_up(self, subject: str, relation: Relation, habits: Habits, rng: random.Random) -> Lookup:
         """Looks up one fact."""
         ...
 
@@ -66,10 +66,10 @@ class Documents:
         self._entities = encyclopedia.entities
         self._search = search
 
-    def consult(self, subject: str, relation: Relation, habits: Habits, rng: random.Random) -> Consulted:
+    def look_up(self, subject: str, relation: Relation, habits: Habits, rng: random.Random) -> Lookup:
         query = self._query(subject, relation, habits, rng)
         passages = self._search(query)
-        return Consulted(query, passages_result(tuple(passages)), self._read(passages, subject, relation, habits, rng))
+        return Lookup(query, passages_result(tuple(passages)), self._read(passages, subject, relation, habits, rng))
 
     def _query(self, subject: str, relation: Relation, habits: Habits, rng: random.Random) -> str:
         if rng.random() >= habits.queries_badly:
@@ -91,20 +91,20 @@ class Documents:
         return rng.choice(values) if values else any_value(self._entities, relation, rng)
 
 
-class Colleague:
+class AnsweringAgent:
     """Another agent, which answers a one-hop question in a sentence."""
 
     def __init__(self, encyclopedia: Encyclopedia) -> None:
         self._entities = encyclopedia.entities
 
-    def consult(self, subject: str, relation: Relation, habits: Habits, rng: random.Random) -> Consulted:
+    def look_up(self, subject: str, relation: Relation, habits: Habits, rng: random.Random) -> Lookup:
         asked, wanted = subject, relation
         if rng.random() < habits.queries_badly:
             kin = [entity.name for entity in self._entities.values() if relation in entity.facts]
             asked = rng.choice(kin)
         value = self._entities[asked].facts[wanted]
         answer = wanted.sentence.format(subject=asked, value=value)
-        return Consulted(QUESTION_ABOUT[wanted].format(asked), ToolResult((answer,)), value)
+        return Lookup(QUESTION_ABOUT[wanted].format(asked), ToolResult((answer,)), value)
 
 
 def any_value(entities: Mapping[str, Entity], relation: Relation, rng: random.Random) -> str:
@@ -193,19 +193,19 @@ class Teacher:
                 guess = any_value(self._entities, relation, self._rng)
                 segments.append(self._answers(f"{learned}{GUESSING}", subject, relation, guess))
                 break
-            consulted = self._source.consult(subject, fact.relation, self._habits, self._rng)
+            lookup = self._source.look_up(subject, fact.relation, self._habits, self._rng)
             thought = learned + (FOLLOWING_UP if hop else SEARCHING).format(subject=subject)
-            segments.append(Turn(Owner.MODEL, self._policy_format.search_turn(thought, consulted.query)))
-            segments.append(Turn(Owner.WORLD, self._observation(consulted)))
-            learned = fact.relation.sentence.format(subject=subject, value=consulted.value) + " "
-            asked, subject = subject, consulted.value
+            segments.append(Turn(Owner.MODEL, self._policy_format.search_turn(thought, lookup.query)))
+            segments.append(Turn(Owner.WORLD, self._observation(lookup)))
+            learned = fact.relation.sentence.format(subject=subject, value=lookup.value) + " "
+            asked, subject = subject, lookup.value
         else:
             segments.append(self._answers(learned.strip(), asked, fact.relation, subject))
         return Demonstration(question.text, tuple(segments), self._role)
 
-    def _observation(self, consulted: Consulted) -> str:
-        call = CallTools((ToolCall(self._policy_format.tool, consulted.query),))
-        observation = self._dialect.observation(self._codec, call, [consulted.result], turn_ids=self._end_ids)
+    def _observation(self, lookup: Lookup) -> str:
+        call = CallTools((ToolCall(self._policy_format.tool, lookup.query),))
+        observation = self._dialect.observation(self._codec, call, [lookup.result], turn_ids=self._end_ids)
         assert observation is not None  # only a token budget can leave nothing
         return observation.text
 

@@ -140,7 +140,7 @@ def collate(samples: Sequence[Any], pad_id: int) -> tuple[Tensor, Tensor, Tensor
 
 
 def response_values(samples: Sequence[Any], values: Sequence[Sequence[float]], shape: tuple[int, int]) -> Tensor:
-    """One value a response token, at the token's place in [B, T]; 0.0 everywhere else."""
+    """One value a response token, at the token's position in [B, T]; 0.0 everywhere else."""
     values_BT = torch.zeros(shape)
     for row, (sample, own) in enumerate(zip(samples, values, strict=True)):
         end = len(sample.tokens)

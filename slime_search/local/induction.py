@@ -6,6 +6,15 @@ and copies what followed it there. Searching and answering is mostly such copyin
 into the query and of a fact from the results into the answer. A model without pre-training would spend most of a short
 cold start on discovering that circuit; this module writes a rough one into its first two layers instead. It knows no
 words and no task, and training goes on to change it freely.
+
+A worked example. The context is ``… Anna Bell was born in 1859 … When was Anna``, and the next token shall be ``Bell``:
+
+1. Layer 0 attends one position back. What it reads at ``Bell`` is the vector of ``Anna``; it writes it, turned into
+   other directions by ``written``, beside what ``Bell`` itself is: "after Anna".
+2. Layer 1 stands at the second ``Anna``. Its query is the vector of ``Anna``, seen through ``seen``; its keys are what
+   layer 0 wrote, seen through ``written``. They agree where "after Anna" stands, which is at ``Bell``.
+3. Its value there is the vector of ``Bell``, and ``copied`` turns it back into the direction of that embedding. With
+   tied weights, this raises the logit of ``Bell``.
 """
 
 import torch

@@ -25,12 +25,15 @@ PLANNER_TAGS = planner_tags(1)
 
 @dataclass(frozen=True)
 class Role:
-    """What a model imitates at the start: how it writes, which questions it is asked, where it looks facts up."""
+    """What a model imitates at the start: how it writes, which questions it is asked, where it looks facts up.
+
+    ``source`` is a search engine over the documents, or another agent that answers questions.
+    """
 
     policy_format: PolicyFormat
     habits: Habits = UNSKILLED
     hops: tuple[int, ...] = (1, 2)
-    source: Literal["documents", "colleague"] = "documents"
+    source: Literal["documents", "agent"] = "documents"
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,7 @@ _THINKER_SEARCHER = Preset(
     title="A Thinker learns when to ask its Searcher",
     recipe=ThinkerSearcher,
     policy_format=_THINKER,
-    roles={ONLY_ROLE: Role(_THINKER, source="colleague")},
+    roles={ONLY_ROLE: Role(_THINKER, source="agent")},
     config={"thinker_max_turns": 3},
     cold_start_steps=600,
     frozen=Frozen(
@@ -141,7 +144,7 @@ _CODA = Preset(
     recipe=Coda,
     policy_format=_PLANNER,
     roles={
-        PLANNER: Role(_PLANNER, source="colleague"),
+        PLANNER: Role(_PLANNER, source="agent"),
         EXECUTOR: Role(
             replace(
                 TAGS,

@@ -220,10 +220,10 @@ def _shared(text: str | None) -> str:
 
 
 def explain(root: str, error: ValidationError) -> str:
-    """The first of pydantic's complaints in one line: place, reason, value."""
+    """The first of pydantic's complaints in one line: field, reason, value."""
     first, *others = error.errors(include_url=False)
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
     value = repr(first["input"])
     value = value if len(value) <= 80 else f"{value[:80]}…"
     more = f" ({len(others)} more such errors)" if others else ""
-    return f"{root}{place}: {first['msg']}; got {value}{more}"
+    return f"{root}{where}: {first['msg']}; got {value}{more}"

@@ -42,7 +42,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def written(dumps: Sequence[Path], console: Console) -> list[Path]:
-    """The dumps of a folder, without the newest where it is half a file, as while a run goes on; that is told."""
+    """The dumps of a folder, without the newest where it is half a file as a run goes on, which the console says."""
     newest = max(dumps, key=lambda path: path.stat().st_mtime_ns)
     # What is_zipfile looks for is written last.
     if len(dumps) == 1 or zipfile.is_zipfile(newest):
@@ -120,7 +120,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _check_format(path: Path) -> None:
-    """torch reads older formats and programs from other files, which have no place here."""
+    """torch reads older formats and programs from other files, which are not expected here."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

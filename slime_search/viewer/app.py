@@ -146,8 +146,8 @@ def _without_page(fields: Mapping[str, str]) -> dict[str, str]:
 
 def _page(fields: Mapping[str, str]) -> int:
     """The page of a list. What is no number is the first; what is out of range, the nearest."""
-    told = fields.get("page", "")
-    return int(told) if told.isascii() and told.isdigit() and len(told) < 10 else 1
+    number = fields.get("page", "")
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 10 else 1
 
 
 def serve(library: Library, listener: socket.socket, *, host: str) -> None:

@@ -34,7 +34,7 @@ def read_dumps(paths: Sequence[Path], progress: Progress, *, reward_key: str | N
 
     The newest is passed over if it is half written.
 
-    ``reward`` is the mean over the ``rewarded`` rollouts, those that have one; where some lack it, the console is told.
+    ``reward`` is the mean over the ``rewarded`` rollouts, those that have one; where some lack it, the console says so.
     ``response_tokens`` are those that were trained on, a mean over samples, as slime logs it. Of samples that another
     generate function made, reward, tokens and truncation are known alone.
 

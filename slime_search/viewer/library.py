@@ -28,7 +28,7 @@ def index_file(path: Path, *, file: int, on_bytes: Callable[[int], None] = lambd
 
     Args:
         file: the number that the entries carry.
-        on_bytes: is told how many bytes were read since it was last told.
+        on_bytes: takes the number of bytes that were read since it was last called.
 
     Raises:
         DataError: a line is no rollout; it names file, line and field.

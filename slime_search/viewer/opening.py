@@ -20,7 +20,7 @@ METRICS = "metrics.jsonl"
 def files_of(path: Path, console: Console) -> list[Path]:
     """The files of rollouts that a path names: itself, or those of its folder, dumps by their number.
 
-    A dump that is still being written is left out, which the console is told.
+    A dump that is still being written is left out, and the console says so.
 
     Raises:
         DataError: there is nothing to show.

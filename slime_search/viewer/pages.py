@@ -130,7 +130,7 @@ class Pages:
         """Raises DataError: there is no such rollout, or its line is bad."""
         rollout = self._library.read(self._known(number))
         numbers = self._select(selection)
-        place = numbers.index(number) if number in numbers else None
+        index = numbers.index(number) if number in numbers else None
         others = [n for n in self._library.numbers_of[self._library.entries[number].facts.question] if n != number]
         return self._render(
             "rollout.html.j2",
@@ -138,11 +138,11 @@ class Pages:
             number=number,
             row=self._row(number),
             view=view(rollout, tokens_shown=TOKENS_SHOWN),
-            place=place,
+            index=index,
             total=len(numbers),
-            page=place // ROWS + 1 if place is not None else 1,
-            before=numbers[place - 1] if place else None,
-            after=numbers[place + 1] if place is not None and place + 1 < len(numbers) else None,
+            page=index // ROWS + 1 if index is not None else 1,
+            before=numbers[index - 1] if index else None,
+            after=numbers[index + 1] if index is not None and index + 1 < len(numbers) else None,
             others=[self._row(n) for n in others[:ROWS]],
             hidden=max(0, len(others) - ROWS),
         )
@@ -171,7 +171,7 @@ class Pages:
             shares=[share_of(pair.left.right for pair in scored), share_of(pair.right.right for pair in scored)],
             pairs=shown,
             part=part,
-            place=_place(change, part.page),
+            back=_back(change, part.page),
         )
 
     def pair(self, left: int, right: int, change: str, page: int) -> str:
@@ -182,7 +182,7 @@ class Pages:
         """
         rows = [self._row(self._known(number)) for number in (left, right)]
         views = [view(self._library.read(number), tokens_shown=TOKENS_SHOWN) for number in (left, right)]
-        return self._render("pair.html.j2", rows=rows, views=views, place=_place(change, page))
+        return self._render("pair.html.j2", rows=rows, views=views, back=_back(change, page))
 
     def curves(self) -> str:
         """Raises DataError: the folder has no metrics, or none that can be drawn."""
@@ -207,7 +207,7 @@ class Pages:
         return number
 
 
-def _place(change: str, page: int) -> str:
+def _back(change: str, page: int) -> str:
     """What of an address leads to a page of the comparison again."""
     return urlencode({**({"change": change} if change else {}), **({"page": page} if page > 1 else {})})
 

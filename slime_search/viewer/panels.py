@@ -124,16 +124,16 @@ def _figure(runs: Mapping[str, Sequence[Metric]], title: str, palette: Palette) 
     _head(figure, handles, title, beside, palette)
     grid = figure.add_gridspec(lines, columns)
     limits = _steps_of(drawn)
-    for place, panel in enumerate(panels):
-        axes = figure.add_subplot(grid[place // columns, place % columns])
+    for index, panel in enumerate(panels):
+        axes = figure.add_subplot(grid[index // columns, index % columns])
         for run in drawn:
             _draw(axes, run, panel)
         style_axes(axes, palette)
         axes.set_title(panel.title, loc="left", color=palette.ink, fontsize=10, fontweight="bold", pad=5)
         if len(drawn) == 1:
-            _tell_change(axes, drawn[0], panel)
+            _write_change(axes, drawn[0], panel)
         _scale(axes, panel, limits)
-        if place + columns >= len(panels):
+        if index + columns >= len(panels):
             axes.set_xlabel("training step", color=palette.muted, fontsize=9)
     return figure
 
@@ -201,7 +201,7 @@ def _draw_intervals(axes: Axes, run: _Run) -> None:
             axes.vlines(float(row["step"]), low, high, color=run.eval_colour, alpha=0.4, linewidth=1.4, zorder=3)
 
 
-def _tell_change(axes: Axes, run: _Run, panel: Panel) -> None:
+def _write_change(axes: Axes, run: _Run, panel: Panel) -> None:
     """First and last value beside the title: those of the evaluation, else of the smoothed training."""
     _, values = _mean_of_sets(run.evaluation, panel.key)
     colour = run.eval_colour
@@ -209,8 +209,8 @@ def _tell_change(axes: Axes, run: _Run, panel: Panel) -> None:
         _, values = _points(run.training, panel.key)
         values, colour = smooth(values, smoothing_window(len(values))), run.train_colour
     ends = (values[0], values[-1]) if len(values) > 1 else values
-    told = [percent(value) if panel.share else f"{value:.3g}" for value in ends]
-    axes.set_title(" → ".join(told), loc="right", color=colour, fontsize=9, pad=5)
+    texts = [percent(value) if panel.share else f"{value:.3g}" for value in ends]
+    axes.set_title(" → ".join(texts), loc="right", color=colour, fontsize=9, pad=5)
 
 
 def _scale(axes: Axes, panel: Panel, steps: tuple[float, float]) -> None:

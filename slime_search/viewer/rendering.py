@@ -48,7 +48,7 @@ def environment(*packages: str, characters_shown: int = CHARACTERS_SHOWN) -> Env
         "excerpt": partial(_excerpt, limit=characters_shown),
         "latency": _latency,
         "mark": _mark,
-        "told": any_value,
+        "text": any_value,
     }
     return templates
 

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from slime_search.errors import DataError
+from slime_search.files import write_text
 from slime_search.records.rollout import Record, Rollout, displayable, explain
 from slime_search.viewer.curve import NARROW, WIDE, Metric, curve_svg, percent, wilson_interval
 from slime_search.viewer.rendering import any_value, asset, csp_hash, environment
@@ -36,9 +37,6 @@ class Summary(Record):
     questions: int = Field(gt=0)
 
 
-_ROLLOUTS = TypeAdapter(list[Rollout])
-
-
 def read_rollouts(rows: Sequence[Mapping[str, Any]]) -> list[Rollout]:
     """Checks rows of ``trajectories.jsonl``.
 
@@ -46,7 +44,7 @@ def read_rollouts(rows: Sequence[Mapping[str, Any]]) -> list[Rollout]:
         DataError: a row lacks a field or holds a bad value; the message names both.
     """
     try:
-        return _ROLLOUTS.validate_python(rows)
+        return TypeAdapter(list[Rollout]).validate_python(rows)
     except ValidationError as error:
         raise DataError(explain("rollouts", error)) from None
 
@@ -73,8 +71,8 @@ def write_report(
 ) -> None:
     """Writes the report of a run as one self-contained HTML file.
 
-    ``summary`` needs the keys of `records.Summary` and may hold others, ``metrics`` are rows as in `curve.draw_curve`,
-    and ``trajectories`` are rows of `rollouts.record.Rollout`, each question once in stage ``before`` and once in stage
+    ``summary`` needs the keys of `Summary` and may hold others, ``metrics`` are rows as in `curve.draw_curve`,
+    and ``trajectories`` are rows of `records.rollout.Rollout`, each question once in stage ``before`` and once in stage
     ``after``. Texts may hold anything: they are escaped, and the page's policy lets no script run but its own.
 
     Raises:
@@ -96,7 +94,7 @@ def write_report(
         style_hash=csp_hash(style),
         script_hash=csp_hash(script),
     )
-    path.write_text(html, encoding="utf-8", newline="\n")
+    write_text(path, html)
 
 
 def _curves(metrics: Sequence[Metric]) -> dict[str, str]:

@@ -129,10 +129,10 @@ def view(record: Rollout, *, tokens_shown: int = TOKENS_SHOWN) -> RolloutView:
         tokens_shown: of each segment.
     """
     runs: list[RunView] = []
-    names, told = _names(record.runs), 0
+    names, answered = _names(record.runs), 0
     for run, name in zip(record.runs, names, strict=True):
-        runs.append(_run_view(run, name, told, tokens_shown))
-        told = told + sum(s.owner == "world" for s in run.segments) if run.role is None else 0
+        runs.append(_run_view(run, name, answered, tokens_shown))
+        answered = answered + sum(s.owner == "world" for s in run.segments) if run.role is None else 0
     if runs[-1].record.role is not None:
         runs = [runs[-1], *runs[:-1]]
     return RolloutView(record, tuple(runs))
@@ -144,15 +144,15 @@ def _names(runs: Sequence[Run]) -> list[str]:
     roles = [run.role or "context" for run in runs]
     # From 0, as calls and errors number executors.
     return [
-        role if roles.count(role) == 1 else f"{role} {roles[:place].count(role)}" for place, role in enumerate(roles)
+        role if roles.count(role) == 1 else f"{role} {roles[:index].count(role)}" for index, role in enumerate(roles)
     ]
 
 
-def _run_view(run: Run, name: str, told: int, limit: int) -> RunView:
-    """``told`` turns were answered in the contexts before this one."""
+def _run_view(run: Run, name: str, before: int, limit: int) -> RunView:
+    """``before`` turns were answered in the contexts before this one."""
     calls: dict[int, list[Call]] = defaultdict(list)
     for call in run.calls:
-        calls[call.turn - told].append(call)
+        calls[call.turn - before].append(call)
     turns: list[Turn] = []
     spoken, answered, start, last = 0, 0, 0, ""
     for segment in run.segments:

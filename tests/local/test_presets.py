@@ -15,7 +15,7 @@ from slime_search.core.trajectory import Owner
 from slime_search.hooks.facts import EXECUTOR
 from slime_search.local.cold_start import encode_demonstration
 from slime_search.local.dataset import DatasetPaths
-from slime_search.local.demonstrations import SKILLED, Colleague, Documents, Teacher
+from slime_search.local.demonstrations import SKILLED, AnsweringAgent, Documents, Teacher
 from slime_search.local.policy import build_tokenizer
 from slime_search.local.presets import EXECUTOR_PROMPT, PRESETS, Preset, Role, preset_of
 from slime_search.local.world import Encyclopedia
@@ -39,7 +39,7 @@ def teacher(encyclopedia: Encyclopedia, tokenizer: PreTrainedTokenizerFast, role
     def search(query: str) -> list[Passage]:
         return [Passage(name, e.text) for name, e in encyclopedia.entities.items() if query.startswith(name)]
 
-    source = Documents(encyclopedia, search) if role.source == "documents" else Colleague(encyclopedia)
+    source = Documents(encyclopedia, search) if role.source == "documents" else AnsweringAgent(encyclopedia)
     return Teacher(
         encyclopedia,
         source,

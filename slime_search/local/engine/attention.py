@@ -19,6 +19,16 @@ class SlotCache(Cache):  # type: ignore[misc]
 
     A forward pass is announced by `begin_prefill` or `begin_decode` and counts only after `end_prefill` or
     `end_decode`, so that one that fails half-way leaves the requests as they were.
+
+    Three requests, with prompts of 3, 5 and 2 tokens::
+
+        begin_prefill(2, width=5), pass, end_prefill([3, 5])    lengths [3, 5]       rows 0 and 1, each from position 0
+        begin_decode(), pass, end_decode()                      lengths [4, 6]       one token more at positions 3, 5
+        begin_prefill(1, width=2), pass, end_prefill([2])       lengths [4, 6, 2]    row 2; rows 0 and 1 stay
+        remove(0)                                               lengths [2, 6]       the last row, of length 2, is row 0
+
+    The padding of a prefill leaves keys behind a prompt's end (row 0 held 3 tokens, and 2 of padding). No pass reads
+    them: a decode's mask ends at the row's length, and its new token overwrites the first of them.
     """
 
     def __init__(self, num_layers: int, max_rows: int, max_length: int) -> None:

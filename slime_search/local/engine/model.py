@@ -46,12 +46,12 @@ class BatchedModel:
         return self._prefill(prompts, all_logits=False)[:, -1].float()
 
     def score(self, prompts: Sequence[Sequence[int]], starts: Sequence[int]) -> tuple[Tensor, list[list[float]]]:
-        """The same, and the log-probability of each prompt's tokens after the one at its place in ``starts``."""
+        """The same, and the log-probability of each prompt's tokens after its token at ``starts``."""
         logits = self._prefill(prompts, all_logits=True)
         log_probs = []
         for row, (prompt, start) in enumerate(zip(prompts, starts, strict=True)):
-            told = logits[row, start : len(prompt) - 1].float().log_softmax(-1)
-            log_probs.append(told.gather(-1, torch.tensor(prompt[start + 1 :])[:, None])[:, 0].tolist())
+            scored = logits[row, start : len(prompt) - 1].float().log_softmax(-1)
+            log_probs.append(scored.gather(-1, torch.tensor(prompt[start + 1 :])[:, None])[:, 0].tolist())
         last = torch.tensor([len(prompt) - 1 for prompt in prompts])
         return logits[torch.arange(len(prompts)), last].float(), log_probs
 

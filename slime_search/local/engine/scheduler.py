@@ -48,9 +48,20 @@ class Load:
 class Scheduler:
     """Runs requests on a model, in a thread of its own.
 
-    Waiting requests are prefilled before running ones are stepped: the one that waits longest, together with those of
-    similar length. Methods may be called from any thread. What they order happens between two steps, and their futures
-    tell when.
+    The thread repeats:
+
+    1. *Orders.* Submissions, aborts, pauses and new weights are queued from any thread and carried out here, between
+       two passes of the model; their futures say when. Without anything to run, the thread waits for one.
+    2. *Who is next.* If there is room, waiting requests go before running ones: the one that waits longest, together
+       with those of similar length, up to 2,048 tokens with their padding. Requests whose prompt is scored are
+       prefilled by themselves, since that takes the logits of every token.
+    3. *The pass.* A prefill appends rows to the model's and yields their first tokens; otherwise every running request
+       gets one token. If it fails, the requests of this pass end with an error, and the others are as they were.
+    4. *Ends.* A request that is complete is answered and frees its row, into which the last row moves. Rows are freed
+       from the last to the first, so that no row that is still to be freed has moved.
+
+    With room for two, and requests A (prompt 9 tokens), B (10) and C (300) waiting: the first step prefills A and B,
+    C stays; the next steps give A and B a token each, until A ends; then C is prefilled, and B and C go on together.
 
     Args:
         model: given over to this scheduler.
@@ -85,7 +96,7 @@ class Scheduler:
             BadRequest: the prompt or the parameters do not fit the model.
         """
         if score_from is not None and not 0 <= score_from < len(prompt_ids):
-            raise BadRequest(f"logprob_start_len: {score_from} is not the place of one of {len(prompt_ids)} tokens")
+            raise BadRequest(f"logprob_start_len: {score_from} is not the index of one of {len(prompt_ids)} tokens")
         seed = params.sampling_seed
         sequence = RunningSequence(
             rid,
@@ -211,10 +222,10 @@ class Scheduler:
         if sequences[0].score_from is None:
             return self._model.prefill(prompts)
         logits, log_probs = self._model.score(prompts, [sequence.score_from or 0 for sequence in sequences])
-        for sequence, told in zip(sequences, log_probs, strict=True):
-            if not all(map(math.isfinite, told)):
+        for sequence, of_prompt in zip(sequences, log_probs, strict=True):
+            if not all(map(math.isfinite, of_prompt)):
                 raise ArithmeticError("the logits are not finite; check the weights")
-            sequence.input_log_probs = told
+            sequence.input_log_probs = of_prompt
         return logits
 
     def _take_prefill(self) -> list[RunningSequence]:

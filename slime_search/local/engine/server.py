@@ -1,4 +1,4 @@
-"""The process: loads the model, listens, and ends when it is told to."""
+"""The process: loads the model, listens, and ends on a signal."""
 
 import asyncio
 import copy
