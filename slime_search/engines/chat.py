@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 from slime_search.core.engine import Completion, ContextLimits, Finish
 from slime_search.engines.asked_once import AskedOnce
 from slime_search.engines.chat_answer import ChatAnswer, NoTokenIds, read_chat_answer
-from slime_search.engines.log_prob_scale import REMEDY, TEMPERATURES, TOP, changes_distribution, follows_temperature
+from slime_search.engines.log_prob_scale import TOP, LogProbScale
 from slime_search.engines.sglang import PROBE_IDS, ROUTED_EXPERTS, SGLangEngine
 from slime_search.engines.token_in import HI, ChatOffer, TokenIn, choose, refusal
 from slime_search.errors import ProtocolError, ServiceRejected, TransientFault
@@ -70,7 +70,7 @@ class ChatEngine:
         self._sticky = sticky
         self._extra = dict(extra or {})
         self._way: AskedOnce[TokenIn] = AskedOnce(self._find_way)
-        self._is_scaled: AskedOnce[bool | None] = AskedOnce(self._compare_temperatures)
+        self._scale = LogProbScale(self.server, self._likeliest)
 
     async def token_in(self) -> TokenIn:
         """What this server takes, found out once.
@@ -114,8 +114,8 @@ class ChatEngine:
         way = await self.token_in()
         if way is TokenIn.GENERATE:
             return await self._generate.generate(input_ids, sampling_params, session_id=session_id)
-        if self._return_logprob and (changed := changes_distribution(sampling_params)):
-            await self._check_scale(changed)
+        if self._return_logprob:
+            await self._scale.check(sampling_params)
         fields = {_RENAMED.get(k, k): v for k, v in sampling_params.items() if v is not None and v != []}
         if way is TokenIn.INPUT_IDS:
             answer = await self._request(_CONTEXT, list(input_ids), fields, session_id)
@@ -171,23 +171,9 @@ class ChatEngine:
 
         return await self._post(HI, ids, {"max_tokens": 1}, None, parse)
 
-    async def _check_scale(self, changed: Mapping[str, Any]) -> None:
-        if await self._is_scaled() is False:
-            raise ProtocolError(
-                f"{await self.server()} returns log-probabilities before temperature and penalties, and the run "
-                f"samples with {changed}: they are not those of what was sampled. {REMEDY}"
-            )
-
-    async def _compare_temperatures(self) -> bool | None:
-        """Whether log-probabilities change with the temperature; None where the server does not show others."""
-        tops = []
-        for temperature in TEMPERATURES:
-            fields = {"max_tokens": 1, "temperature": temperature, "top_logprobs": TOP}
-            try:
-                tops.append(await self._post(HI, None, fields, None, _top))
-            except ServiceRejected:
-                return None
-        return follows_temperature(*tops)
+    async def _likeliest(self, temperature: float) -> list[float]:
+        fields = {"max_tokens": 1, "temperature": temperature, "top_logprobs": TOP}
+        return await self._post(HI, None, fields, None, _top)
 
     async def _request(
         self,

@@ -5,13 +5,15 @@ and so does SGLang with ``SGLANG_RETURN_ORIGINAL_LOGPROB=1``. Neither says so in
 distance between the likeliest tokens of one prompt doubles at half the temperature, or it does not.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-TEMPERATURES = (1.0, 0.5)
-"""At which the likeliest tokens after one prompt are asked for."""
+from slime_search.engines.asked_once import AskedOnce
+from slime_search.engines.server_info import ServerInfo
+from slime_search.errors import ProtocolError, ServiceRejected
+
 TOP = 5
-"""How many of them."""
+"""How many of the likeliest tokens are asked for."""
 _LEAST_DISTANCE = 1e-3
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "temperature": (0, 1),
@@ -23,7 +25,7 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 }
 """Values at which the distribution sampled from is the model's. A temperature of 0 is greedy: nothing is sampled."""
 
-REMEDY = (
+_REMEDY = (
     "start vLLM with --logprobs-mode processed_logprobs, SGLang without SGLANG_RETURN_ORIGINAL_LOGPROB; or sample at "
     "temperature 1 without penalties; or set return_logprob to False"
 )
@@ -57,3 +59,33 @@ def follows_temperature(at_one: Sequence[float], at_half: Sequence[float]) -> bo
     if abs(ratio - 2) < 0.2:
         return True
     return False if abs(ratio - 1) < 0.1 else None
+
+
+class LogProbScale:
+    """What one server's log-probabilities are of, measured once, and before the first request that it matters to.
+
+    Args:
+        server: what stands there, for the message.
+        likeliest: log-probabilities of the likeliest tokens after a prompt that is always the same, at a temperature;
+            none where the server does not show them.
+    """
+
+    def __init__(self, server: AskedOnce[ServerInfo], likeliest: Callable[[float], Awaitable[Sequence[float]]]) -> None:
+        self._server = server
+        self._likeliest = likeliest
+        self._follows: AskedOnce[bool | None] = AskedOnce(self._measure)
+
+    async def check(self, sampling_params: Mapping[str, Any]) -> None:
+        """Raises ProtocolError where what comes back is not of the distribution that these parameters sample from."""
+        changed = changes_distribution(sampling_params)
+        if changed and await self._follows() is False:
+            raise ProtocolError(
+                f"{await self._server()} returns log-probabilities before temperature and penalties, and the run "
+                f"samples with {changed}: they are not those of what was sampled. {_REMEDY}."
+            )
+
+    async def _measure(self) -> bool | None:
+        try:
+            return follows_temperature(await self._likeliest(1.0), await self._likeliest(0.5))
+        except ServiceRejected:
+            return None

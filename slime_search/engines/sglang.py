@@ -6,9 +6,9 @@ from typing import Any
 
 from slime_search.core.engine import Completion, ContextLimits, Finish
 from slime_search.engines.asked_once import AskedOnce
-from slime_search.engines.log_prob_scale import REMEDY, TEMPERATURES, TOP, changes_distribution, follows_temperature
+from slime_search.engines.log_prob_scale import TOP, LogProbScale
 from slime_search.engines.server_info import ServerInfo, ServerKind, ask_server
-from slime_search.errors import ProtocolError, ServiceRejected, TransientFault
+from slime_search.errors import ProtocolError, TransientFault
 from slime_search.transport.client import ServiceClient
 
 PROBE_IDS = [0] * 23
@@ -50,7 +50,7 @@ class SGLangEngine:
         self.server: AskedOnce[ServerInfo] = AskedOnce(
             lambda: ask_server(url, token), keeps=lambda info: info.kind is not ServerKind.UNKNOWN
         )
-        self._is_scaled: AskedOnce[bool | None] = AskedOnce(self._compare_temperatures)
+        self._scale = LogProbScale(self.server, self._likeliest)
 
     async def context_limits(self) -> ContextLimits | None:
         return (await self.server()).limits
@@ -69,8 +69,8 @@ class SGLangEngine:
             ProtocolError: its answers can't be trained on: they lack ids, log-probabilities or routed experts that were
                 asked for, or the log-probabilities are not of the distribution that ``sampling_params`` ask for.
         """
-        if self._return_logprob and (changed := changes_distribution(sampling_params)):
-            await self._check_scale(changed)
+        if self._return_logprob:
+            await self._scale.check(sampling_params)
         headers = {"X-SMG-Routing-Key": session_id} if self._sticky and session_id else None
         payload = self._payload(input_ids, sampling_params)
         return await (await self.client()).post(
@@ -102,23 +102,9 @@ class SGLangEngine:
             **self._extra,
         }
 
-    async def _check_scale(self, changed: Mapping[str, Any]) -> None:
-        if await self._is_scaled() is False:
-            raise ProtocolError(
-                f"{await self.server()} returns log-probabilities before temperature and penalties, and the run "
-                f"samples with {changed}: they are not those of what was sampled. {REMEDY}"
-            )
-
-    async def _compare_temperatures(self) -> bool | None:
-        """Whether log-probabilities change with the temperature; None where the server does not show others."""
-        tops = []
-        for temperature in TEMPERATURES:
-            payload = self._payload(PROBE_IDS, {"max_new_tokens": 1, "temperature": temperature})
-            try:
-                tops.append(await (await self.client()).post(self._url, payload | {"top_logprobs_num": TOP}, _top))
-            except ServiceRejected:
-                return None
-        return follows_temperature(*tops)
+    async def _likeliest(self, temperature: float) -> list[float]:
+        payload = self._payload(PROBE_IDS, {"max_new_tokens": 1, "temperature": temperature})
+        return await (await self.client()).post(self._url, payload | {"top_logprobs_num": TOP}, _top)
 
     def _parse(self, body: Any, prompt_tokens: int) -> Completion:
         match body:

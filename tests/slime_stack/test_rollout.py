@@ -41,7 +41,7 @@ def test_the_command_line_and_the_yaml_reach_the_recipe(world: World) -> None:
     args = world.args(f"{flags} --prompt-data {world.data_set([0])} --rollout-temperature 0.7", topk=7)
     generate_rollout(args, 0, world.start(args))
     assert world.retriever.lookups[0].body["topk"] == 7
-    first, second = world.engine.exchanges
+    first, second = (exchange for exchange in world.engine.exchanges if not exchange.is_probe)
     assert first.sampling_params["temperature"] == 0.7
     assert first.sampling_params["stop"] == ["</search>", "</answer>"]
     assert first.sampling_params["no_stop_trim"] is True
