@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
+from typer.core import TyperCommand
 
 from slime_search import __version__
 from slime_search.cli.console import need
@@ -112,6 +113,14 @@ def _main(
     """Train LLM search agents by reinforcement learning on slime."""
 
 
+class _Unparsed(TyperCommand):
+    """Keeps every word behind the subcommand's name, ``--`` and ``--help`` included: its module reads them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.args = list(args)
+        return []
+
+
 def _forwarding(name: str, subcommand: Subcommand) -> Callable[[typer.Context], None]:
     def run(context: typer.Context) -> None:
         need(subcommand.extra, *subcommand.needs)
@@ -121,11 +130,7 @@ def _forwarding(name: str, subcommand: Subcommand) -> Callable[[typer.Context], 
     return run
 
 
-# A subcommand reads its own options, --help included, once its module is loaded.
 for _name, _subcommand in SUBCOMMANDS.items():
-    app.command(
-        _name,
-        help=f"{_subcommand.help} (--help for its options)",
-        add_help_option=False,
-        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-    )(_forwarding(_name, _subcommand))
+    app.command(_name, cls=_Unparsed, help=f"{_subcommand.help} (--help for its options)")(
+        _forwarding(_name, _subcommand)
+    )

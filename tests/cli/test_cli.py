@@ -1,5 +1,6 @@
 """The command line in an environment that has the plugin only."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -47,3 +48,13 @@ def test_a_command_of_its_own_shows_its_options(command: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert f"slime-search {command}" in done.stdout
+
+
+def test_what_follows_two_dashes_reaches_the_subcommand(tmp_path: Path) -> None:
+    script = tmp_path / "train.sh"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    command = [sys.executable, "-m", "slime_search.cli", "launch", "search-r1", "--dry-run", "--", "--lr", "1e-6"]
+    environment = os.environ | {"TRAIN_SCRIPT": str(script), "RETRIEVAL_SERVER_URL": "http://elsewhere.invalid:8000"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.stdout.endswith(f"{script} --lr 1e-6\n"), done.stderr
