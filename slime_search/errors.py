@@ -4,7 +4,15 @@ from typing import Any
 
 
 class SlimeSearchError(Exception):
-    """Base class, so that a caller can tell our errors from bugs."""
+    """Base class, so that a caller can tell our errors from bugs.
+
+    ``found`` is what is wrong, with the field or file and its value, and ``fix`` what to do about it. The message is both.
+    """
+
+    def __init__(self, found: str, fix: str = "") -> None:
+        super().__init__(f"{found}; {fix}" if fix else found)
+        self.found = found
+        self.fix = fix
 
 
 class ConfigError(SlimeSearchError, ValueError):
@@ -60,6 +68,9 @@ class ServiceError(SlimeSearchError):
 
     ``service`` is its name, ``url`` where it was asked ("" where only its name is known), ``reason`` what happened.
     """
+
+    status: int | None = None
+    """The HTTP status of a refusal."""
 
     def __init__(self, service: str, url: str, reason: str) -> None:
         super().__init__(f"{service} at {url}: {reason}")

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,9 +13,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from slime_search.cli.console import refuse_variables, stderr
+from slime_search.config import RETRIEVER_TOKEN
 from slime_search.ops.doctor.examine import examine
 from slime_search.ops.doctor.results import show
-from slime_search.ops.doctor.search import retriever_token
 from slime_search.ops.doctor.settings import RunSettings, launch_settings
 from slime_search.ops.doctor.setup import Setup
 
@@ -76,7 +77,7 @@ def doctor(
         train_data=train_data or run.data / "train.parquet",
         eval_data=eval_data or sorted((run.data / "test").glob("*.parquet")),
         engine_url=engine_url.rstrip("/").removesuffix("/generate") if engine_url else None,
-        token=retriever_token(),
+        token=os.environ.get(RETRIEVER_TOKEN) or None,
     )
     logging.disable(logging.WARNING)
     try:

@@ -76,7 +76,7 @@ def _settings(kind: type[S]) -> S:
 
 def _can_start(session: str, found: list[Problem]) -> bool:
     for problem in found:
-        stderr.print(f"[{'red' if problem.fatal else 'yellow'}]{escape(problem.message)}[/]", soft_wrap=True)
+        stderr.print(f"[{'red' if problem.fatal else 'yellow'}]{escape(str(problem))}[/]", soft_wrap=True)
     owner = tmux.owner_of(session) if tmux.is_installed() else None
     if owner is not None:
         stderr.print(

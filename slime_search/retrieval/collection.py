@@ -140,12 +140,14 @@ def check_fit(settings: RetrieverSettings, *, vectors: int, rows: int, dimension
     if vectors != rows:
         raise SetupError(
             f"index_path: {settings.index_path} holds {vectors:,} vectors, but corpus_path: {settings.corpus_path} "
-            f"holds {rows:,} passages; name the corpus that the index was built from"
+            f"holds {rows:,} passages",
+            "name the corpus that the index was built from",
         )
     if dimension != made:
         raise SetupError(
             f"index_path: {settings.index_path} holds vectors of {dimension} numbers, but retriever_model: "
-            f"{settings.model} makes vectors of {made}; name the model that the index was built with"
+            f"{settings.model} makes vectors of {made}",
+            "name the model that the index was built with",
         )
 
 

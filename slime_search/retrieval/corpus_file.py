@@ -69,7 +69,7 @@ def scan(
         if number % _LINES_PER_REPORT == 0:
             on_lines()
     if not starts:
-        raise CorpusError(f'{name}: no passages; write one JSON object a line, like {{"id": "0", "contents": "…"}}')
+        raise CorpusError(f"{name}: no passages", 'write one JSON object a line, like {"id": "0", "contents": "…"}')
     starts.append(end)
     return np.frombuffer(starts, np.int64)
 
@@ -121,7 +121,7 @@ def open_corpus(path: Path, on_progress: OnProgress) -> OpenedCorpus:
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         fix = "free some space" if full else "name a readable JSON Lines file"
-        raise CorpusError(f"{path}: {error.strerror}; {fix}") from None
+        raise CorpusError(f"{path}: {error.strerror}", fix) from None
 
 
 class Glance(NamedTuple):
@@ -150,7 +150,7 @@ def glance(path: Path, rows: int) -> Glance:
             lines = _unpacked_lines(source, path) if packed else source
             first = b"".join(islice(lines, rows))
     except OSError as error:
-        raise CorpusError(f"{path}: {error.strerror}; name a readable JSON Lines file") from None
+        raise CorpusError(f"{path}: {error.strerror}", "name a readable JSON Lines file") from None
     starts = scan(io.BytesIO(first), str(path)).tolist()
     found = [first[start:end].rstrip() for start, end in pairwise(starts)]
     return Glance(found, len(first), len(kept.offsets) - 1 if kept else None, packed)

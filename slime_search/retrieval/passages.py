@@ -12,15 +12,15 @@ class CorpusError(SetupError):
 
 
 def passage_text(row: Any) -> str:
-    """The searchable text of a parsed row: ``contents``, or ``text`` after its ``title``. Raises ValueError."""
+    """The searchable text of a parsed row: ``contents``, or ``text`` after its ``title``. Raises CorpusError."""
     if not isinstance(row, dict):
-        raise ValueError("the line is not a JSON object; write one object a line")
+        raise CorpusError("the line is not a JSON object", "write one object a line")
     title, text, contents = row.get("title"), row.get("text"), row.get("contents")
     if isinstance(contents, str) and contents.strip():
         return contents
     if isinstance(text, str) and text.strip():
         return f"{title}\n{text}" if title else text
-    raise ValueError(f'no text in "contents" or "text" among {list(row)}; give the row a text or delete the line')
+    raise CorpusError(f'no text in "contents" or "text" among {list(row)}', "give the row a text or delete the line")
 
 
 def check_row(row: bytes, where: str) -> None:
@@ -29,8 +29,8 @@ def check_row(row: bytes, where: str) -> None:
         passage_text(orjson.loads(row))
     except orjson.JSONDecodeError as error:
         raise CorpusError(
-            f"{where}: not valid JSON ({error.msg}, character {error.pos + 1}); "
-            "each line must be one JSON object: correct or delete the line"
+            f"{where}: not valid JSON ({error.msg}, character {error.pos + 1})",
+            "each line must be one JSON object: correct or delete the line",
         ) from None
-    except ValueError as error:
-        raise CorpusError(f"{where}: {error}") from None
+    except CorpusError as error:
+        raise CorpusError(f"{where}: {error.found}", error.fix) from None

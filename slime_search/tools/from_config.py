@@ -52,7 +52,7 @@ def google_search(config: SearchConfig) -> "GoogleSearch":
     google = config.google
     key = google.api_key.get_secret_value() if google.api_key else os.environ.get("SERPER_API_KEY")
     if not key:
-        raise ConfigError("google.api_key: search_backend is 'google', but no key is set; export SERPER_API_KEY")
+        raise ConfigError("google.api_key: search_backend is 'google', but no key is set", "export SERPER_API_KEY")
     sender = PooledSender(concurrency=config.search_concurrency, timeout_s=config.search_timeout_s, proxy=google.proxy)
     limited = RateLimited(sender, per_second=google.requests_per_second)
     client = ServiceClient("Google search (serper.dev)", limited, attempts=config.search_attempts)
@@ -80,7 +80,7 @@ def _pages_class() -> "type[Pages]":
         missing.append(str(error))
     if missing:
         raise ConfigError(
-            f"google.snippet_only = False: {'; '.join(missing)}. Run pip install 'slime-search[web]', or set it to True"
+            f"google.snippet_only = False: {', '.join(missing)}", "pip install 'slime-search[web]', or set it to True"
         )
     return Pages
 
@@ -95,7 +95,7 @@ def _memory(google: GoogleConfig) -> "Memory":
         return Memory(DiskCache(path), seconds=google.cache_days * _DAY_S)
     except (OSError, sqlite3.Error) as error:
         raise ConfigError(
-            f"google.cache_path = {str(path)!r}: {error}; name a file on a local disk, or set google.cache_days to 0"
+            f"google.cache_path = {str(path)!r}: {error}", "name a file on a local disk, or set google.cache_days to 0"
         ) from error
 
 

@@ -82,10 +82,8 @@ def _of_file(setup: Setup, name: str, path: Path) -> Iterator[Result]:
         yield failed(name, f"{path}: pyarrow is not installed", "pip install 'slime-search[data]'")
         return
     except (DataError, OSError) as error:
-        fix = (
-            f"make it again: {_MAKE}{form} (the recipe {setup.recipe_name} reads {columns.prompt} and {columns.label})"
-        )
-        yield failed(name, f"{path}: {error}".replace(f"{path}: {path}", str(path)), fix)
+        read = f"the recipe {setup.recipe_name} reads {columns.prompt} and {columns.label}"
+        yield failed(name, str(error), f"make it again: {_MAKE}{form} ({read})")
         return
     if not count:
         yield failed(name, f"{path} has no rows", f"make it again: {_MAKE}{form}")

@@ -13,103 +13,20 @@ import orjson
 
 from slime_search.ops.doctor.results import Result, Waits, failed, passed, skipped, warned
 from slime_search.ops.doctor.setup import Setup
+from slime_search.retrieval.errors import SetupError
 
+_ROUGHLY = 0.2
+"""How far an estimate of the passages may be from their number."""
 _COUNTED_BYTES = 2 << 30
 """A file of up to this size is counted, which takes seconds."""
 _SAMPLED_ROWS = 1_000
 _PACKED_SHARE = 3
 """Text of this kind takes about so many times its packed size."""
-
-
-class Rows(NamedTuple):
-    total: int
-    exact: bool
-    words: float
-    """Different words of a passage, on average over the first ones."""
-
-    def __str__(self) -> str:
-        if self.exact:
-            return f"{self.total:,} passages"
-        return f"about {self.total:,} passages, by the first {_SAMPLED_ROWS:,}"
-
-
-@lru_cache(8)
-def count_rows(path: Path) -> Rows:
-    """Raises CorpusError where the file can't be read, or its beginning is none of passages."""
-    from slime_search.retrieval.corpus_file import glance
-    from slime_search.retrieval.passages import passage_text
-    from slime_search.retrieval.words import split_words
-
-    seen = glance(path, _SAMPLED_ROWS)
-    words = sum(len(set(split_words(passage_text(orjson.loads(row))))) for row in seen.rows) / len(seen.rows)
-    if seen.total is not None:
-        return Rows(seen.total, True, words)
-    size = path.stat().st_size
-    if not seen.is_packed and size <= _COUNTED_BYTES:
-        with path.open("rb") as lines:
-            return Rows(sum(1 for line in lines if line.strip()), True, words)
-    return Rows(int(size * (_PACKED_SHARE if seen.is_packed else 1) * len(seen.rows) / seen.bytes), False, words)
-
-
-_FLAT = (b"IxFI", b"IxF2", b"IxFl")
-"""Files of uncompressed vectors, which have no ids; of those that can have some, ``Ix`` are maps and ``Iw`` lists."""
 _FAISS_HEADER = struct.Struct("<4siq")
 """Kind, dimension and count, with which FAISS's files of vectors begin (faiss/impl/index_write.cpp)."""
-
-
-class IndexFacts(NamedTuple):
-    vectors: int
-    dimension: int
-    kind: str
-    in_memory: int
-    """Bytes that it takes while it is searched on a CPU; flat vectors are scanned as one byte a number."""
-
-
-def index_facts(path: Path) -> IndexFacts:
-    """Raises VectorIndexError where it is no index, or not whole."""
-    from slime_search.retrieval.errors import VectorIndexError
-    from slime_search.retrieval.vectors.flat_file import read_flat_header
-    from slime_search.retrieval.vectors.manifest import VECTORS, Kind, Manifest
-
-    if path.is_dir():
-        manifest = Manifest.read(path)
-        count, dimension, kind = manifest.source.count, manifest.dimension, manifest.source.kind
-        codes = sum(size for name, size in manifest.sizes.items() if name != VECTORS)
-        return IndexFacts(count, dimension, f"a store ({kind})", count * dimension if kind == Kind.FLAT else codes)
-    if header := read_flat_header(path):
-        return IndexFacts(header.count, header.dimension, "flat vectors", header.count * header.dimension)
-    with path.open("rb") as file:
-        head = file.read(_FAISS_HEADER.size)
-    if len(head) == _FAISS_HEADER.size and head[:1] == b"I":
-        fourcc, dimension, count = _FAISS_HEADER.unpack(head)
-        if 0 < dimension < 1 << 16 and 0 < count < 1 << 40:
-            return IndexFacts(count, dimension, f"FAISS's {fourcc.decode(errors='replace')}", path.stat().st_size)
-    raise VectorIndexError(f"{path}: neither a FAISS index nor a store; name one, or make it with build-index")
-
-
-def encoder_dimension(model: str) -> int | None:
-    """The length of an encoder's vectors by its configuration; None where that is not on this machine."""
-    folder = Path(model)
-    if folder.is_dir():
-        config = folder / "config.json"
-    else:
-        if importlib.util.find_spec("huggingface_hub") is None:
-            return None
-        from huggingface_hub import try_to_load_from_cache
-
-        cached = try_to_load_from_cache(model, "config.json")
-        if not isinstance(cached, str):
-            return None
-        config = Path(cached)
-    try:
-        size = json.loads(config.read_bytes()).get("hidden_size")
-    except (OSError, ValueError):
-        return None
-    return size if isinstance(size, int) else None
-
-
-_ROUGHLY = 0.2
-"""How far an estimate of the passages may be from their number."""
+_FLAT = (b"IxFI", b"IxF2", b"IxFl")
+"""Files of uncompressed vectors, which have no ids; of those that can have some, ``Ix`` are maps and ``Iw`` lists."""
+_ANOTHER = "name another file with CORPUS_PATH and INDEX_PATH"
 
 
 def corpus(setup: Setup) -> Iterator[Result]:
@@ -117,13 +34,11 @@ def corpus(setup: Setup) -> Iterator[Result]:
     if why := _why_not(setup):
         yield skipped("corpus", why)
         return
-    from slime_search.retrieval.errors import SetupError
-
     path = _corpus_path(setup)
     try:
         rows = count_rows(path)
     except SetupError as error:
-        yield failed("corpus", *_split(error))
+        yield failed("corpus", error.found, error.fix or _ANOTHER)
         return
     yield passed("corpus", f"{path}: {rows}")
 
@@ -137,7 +52,6 @@ def index(setup: Setup) -> Iterator[Result]:
         yield skipped("index", why)
         return
     from slime_search.retrieval.collection import RetrieverSettings, check_fit
-    from slime_search.retrieval.errors import SetupError
 
     path, model = setup.launch.index_path, setup.launch.retriever_model
     assert path is not None
@@ -155,7 +69,7 @@ def index(setup: Setup) -> Iterator[Result]:
         )
         _check_ids(path, settings.corpus_path)
     except SetupError as error:
-        yield failed("index", *_split(error))
+        yield failed("index", error.found, error.fix or _ANOTHER)
         return
     fits = f"{rows} (the server counts them)" if near else "as many passages"
     yield passed("index", f"{path}: {facts.kind}, {facts.vectors:,} vectors of {facts.dimension} numbers; {fits}")
@@ -201,10 +115,85 @@ def _corpus_path(setup: Setup) -> Path:
     return setup.launch.corpus_path
 
 
-def _split(error: Exception) -> tuple[str, str]:
-    """What was found, and the fix."""
-    told, _, fix = str(error).rpartition("; ")
-    return (told, fix) if told else (fix, "name another file with CORPUS_PATH and INDEX_PATH")
+class Rows(NamedTuple):
+    total: int
+    exact: bool
+    words: float
+    """Different words of a passage, on average over the first ones."""
+
+    def __str__(self) -> str:
+        if self.exact:
+            return f"{self.total:,} passages"
+        return f"about {self.total:,} passages, by the first {_SAMPLED_ROWS:,}"
+
+
+@lru_cache(8)
+def count_rows(path: Path) -> Rows:
+    """Raises CorpusError where the file can't be read, or its beginning is none of passages."""
+    from slime_search.retrieval.corpus_file import glance
+    from slime_search.retrieval.passages import passage_text
+    from slime_search.retrieval.words import split_words
+
+    seen = glance(path, _SAMPLED_ROWS)
+    words = sum(len(set(split_words(passage_text(orjson.loads(row))))) for row in seen.rows) / len(seen.rows)
+    if seen.total is not None:
+        return Rows(seen.total, True, words)
+    size = path.stat().st_size
+    if not seen.is_packed and size <= _COUNTED_BYTES:
+        with path.open("rb") as lines:
+            return Rows(sum(1 for line in lines if line.strip()), True, words)
+    return Rows(int(size * (_PACKED_SHARE if seen.is_packed else 1) * len(seen.rows) / seen.bytes), False, words)
+
+
+class IndexFacts(NamedTuple):
+    vectors: int
+    dimension: int
+    kind: str
+    in_memory: int
+    """Bytes that it takes while it is searched on a CPU; flat vectors are scanned as one byte a number."""
+
+
+def index_facts(path: Path) -> IndexFacts:
+    """Raises VectorIndexError where it is no index, or not whole."""
+    from slime_search.retrieval.errors import VectorIndexError
+    from slime_search.retrieval.vectors.flat_file import read_flat_header
+    from slime_search.retrieval.vectors.manifest import VECTORS, Kind, Manifest
+
+    if path.is_dir():
+        manifest = Manifest.read(path)
+        count, dimension, kind = manifest.source.count, manifest.dimension, manifest.source.kind
+        codes = sum(size for name, size in manifest.sizes.items() if name != VECTORS)
+        return IndexFacts(count, dimension, f"a store ({kind})", count * dimension if kind == Kind.FLAT else codes)
+    if header := read_flat_header(path):
+        return IndexFacts(header.count, header.dimension, "flat vectors", header.count * header.dimension)
+    with path.open("rb") as file:
+        head = file.read(_FAISS_HEADER.size)
+    if len(head) == _FAISS_HEADER.size and head[:1] == b"I":
+        fourcc, dimension, count = _FAISS_HEADER.unpack(head)
+        if 0 < dimension < 1 << 16 and 0 < count < 1 << 40:
+            return IndexFacts(count, dimension, f"FAISS's {fourcc.decode(errors='replace')}", path.stat().st_size)
+    raise VectorIndexError(f"{path}: neither a FAISS index nor a store", "name one, or make it with build-index")
+
+
+def encoder_dimension(model: str) -> int | None:
+    """The length of an encoder's vectors by its configuration; None where that is not on this machine."""
+    folder = Path(model)
+    if folder.is_dir():
+        config = folder / "config.json"
+    else:
+        if importlib.util.find_spec("huggingface_hub") is None:
+            return None
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = try_to_load_from_cache(model, "config.json")
+        if not isinstance(cached, str):
+            return None
+        config = Path(cached)
+    try:
+        size = json.loads(config.read_bytes()).get("hidden_size")
+    except (OSError, ValueError):
+        return None
+    return size if isinstance(size, int) else None
 
 
 CHECKS = (corpus, index)

@@ -12,34 +12,14 @@ from rich.filesize import decimal
 from slime_search.ops.doctor.index import Rows, count_rows, index_facts
 from slime_search.ops.doctor.results import GPU, Result, Waits, failed, passed, skipped, warned
 from slime_search.ops.doctor.setup import Setup
+from slime_search.retrieval.errors import SetupError
 
 _BYTES_A_POSTING = 8
 """BM25 keeps a row's number and a score for each different word of a passage, four bytes each."""
 _SAVED_BYTES = 14
 """A parameter in a checkpoint: bf16, and in fp32 the master copy and Adam's two moments."""
-
-
-def training_bytes(parameters: int, *, gpus: int, tensor_parallel: int) -> int:
-    """Weights in bf16, gradients in fp32 and Adam's state, on each GPU.
-
-    6 + 12 / d bytes a parameter with d data-parallel ranks, divided among tensor-parallel ones (Megatron Core's
-    documentation of the distributed optimizer, which slime sets). Activations come on top.
-    """
-    ranks = max(1, gpus // tensor_parallel)
-    return round(parameters * (6 + 12 / ranks) / tensor_parallel)
-
-
-def saved_bytes(parameters: int) -> int:
-    """A checkpoint of Megatron's with the optimizer's state."""
-    return parameters * _SAVED_BYTES
-
-
-def bm25_bytes(rows: Rows) -> int:
-    """BM25 over a corpus; building it takes more for a while."""
-    return round(rows.total * rows.words * _BYTES_A_POSTING)
-
-
 _SHARED_LEAST = 1 << 30
+"""Bytes of /dev/shm."""
 _DASHBOARD = 8265
 _ROOM = 1.5
 """Activations, the logits of a micro-batch and fragmentation: below this share above the state it gets tight."""
@@ -153,8 +133,6 @@ def _training_need(setup: Setup) -> int:
 
 def _index_memory(setup: Setup) -> int:
     """Of the retrieval server. Raises Waits."""
-    from slime_search.retrieval.errors import SetupError
-
     settings = setup.launch
     try:
         if not settings.needs_index and settings.corpus_path:
@@ -177,6 +155,26 @@ def _ram() -> tuple[int, int]:
         there = int(told)
         free = min(free, max(0, there - int(used.read_text())))
     return there, free
+
+
+def training_bytes(parameters: int, *, gpus: int, tensor_parallel: int) -> int:
+    """Weights in bf16, gradients in fp32 and Adam's state, on each GPU.
+
+    6 + 12 / d bytes a parameter with d data-parallel ranks, divided among tensor-parallel ones (Megatron Core's
+    documentation of the distributed optimizer, which slime sets). Activations come on top.
+    """
+    ranks = max(1, gpus // tensor_parallel)
+    return round(parameters * (6 + 12 / ranks) / tensor_parallel)
+
+
+def saved_bytes(parameters: int) -> int:
+    """A checkpoint of Megatron's with the optimizer's state."""
+    return parameters * _SAVED_BYTES
+
+
+def bm25_bytes(rows: Rows) -> int:
+    """BM25 over a corpus; building it takes more for a while."""
+    return round(rows.total * rows.words * _BYTES_A_POSTING)
 
 
 CHECKS = (gpus, gpu_memory, ram, disk, dashboard)

@@ -106,7 +106,8 @@ def chat_template(setup: Setup) -> Iterator[Result]:
     try:
         frame = ChatTemplate(tokenizer, TOOL_SCHEMAS, config.chat.template_kwargs).frame
     except ConfigError as error:
-        yield failed("chat template", str(error), "see docs/tool-calling.md for the models that work")
+        usual = "see docs/tool-calling.md for the models that work"
+        yield failed("chat template", error.found, error.fix or usual)
         return
     told = (
         "prefix-preserving"

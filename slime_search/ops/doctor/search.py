@@ -1,7 +1,6 @@
 """The search that the policy will use: retrieval servers, or Google."""
 
 import asyncio
-import os
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -12,15 +11,18 @@ from slime_search.ops.doctor.data import a_question
 from slime_search.ops.doctor.results import Result, failed, passed, skipped, warned
 from slime_search.ops.doctor.setup import Setup
 from slime_search.ops.launch.checks import problems_of_retriever
-from slime_search.ops.launch.readiness import ask
+from slime_search.ops.launch.settings import port_of
 from slime_search.recipes.thinker_searcher.config import ThinkerConfig
 from slime_search.tools.from_config import google_search
 from slime_search.tools.retriever import Retriever
 from slime_search.transport.client import PooledSender, ServiceClient, close_sessions
+from slime_search.transport.readiness import State, ask
 from slime_search.transport.replicas import Replicas
 
 _TIMEOUT_S = 60.0
+_NO_ENTRY = (401, 403)
 _SERVE = "start one: slime-search serve-retriever --help, or run_with_retrieval.sh, which does"
+_START = "start it: slime-search serve-searcher --help"
 
 
 def retriever(setup: Setup) -> Iterator[Result]:
@@ -33,52 +35,13 @@ def retriever(setup: Setup) -> Iterator[Result]:
         return
     for url in setup.search_urls:
         name = f"retriever {urlsplit(url).netloc}" if len(setup.search_urls) > 1 else "retriever"
-        state = setup.readiness[url]
-        if state.ready:
-            yield _answer(setup, url, name)
-        elif state.state.startswith(("not reachable", "answers ")):
-            yield failed(name, f"{url}: {state.state}", _fix(url, state.state))
+        answer = setup.readiness[url]
+        if answer.ready:
+            yield _search_once(setup, url, name)
+        elif answer.state is State.NOT_YET:
+            yield warned(name, f"{url} is not ready yet: {answer.reason}", "wait, and look again")
         else:
-            yield warned(name, f"{url} is loading: {state.state}", "wait, and look again")
-
-
-def _before_it_starts(setup: Setup) -> Iterator[Result]:
-    settings = setup.launch
-    problems = list(problems_of_retriever(settings))
-    for problem in problems:
-        told, _, fix = problem.message.partition("; " if ";" in problem.message else ": ")
-        yield failed("retriever", told, fix)
-    if not problems:
-        what = "words (BM25)" if not settings.needs_index else f"{settings.retriever_name}, {settings.index_path}"
-        told = f"run_with_retrieval.sh starts it on port {settings.port}, which is free: {what}, {settings.corpus_path}"
-        yield skipped("retriever", told)
-
-
-def _answer(setup: Setup, url: str, name: str) -> Result:
-    config = setup.config
-    sender = PooledSender(concurrency=1, timeout_s=_TIMEOUT_S, proxy=config.local.proxy)
-    servers = Replicas(ServiceClient("retriever", sender, attempts=1), [url])
-    query = a_question(setup)
-    try:
-        result = asyncio.run(_search(Retriever(servers, topk=config.topk, token=setup.token), query))
-    except ServiceError as error:
-        return failed(name, str(error), _fix(url, str(error)))
-    found = len(result.passages)
-    told = f"{url} answers {query[:60]!r} with {found} of {config.topk} passages"
-    if found < config.topk:
-        return warned(name, told, "is the corpus the right one? BM25 finds only passages that share a word")
-    told += f", the first on {result.passages[0].title.strip()[:40] or 'no title'!r}"
-    if setup.launch.is_local and url == f"{setup.launch.retrieval_server_url}/retrieve":
-        told += ". It runs already: start the training script itself, run_with_retrieval.sh wants the port for its own"
-    return passed(name, told)
-
-
-def _fix(url: str, told: str) -> str:
-    if "401" in told or "403" in told:
-        return "export SLIME_SEARCH_RETRIEVER_TOKEN with the token that the server was started with"
-    if "404" in told or not urlsplit(url).path.endswith("/retrieve"):
-        return "name the whole URL of its /retrieve in local.search_url or RETRIEVAL_SERVER_URL"
-    return _SERVE
+            yield failed(name, f"{url}: {answer.reason}", _fix(url, answer.status))
 
 
 def google(setup: Setup) -> Iterator[Result]:
@@ -94,14 +57,13 @@ def google(setup: Setup) -> Iterator[Result]:
         fresh = config.google.model_copy(update={"cache_days": 0.0, "snippet_only": True})
         tool = google_search(config.model_copy(update={"google": fresh}))
     except ConfigError as error:
-        told, _, fix = str(error).rpartition("; ")
-        yield failed("Google", told, fix)
+        yield failed("Google", error.found, error.fix)
         return
     yield passed("Google key", _where_from(config))
     try:
         result = asyncio.run(_search(tool, "capital of France"))
     except ServiceError as error:
-        refused = "403" in str(error) or "401" in str(error)
+        refused = error.status in _NO_ENTRY
         fix = "look up the key at serper.dev" if refused else "is the internet reachable? google.proxy names a proxy"
         yield failed("Google", str(error), fix)
         return
@@ -109,25 +71,6 @@ def google(setup: Setup) -> Iterator[Result]:
         yield passed("Google", f"{config.google.endpoint} answers a query with {len(result.passages)} results")
     else:
         yield warned("Google", f"{config.google.endpoint} answers without results", "try a query at serper.dev")
-
-
-def _where_from(config: SearchConfig) -> str:
-    return "set in the configuration" if config.google.api_key else "SERPER_API_KEY is set"
-
-
-async def _search(tool: Tool, query: str) -> ToolResult:
-    try:
-        return await tool(query)
-    finally:
-        await close_sessions()
-
-
-def retriever_token() -> str | None:
-    """The bearer token of the retrieval servers."""
-    return os.environ.get("SLIME_SEARCH_RETRIEVER_TOKEN") or None
-
-
-_START = "start it: slime-search serve-searcher --help"
 
 
 def searcher(setup: Setup) -> Iterator[Result]:
@@ -140,13 +83,63 @@ def searcher(setup: Setup) -> Iterator[Result]:
         yield skipped("Searcher", f"slime serves it, as its model {config.searcher_model!r}")
         return
     for url in config.searcher_urls:
-        state = ask(f"{url.rstrip('/').removesuffix('/search')}/ready")
-        if state.ready:
+        answer = ask(f"{url.removesuffix('/search')}/ready")
+        if answer.ready:
             yield passed("Searcher", f"{url} is ready")
-        elif state.state.startswith("not reachable") or state.is_unknown:
-            yield failed("Searcher", f"{url}: {state.state}", _START)
+        elif answer.state is State.NOT_YET:
+            yield warned("Searcher", f"{url} is not ready yet: {answer.reason}", "wait, and look again")
         else:
-            yield warned("Searcher", f"{url} is not ready: {state.state}", "wait, and look again")
+            yield failed("Searcher", f"{url}: {answer.reason}", _START)
+
+
+def _before_it_starts(setup: Setup) -> Iterator[Result]:
+    settings = setup.launch
+    problems = list(problems_of_retriever(settings))
+    for problem in problems:
+        yield failed("retriever", problem.found, problem.fix)
+    if not problems:
+        what = "words (BM25)" if not settings.needs_index else f"{settings.retriever_name}, {settings.index_path}"
+        port = port_of(settings.retrieval_server_url)
+        told = f"run_with_retrieval.sh starts it on port {port}, which is free: {what}, {settings.corpus_path}"
+        yield skipped("retriever", told)
+
+
+def _search_once(setup: Setup, url: str, name: str) -> Result:
+    config = setup.config
+    sender = PooledSender(concurrency=1, timeout_s=_TIMEOUT_S, proxy=config.local.proxy)
+    servers = Replicas(ServiceClient("retriever", sender, attempts=1), [url])
+    query = a_question(setup)
+    try:
+        result = asyncio.run(_search(Retriever(servers, topk=config.topk, token=setup.token), query))
+    except ServiceError as error:
+        return failed(name, str(error), _fix(url, error.status))
+    found = len(result.passages)
+    told = f"{url} answers {query[:60]!r} with {found} of {config.topk} passages"
+    if found < config.topk:
+        return warned(name, told, "is the corpus the right one? BM25 finds only passages that share a word")
+    told += f", the first on {result.passages[0].title.strip()[:40] or 'no title'!r}"
+    if setup.launch.is_local and url == f"{setup.launch.retrieval_server_url}/retrieve":
+        told += ". It runs already: start the training script itself, run_with_retrieval.sh wants the port for its own"
+    return passed(name, told)
+
+
+def _fix(url: str, status: int | None) -> str:
+    if status in _NO_ENTRY:
+        return "export SLIME_SEARCH_RETRIEVER_TOKEN with the token that the server was started with"
+    if status == 404 or not urlsplit(url).path.endswith("/retrieve"):
+        return "name the whole URL of its /retrieve in local.search_url or RETRIEVAL_SERVER_URL"
+    return _SERVE
+
+
+def _where_from(config: SearchConfig) -> str:
+    return "set in the configuration" if config.google.api_key else "SERPER_API_KEY is set"
+
+
+async def _search(tool: Tool, query: str) -> ToolResult:
+    try:
+        return await tool(query)
+    finally:
+        await close_sessions()
 
 
 CHECKS = (retriever, google, searcher)

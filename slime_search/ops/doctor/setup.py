@@ -17,11 +17,11 @@ from slime_search.ops.doctor.checkpoint import Checkpoint, CheckpointError, read
 from slime_search.ops.doctor.gpus import Gpu, visible_gpus
 from slime_search.ops.doctor.results import Waits
 from slime_search.ops.doctor.settings import RunSettings
-from slime_search.ops.launch import readiness
 from slime_search.ops.launch.settings import LaunchSettings
 from slime_search.recipes.base import SearchRecipe, recipe_in
 from slime_search.recipes.search_r1_tools import SearchR1Tools
 from slime_search.recipes.thinker_searcher.config import ThinkerConfig
+from slime_search.transport import readiness
 
 
 @dataclass
@@ -119,7 +119,11 @@ class Setup:
     @cached_property
     def readiness(self) -> Mapping[str, readiness.Readiness]:
         """Of each retrieval server."""
-        return {url: readiness.ask_retriever(url.removesuffix("/retrieve"), self.token) for url in self.search_urls}
+        proxy = self.config.local.proxy
+        return {
+            url: readiness.ask_retriever(url.removesuffix("/retrieve"), token=self.token, proxy=proxy)
+            for url in self.search_urls
+        }
 
     @cached_property
     def starts_retriever(self) -> bool:
@@ -128,7 +132,7 @@ class Setup:
             return False
         own = f"{self.launch.retrieval_server_url}/retrieve"
         (only, *others) = self.search_urls
-        return only == own and not others and self.readiness[only].state.startswith("not reachable")
+        return only == own and not others and not self.readiness[only].answers
 
 
 def read_overlay(path: Path) -> Mapping[str, Any] | None:

@@ -1,5 +1,6 @@
 """What has to be there before anything is started."""
 
+import errno
 import importlib.util
 import os
 import shutil
@@ -8,14 +9,18 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from slime_search.ops.launch import tmux
-from slime_search.ops.launch.settings import LaunchSettings, port_of
+from slime_search.ops.launch.settings import LaunchSettings, host_of, port_of
 
 
 class Problem(NamedTuple):
-    """Something that is missing. The message names it and the fix."""
+    """Something that is missing, and the fix."""
 
-    message: str
+    found: str
+    fix: str
     fatal: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.found}; {self.fix}"
 
 
 def problems(settings: LaunchSettings, *, own_script: bool) -> Iterator[Problem]:
@@ -26,16 +31,16 @@ def problems(settings: LaunchSettings, *, own_script: bool) -> Iterator[Problem]
         own_script: whether the training is this package's, which needs a GPU.
     """
     if not tmux.is_installed():
-        yield Problem("tmux is not installed: apt-get install tmux")
+        yield Problem("tmux is not installed", "apt-get install tmux")
     script = settings.train_script
     if script is None or not script.is_file():
-        yield Problem(f"TRAIN_SCRIPT: {script} is not a file; name the script that trains")
+        yield Problem(f"TRAIN_SCRIPT: {script} is not a file", "name the script that trains")
     elif not os.access(script, os.X_OK):
-        yield Problem(f"TRAIN_SCRIPT: {script} is not executable: chmod +x {script}")
+        yield Problem(f"TRAIN_SCRIPT: {script} is not executable", f"chmod +x {script}")
     if settings.is_local:
         yield from problems_of_retriever(settings)
     if shutil.which("nvidia-smi") is None:
-        yield Problem("no GPU: nvidia-smi is not here, and training needs one", fatal=own_script)
+        yield Problem("no GPU: nvidia-smi is not here", "train on a machine with one", fatal=own_script)
 
 
 def problems_of_retriever(settings: LaunchSettings) -> Iterator[Problem]:
@@ -45,10 +50,10 @@ def problems_of_retriever(settings: LaunchSettings) -> Iterator[Problem]:
     else:
         yield from missing_modules("bm25", "fastapi", "bm25s")
     if settings.corpus_path is None or not settings.corpus_path.exists():
-        yield Problem(f"CORPUS_PATH: {settings.corpus_path} does not exist; {settings.how_to_get_it}")
+        yield Problem(f"CORPUS_PATH: {settings.corpus_path} does not exist", settings.how_to_get_it)
     if settings.needs_index and (settings.index_path is None or not settings.index_path.exists()):
         yield Problem(
-            f"INDEX_PATH: {settings.index_path} does not exist; {settings.how_to_get_it}, or set RETRIEVER_NAME=bm25"
+            f"INDEX_PATH: {settings.index_path} does not exist", f"{settings.how_to_get_it}, or set RETRIEVER_NAME=bm25"
         )
     yield from taken_port(settings.retrieval_server_url, "RETRIEVAL_SERVER_URL")
 
@@ -57,22 +62,27 @@ def missing_modules(extra: str, *names: str) -> Iterator[Problem]:
     """What is not installed of an extra of this package."""
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
-        yield Problem(f"{', '.join(missing)} not installed: pip install 'slime-search[{extra}]'")
+        yield Problem(f"{', '.join(missing)} not installed", f"pip install 'slime-search[{extra}]'")
 
 
-def taken_port(url: str, variable: str) -> Iterator[Problem]:
-    """Whether something listens already where a server is to be started; ``variable`` names the server's URL."""
-    port = port_of(url)
-    if not is_free(port):
-        yield Problem(f"port {port} is taken: set {variable}=http://127.0.0.1:{port + 1}, or end what listens there")
+def taken_port(url: str, variable: str, *, is_port: bool = False) -> Iterator[Problem]:
+    """Whether a server can't be started where its URL says; ``variable`` names the URL, or its port alone."""
+    host, port = host_of(url), port_of(url)
+    other = str(port + 1) if is_port else url.replace(f":{port}", f":{port + 1}")
+    try:
+        listen(host, port)
+    except socket.gaierror as error:
+        yield Problem(
+            f"{variable}: {url}: {host} has no address ({error.strerror})", "name this machine by another name"
+        )
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            yield Problem(f"port {port} is taken", f"set {variable}={other}, or end what listens there")
+        else:
+            yield Problem(f"{variable}: {url}: can't listen there ({error.strerror})", "name another host or port")
 
 
-def is_free(port: int) -> bool:
-    """Whether nobody listens there."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+def listen(host: str, port: int) -> None:
+    """Listens for a moment, as the server would. Raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    socket.create_server((host, port), family=family).close()

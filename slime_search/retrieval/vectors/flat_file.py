@@ -35,18 +35,19 @@ def read_flat_header(path: Path) -> FlatHeader | None:
     if head[:4] not in _FLAT_KINDS:
         return None
     if len(head) < _FIELDS.size:
-        raise VectorIndexError(f"{path}: ends within its header, after {len(head)} bytes; download or build it again")
+        raise VectorIndexError(f"{path}: ends within its header, after {len(head)} bytes", "download or build it again")
     _, dimension, count, _, _, _, metric, floats = _FIELDS.unpack(head)
     if dimension <= 0 or count < 0 or floats != dimension * count or metric not in (INNER_PRODUCT, L2):
         raise VectorIndexError(
             f"{path}: its header is damaged ({count:,} vectors of {dimension} numbers, but {floats:,} numbers, "
-            f"metric {metric}); download or build it again"
+            f"metric {metric})",
+            "download or build it again",
         )
     size, expected = path.stat().st_size, _FIELDS.size + 4 * floats
     if size != expected:
         raise VectorIndexError(
-            f"{path}: has {size:,} bytes where {count:,} vectors of {dimension} numbers take {expected:,}; "
-            f"{'download the rest of it' if size < expected else 'it was overwritten: download it again'}"
+            f"{path}: has {size:,} bytes where {count:,} vectors of {dimension} numbers take {expected:,}",
+            "download the rest of it" if size < expected else "it was overwritten: download it again",
         )
     return FlatHeader(dimension, count, metric)
 

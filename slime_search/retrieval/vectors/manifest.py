@@ -80,23 +80,23 @@ class Manifest(BaseModel):
         path = store / _NAME
         if not path.exists():
             raise VectorIndexError(
-                f"{store}: has no {_NAME}, so it is no store or its build has not ended; "
-                "give the same `slime-search build-index` command again to complete it"
+                f"{store}: has no {_NAME}, so it is no store or its build has not ended",
+                "give the same `slime-search build-index` command again to complete it",
             )
         try:
             manifest = cls.model_validate_json(path.read_bytes())
         except ValidationError as error:
             first = error.errors()[0]
             raise VectorIndexError(
-                f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}; it was built by another version or "
-                "damaged: build the store again"
+                f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+                "it was built by another version or damaged: build the store again",
             ) from None
         for name, size in manifest.sizes.items():
             file = store / name
             found = file.stat().st_size if file.exists() else None
             if found != size:
                 state = "is missing" if found is None else f"has {found:,} bytes instead of {size:,}"
-                raise VectorIndexError(f"{file}: {state}; copy the store again, or build it again")
+                raise VectorIndexError(f"{file}: {state}", "copy the store again, or build it again")
         return manifest
 
     @staticmethod
