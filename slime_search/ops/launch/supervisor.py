@@ -131,10 +131,10 @@ class Supervisor:
         with self._console.status("waiting") as status:
             for service in self._services:
                 while not (state := service.readiness()).ready:
-                    status.update(f"waiting for the {service.name} at {service.url}: {state.state}")
+                    status.update(f"waiting for the {service.name} at {service.url}: {state.reason}")
                     self._check_services("before all was ready")
                     if time.monotonic() > start + service.timeout_s:
-                        raise LaunchFailed(self._too_late(service, state.state))
+                        raise LaunchFailed(self._too_late(service, state.reason))
                     time.sleep(_POLL_S)
                 self._console.print(f"{service.name}: {service.url} is ready")
 
@@ -152,6 +152,8 @@ class Supervisor:
 
     def _end(self) -> None:
         end_panes([window.pane for window in self._windows], self._stop_timeout)
+        for window in self._windows:
+            window.pane.environment.unlink(missing_ok=True)
         if tmux.owner_of(self._session) == self._owner:
             tmux.tmux("kill-session", "-t", f"={self._session}")
 

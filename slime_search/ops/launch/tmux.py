@@ -27,6 +27,8 @@ class Pane(NamedTuple):
 
     id: str
     pid: int
+    environment: Path
+    """The file that tells it its environment; it is there until the pane has read it."""
 
 
 def is_installed() -> bool:
@@ -92,18 +94,34 @@ def end(pane: Pane, number: signal.Signals) -> None:
 def _start(new: Sequence[str], target: str, command: Command, log: Path, *more: str) -> Pane:
     """One request, so that the pane is told to stay before its command can have ended."""
     stay = (";", "set-option", "-w", "-t", target, "remain-on-exit", "on")
-    line = ["bash", "-c", _IN_PANE, str(_keep_environment(command.environment)), str(log), *command.line]
-    printed = tmux(*new, "-P", "-F", "#{pane_id} #{pane_pid}", shlex.join(line), *stay, *more)
+    environment = _keep_environment(command.environment)
+    # Several words are run as they are; one would be given to the user's login shell, whichever that is.
+    line = ["bash", "-c", _IN_PANE, str(environment), str(log), *command.line]
+    try:
+        printed = tmux(*new, "-P", "-F", "#{pane_id} #{pane_pid}", *map(_literal, line), *stay, *more)
+    except BaseException:
+        environment.unlink(missing_ok=True)
+        raise
     pane_id, pid = printed.split()
-    return Pane(pane_id, int(pid))
+    return Pane(pane_id, int(pid), environment)
+
+
+def _literal(word: str) -> str:
+    """tmux takes a semicolon at a word's end as the end of a command."""
+    return f"{word[:-1]}\\;" if word.endswith(";") else word
 
 
 _IN_PANE = """
-source "$0"; rm -f "$0"; log=$1; shift
-exec > >(trap "" HUP INT TERM; exec tee -a "$log") 2>&1
+source "$0"; log=$1; shift
+exec > >(trap "" HUP INT TERM; rm -f "$0"; exec tee -a "$log") 2>&1
+while [[ -e $0 ]]; do sleep 0.01; done
 exec "$@"
 """
-"""Takes this process's environment, not the tmux server's; what is printed goes to the pane and to the log."""
+"""Takes this process's environment, not the tmux server's; what is printed goes to the pane and to the log.
+
+tee has to be deaf to signals before a command starts that may end at once: the end of the pane's first process hangs up
+on all others. It says so by deleting the file.
+"""
 
 
 def _keep_environment(added: Mapping[str, str]) -> Path:
@@ -116,5 +134,9 @@ def _keep_environment(added: Mapping[str, str]) -> Path:
     return Path(name)
 
 
+_OF_BASH = {"UID", "EUID", "PPID", "SHELLOPTS", "BASHOPTS"}
+"""Variables that bash does not let anyone set."""
+
+
 def _may_pass(name: str) -> bool:
-    return name.isidentifier() and not name.startswith(("TMUX", "BASH_"))
+    return name.isidentifier() and name.isascii() and not name.startswith(("TMUX", "BASH_")) and name not in _OF_BASH
