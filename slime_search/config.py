@@ -46,15 +46,15 @@ class LocalConfig(Section):
     """Retrieval servers."""
 
     search_url: str | tuple[str, ...] = "http://127.0.0.1:8000/retrieve"
-    """The whole URL of a server's ``/retrieve``, or several: as a list, or in one text with commas between them.
-    Searches are shared among the servers, and go to the others when one fails."""
+    """A server's URL, or several: as a list, or in one text with commas between them. ``/retrieve`` is added where
+    there is no path. Searches are shared among the servers, and go to the others when one fails."""
     proxy: str | None = None
     """URL of an HTTP proxy."""
 
     @property
     def search_urls(self) -> tuple[str, ...]:
-        """One URL or more."""
-        return listed(self.search_url)
+        """One URL or more, each with a path."""
+        return listed(self.search_url, path="/retrieve")
 
     @field_validator("search_url")
     @classmethod
@@ -73,9 +73,17 @@ class LocalConfig(Section):
         return value
 
 
-def listed(urls: str | tuple[str, ...]) -> tuple[str, ...]:
-    """One URL or more, which may stand in one text with commas between them."""
-    return tuple(url.strip() for url in urls.split(",")) if isinstance(urls, str) else urls
+def listed(urls: str | tuple[str, ...], *, path: str = "") -> tuple[str, ...]:
+    """One URL or more, which may stand in one text with commas between them, without slashes at their ends.
+
+    Args:
+        path: is added where a URL has none.
+
+    >>> listed("http://a:8000/, http://b:8000/other/", path="/retrieve")
+    ('http://a:8000/retrieve', 'http://b:8000/other')
+    """
+    bare = [url.strip().rstrip("/") for url in (urls.split(",") if isinstance(urls, str) else urls)]
+    return tuple(url if urlsplit(url).path else url + path for url in bare)
 
 
 def check_http_url(url: str) -> None:

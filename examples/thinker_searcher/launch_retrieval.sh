@@ -15,7 +15,6 @@ source "$own/layout.sh"
 corpus=${CORPUS_PATH:-$DATA/corpus.jsonl}
 index=${INDEX_PATH:-$DATA/faiss.index}
 name=${RETRIEVER_NAME:-e5}
-port=${RETRIEVAL_SERVER_URL##*:}
 
 need() {
     [[ -e $2 ]] && return
@@ -28,7 +27,7 @@ if [[ ${1:-} == --dry-run ]]; then
     dry_run=1
     shift
 fi
-options=(--corpus_path "$corpus" --retriever_name "$name" --port "${port%%/*}")
+options=(--corpus_path "$corpus" --retriever_name "$name" --host "$(host_of "$RETRIEVAL_SERVER_URL")" --port "$(port_of "$RETRIEVAL_SERVER_URL")")
 if [[ $name != bm25 ]]; then
     options+=(--index_path "$index" --retriever_model "${RETRIEVER_MODEL:-intfloat/e5-base-v2}")
 fi

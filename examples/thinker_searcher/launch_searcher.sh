@@ -37,16 +37,18 @@ case $only in
 esac
 
 python=${PYTHON:-python3}
-port=${SEARCHER_SERVER_URL##*:}
 engine_url=${SEARCHER_ENGINE_URL:-http://127.0.0.1:${SEARCHER_ENGINE_PORT:-30001}}
+engine_url=$(server_url SEARCHER_ENGINE_URL "$engine_url" /v1) || exit 2
+gpu=$(devices SEARCHER_GPU) || exit 2
 read -ra engine_options <<<"${SEARCHER_ENGINE_OPTIONS:-}"
 engine=(
-    "$python" -m sglang.launch_server --model-path "$SEARCHER_CHECKPOINT" --host 127.0.0.1 --port "${engine_url##*:}"
-    --mem-fraction-static "$SEARCHER_MEM_FRACTION" --cuda-graph-max-bs 16 "${engine_options[@]}"
+    "$python" -m sglang.launch_server --model-path "$SEARCHER_CHECKPOINT" --host 127.0.0.1
+    --port "$(port_of "$engine_url")" --mem-fraction-static "$SEARCHER_MEM_FRACTION" --cuda-graph-max-bs 16 "${engine_options[@]}"
 )
 service=(
     "$python" -m slime_search.cli serve-searcher --model "$SEARCHER_CHECKPOINT" --engine-url "$engine_url"
-    --engine-api "${SEARCHER_ENGINE_API:-sglang}" --port "${port%%/*}"
+    --engine-api "${SEARCHER_ENGINE_API:-sglang}" --host "$(host_of "$SEARCHER_SERVER_URL")"
+    --port "$(port_of "$SEARCHER_SERVER_URL")"
 )
 export SLIME_SEARCH_LOCAL__SEARCH_URL=${SLIME_SEARCH_LOCAL__SEARCH_URL:-$RETRIEVAL_SERVER_URL/retrieve}
 starts_engine=0
@@ -54,7 +56,7 @@ starts_engine=0
 
 if ((dry_run)); then
     if ((starts_engine)); then
-        echo "CUDA_VISIBLE_DEVICES=$SEARCHER_GPU $(printf '%q ' "${engine[@]}")"
+        echo "CUDA_VISIBLE_DEVICES=$gpu $(printf '%q ' "${engine[@]}")"
     fi
     if [[ $only != engine ]]; then
         echo "SLIME_SEARCH_LOCAL__SEARCH_URL=$SLIME_SEARCH_LOCAL__SEARCH_URL $(printf '%q ' "${service[@]}")"
@@ -71,7 +73,7 @@ fi
 case $only in
     engine)
         ((starts_engine)) || stop "--only engine: SEARCHER_ENGINE_URL names one that runs already"
-        CUDA_VISIBLE_DEVICES=$SEARCHER_GPU exec "${engine[@]}"
+        CUDA_VISIBLE_DEVICES=$gpu exec "${engine[@]}"
         ;;
     service) exec "${service[@]}" ;;
 esac
@@ -99,7 +101,7 @@ trap 'exit 129' HUP
 log=${LOG_DIR:-logs}/searcher_engine_$(date +%Y%m%d_%H%M%S).log
 mkdir -p "$(dirname "$log")"
 echo "searcher's engine: log $log"
-CUDA_VISIBLE_DEVICES=$SEARCHER_GPU "${engine[@]}" >"$log" 2>&1 &
+CUDA_VISIBLE_DEVICES=$gpu "${engine[@]}" >"$log" 2>&1 &
 engine_pid=$!
 "${service[@]}" &
 started=("$!" "$engine_pid")

@@ -42,16 +42,17 @@ DATA_ARGS=(
 ROLLOUT_ARGS+=(--rollout-max-response-len "${TURN_TOKENS:-300}")
 ((${#EVAL_ARGS[@]} == 0)) || EVAL_ARGS+=(--eval-max-response-len "${TURN_TOKENS:-300}")
 
-export CUDA_VISIBLE_DEVICES=${CUDA_VISIBLE_DEVICES:-$TRAIN_GPUS}
+training_gpus=$(devices TRAIN_GPUS) || exit 2
 export SLIME_SEARCH_SEARCHER_URL=${SLIME_SEARCH_SEARCHER_URL:-$SEARCHER_SERVER_URL/search}
 if [[ -n ${SGLANG_CONFIG:-} ]]; then
     # The Searcher's GPU is slime's, too, and beside the training's.
-    export CUDA_VISIBLE_DEVICES=$TRAIN_GPUS,$SEARCHER_GPU
+    searcher_gpu=$(devices SEARCHER_GPU) || exit 2
+    export CUDA_VISIBLE_DEVICES=$training_gpus,$searcher_gpu
     export SLIME_SEARCH_SEARCHER_MODEL=searcher SLIME_SEARCH_SEARCHER_CHECKPOINT=$SEARCHER_CHECKPOINT
-    export SLIME_SEARCH_LOCAL__SEARCH_URL=${SLIME_SEARCH_LOCAL__SEARCH_URL:-$RETRIEVAL_SERVER_URL/retrieve}
     CLUSTER_ARGS+=(--rollout-num-gpus "$((NUM_GPUS + 1))" --num-gpus-per-node "$((NUM_GPUS + 1))")
     SGLANG_ARGS+=(--sglang-config "$SGLANG_CONFIG")
 else
+    export CUDA_VISIBLE_DEVICES=$training_gpus
     CLUSTER_ARGS+=(--num-gpus-per-node "$NUM_GPUS")
 fi
 
@@ -60,8 +61,8 @@ also_check() {
         [[ -f $SGLANG_CONFIG ]] || stop "SGLANG_CONFIG: $SGLANG_CONFIG does not exist; $own/two_models.yaml is one to begin with"
         [[ ,$TRAIN_GPUS, != *,$SEARCHER_GPU,* ]] || stop "SEARCHER_GPU: slime's second model has a GPU of its own; TRAIN_GPUS is $TRAIN_GPUS, so set SEARCHER_GPU to another one"
     else
-        python3 -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=10)' "$SEARCHER_SERVER_URL/ready" >/dev/null 2>&1 ||
-            stop "SEARCHER_SERVER_URL: $SEARCHER_SERVER_URL/ready is not answered; start it with $own/launch_searcher.sh"
+        ask "$SEARCHER_SERVER_URL/ready" ||
+            stop "SEARCHER_SERVER_URL: $SEARCHER_SERVER_URL is not ready; start it with $own/launch_searcher.sh"
     fi
 }
 

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from slime_search.ops.launch import readiness
+from slime_search.config import RETRIEVER_TOKEN
+from slime_search.transport import readiness
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,10 @@ class Service:
     def readiness(self) -> readiness.Readiness:
         if not self.is_retriever:
             return readiness.ask(f"{self.url}{self.ready_path}")
-        return readiness.ask_retriever(self.url, os.environ.get("SLIME_SEARCH_RETRIEVER_TOKEN"))
+        return readiness.ask_retriever(self.url, token=os.environ.get(RETRIEVER_TOKEN))
 
 
-_LOCAL = {"127.0.0.1", "localhost", "::1", "0.0.0.0"}
+_HERE = {"127.0.0.1", "localhost", "::1", "0.0.0.0", "::"}
 
 
 class LaunchSettings(BaseSettings):
@@ -84,7 +85,7 @@ class LaunchSettings(BaseSettings):
     retriever_options: str = ""
     """More options of the server, as in a shell."""
     retrieval_server_url: str = "http://127.0.0.1:8000"
-    """Another port is passed on; a server on another machine is only asked whether it is ready."""
+    """The server that is started listens where this says; one on another machine is only asked whether it is ready."""
     retrieval_timeout: float = Field(120, gt=0)
     """Seconds until the retriever has to be ready."""
     stop_timeout: float = Field(30, gt=0)
@@ -94,7 +95,7 @@ class LaunchSettings(BaseSettings):
     @field_validator("retrieval_server_url")
     @classmethod
     def _is_url(cls, value: str) -> str:
-        return server_url(value).removesuffix("/retrieve")
+        return server_url(value, "/retrieve")
 
     def services(self) -> Sequence[Service]:
         """What has to be ready before the training starts."""
@@ -117,11 +118,6 @@ class LaunchSettings(BaseSettings):
         )
 
     @property
-    def port(self) -> int:
-        """The retrieval server's."""
-        return port_of(self.retrieval_server_url)
-
-    @property
     def is_local(self) -> bool:
         """Whether the retrieval server is to be started here."""
         return is_here(self.retrieval_server_url)
@@ -134,25 +130,42 @@ class LaunchSettings(BaseSettings):
     def _retriever_line(self) -> list[str]:
         """The token travels in the environment."""
         line = [sys.executable, "-m", "slime_search.cli", "serve-retriever", "--retriever_name", self.retriever_name]
-        line += ["--corpus_path", str(self.corpus_path), "--port", str(self.port)]
+        line += ["--corpus_path", str(self.corpus_path)]
+        line += ["--host", host_of(self.retrieval_server_url), "--port", str(port_of(self.retrieval_server_url))]
         if self.needs_index:
             line += ["--index_path", str(self.index_path), "--retriever_model", self.retriever_model]
         return line + shlex.split(self.retriever_options)
 
 
-def server_url(value: str) -> str:
-    """A server's URL without a slash at its end. Raises ValueError."""
+def server_url(value: str, path: str) -> str:
+    """A server's URL without a slash at its end, and without ``path`` if it ends in it.
+
+    ``examples/search_r1/urls.sh`` does the same in a shell.
+
+    >>> server_url("http://127.0.0.1:8000/retrieve/", "/retrieve"), server_url("http://[::1]:8000//", "/retrieve")
+    ('http://127.0.0.1:8000', 'http://[::1]:8000')
+
+    Raises:
+        ValueError: it has no host.
+    """
     parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or parts.query or parts.fragment:
         raise ValueError("write a URL with a host, such as http://127.0.0.1:8000")
-    return value.rstrip("/")
+    return value.rstrip("/").removesuffix(path).rstrip("/")
+
+
+def host_of(url: str) -> str:
+    """Where a server that is started listens, so that it is found at its URL."""
+    return urlsplit(url).hostname or ""
 
 
 def port_of(url: str) -> int:
+    """Its port, named or the scheme's."""
     parts = urlsplit(url)
     return parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def is_here(url: str) -> bool:
     """Whether the URL is of this machine, so that its server is to be started."""
-    return urlsplit(url).hostname in _LOCAL | {socket.gethostname()}
+    host, name = host_of(url), socket.gethostname().lower()
+    return host in _HERE or host == name or (host.startswith(f"{name}.") and host == socket.getfqdn().lower())

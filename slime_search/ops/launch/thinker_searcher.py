@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field, field_validator
 
-from slime_search.ops.launch.checks import Problem, is_free, missing_modules, problems, taken_port
+from slime_search.ops.launch.checks import Problem, missing_modules, problems, taken_port
 from slime_search.ops.launch.settings import Command, LaunchSettings, Service, is_here, server_url
 
 
@@ -36,7 +36,12 @@ class ThinkerLaunchSettings(LaunchSettings):
     @field_validator("searcher_server_url")
     @classmethod
     def _is_server_url(cls, value: str) -> str:
-        return server_url(value).removesuffix("/search")
+        return server_url(value, "/search")
+
+    @field_validator("searcher_engine_url")
+    @classmethod
+    def _is_engine_url(cls, value: str) -> str:
+        return server_url(value, "/v1") if value else value
 
     @property
     def starts_searcher(self) -> bool:
@@ -106,8 +111,7 @@ def thinker_problems(settings: ThinkerLaunchSettings, *, own_script: bool) -> It
     if settings.starts_engine:
         if own_script and not (settings.searcher_checkpoint / "config.json").is_file():
             yield Problem(
-                f"SEARCHER_CHECKPOINT: {settings.searcher_checkpoint} has no config.json; hf download "
-                "Qwen/Qwen2.5-1.5B-Instruct there"
+                f"SEARCHER_CHECKPOINT: {settings.searcher_checkpoint} has no config.json",
+                "hf download Qwen/Qwen2.5-1.5B-Instruct there",
             )
-        if not is_free(port := settings.searcher_engine_port):
-            yield Problem(f"port {port} is taken: set SEARCHER_ENGINE_PORT={port + 1}, or end what listens there")
+        yield from taken_port(settings.engine_url, "SEARCHER_ENGINE_PORT", is_port=True)

@@ -44,7 +44,7 @@ class TeacherConfig(Section):
     @property
     def urls(self) -> tuple[str, ...]:
         """One base URL or more."""
-        return tuple(url.rstrip("/").removesuffix("/v1") for url in listed(self.url))
+        return tuple(url.removesuffix("/v1").rstrip("/") for url in listed(self.url))
 
     @field_validator("url")
     @classmethod

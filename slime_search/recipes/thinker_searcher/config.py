@@ -20,7 +20,8 @@ class ThinkerConfig(SearchConfig):
     searcher_max_turns: int = Field(3, ge=0, le=32)
     """Searches that the Searcher may make for one question; a turn to answer always follows the last one."""
     searcher_url: str | tuple[str, ...] = "http://127.0.0.1:8001/search"
-    """The whole URL of a Searcher service's ``/search``, or several: as a list, or with commas between them."""
+    """A Searcher service's URL, or several: as a list, or with commas between them. ``/search`` is added where there is
+    no path."""
     searcher_model: str | None = None
     """The name of a second, frozen model in slime's --sglang-config. The Searcher then runs beside the Thinker, on that
     model's router, and no service is needed."""
@@ -48,8 +49,8 @@ class ThinkerConfig(SearchConfig):
 
     @property
     def searcher_urls(self) -> tuple[str, ...]:
-        """One URL or more."""
-        return listed(self.searcher_url)
+        """One URL or more, each with a path."""
+        return listed(self.searcher_url, path="/search")
 
     @property
     def searcher_budget(self) -> Budget:

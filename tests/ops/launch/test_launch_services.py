@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from slime_search.ops.launch.readiness import ask
+from slime_search.transport.readiness import ask
 from tests.ops.launch.launched import Site
 from tests.support.processes import free_port, wait_until
 
@@ -121,7 +121,7 @@ def test_every_port_is_checked(site: Site, url: str) -> None:
         process = start(site, ENGINE_URL=url, TRAIN_SCRIPT=site.script("train.sh", "true"))
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == 2
-    assert "is taken: set ENGINE_URL=http://127.0.0.1:" in stderr
+    assert "is taken; set ENGINE_URL=http://127.0.0.1:" in stderr
     assert site.sessions() == []
 
 

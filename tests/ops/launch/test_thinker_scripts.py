@@ -100,6 +100,40 @@ def test_a_gpu_each(environment: dict[str, str]) -> None:
     assert value(several, "--actor-num-gpus-per-node") == value(several, "--rollout-num-gpus") == "3"
 
 
+@pytest.mark.parametrize("visible", ["4,5,6,7", "GPU-a,GPU-b,GPU-c,GPU-d"])
+def test_numbers_count_the_gpus_that_the_scheduler_gave(environment: dict[str, str], visible: str) -> None:
+    names = visible.split(",")
+    given = environment | {"CUDA_VISIBLE_DEVICES": visible, "TRAIN_GPUS": "1,0", "SEARCHER_GPU": "3"}
+    engine, _ = commands_of("launch_searcher.sh", environment=given)
+    assert engine[0] == f"CUDA_VISIBLE_DEVICES={names[3]}"
+    assert devices_of_training(given) == f"{names[1]},{names[0]}"
+    yaml = str(EXAMPLE / "two_models.yaml")
+    assert devices_of_training(given | {"SGLANG_CONFIG": yaml}) == f"{names[1]},{names[0]},{names[3]}"
+    default = environment | {"CUDA_VISIBLE_DEVICES": visible}
+    assert commands_of("launch_searcher.sh", environment=default)[0][0] == f"CUDA_VISIBLE_DEVICES={names[0]}"
+    assert devices_of_training(default) == names[0]
+
+
+def test_a_gpu_that_the_scheduler_did_not_give_is_refused(environment: dict[str, str]) -> None:
+    given = environment | {"CUDA_VISIBLE_DEVICES": "4,5", "SEARCHER_GPU": "2", "TRAIN_GPUS": "0,7"}
+    for script, words in (
+        ("launch_searcher.sh", "SEARCHER_GPU: there is no GPU 2"),
+        ("train_hierarchical_grpo.sh", "7"),
+    ):
+        done = run(script, "--dry-run", environment=given)
+        assert (done.returncode, words in done.stderr) == (2, True), done.stderr
+        assert "CUDA_VISIBLE_DEVICES=4,5" in done.stderr
+
+
+def devices_of_training(environment: dict[str, str]) -> str:
+    """CUDA_VISIBLE_DEVICES of the training, as Python would see it."""
+    line = 'source "$1" --dry-run >/dev/null && echo "$CUDA_VISIBLE_DEVICES"'
+    command = ["bash", "-c", line, "bash", EXAMPLE / "train_hierarchical_grpo.sh"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=150)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
 def test_slimes_second_model(environment: dict[str, str]) -> None:
     yaml = str(EXAMPLE / "two_models.yaml")
     command = training(environment | {"SEARCHER_GPU": "1", "SGLANG_CONFIG": yaml})
