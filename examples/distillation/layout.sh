@@ -25,8 +25,4 @@ search_agent() {
     local folder
     folder=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
     export PYTHONPATH=$folder${PYTHONPATH:+:$PYTHONPATH}
-    # The environment overrides the agent's dict, so what nobody asked for stays out of it.
-    if [[ -n ${RETRIEVAL_SERVER_URL:-} ]]; then
-        export SLIME_SEARCH_LOCAL__SEARCH_URL=${SLIME_SEARCH_LOCAL__SEARCH_URL:-$RETRIEVAL_SERVER_URL/retrieve}
-    fi
 }

@@ -46,12 +46,7 @@ also_check() {
     urls=$(python3 -c 'from search_agent_with_teacher import recipe; print(*recipe.config().teacher.urls)') ||
         stop "search_agent_with_teacher.py: its configuration can't be read, for the reason above"
     for url in $urls; do
-        python3 -c '
-import os, sys, urllib.request
-key = os.environ.get("SLIME_SEARCH_TEACHER__API_KEY")
-headers = {"Authorization": f"Bearer {key}"} if key else {}
-urllib.request.urlopen(urllib.request.Request(sys.argv[1] + "/v1/models", headers=headers), timeout=10)' \
-            "$url" >/dev/null 2>&1 ||
+        ask "$url/v1/models" SLIME_SEARCH_TEACHER__API_KEY ||
             stop "TEACHER_URL, or teacher.url of search_agent_with_teacher.py: $url/v1/models is not answered; start a teacher with $own/start_teacher_server.sh, or where it asks for a key, set SLIME_SEARCH_TEACHER__API_KEY"
     done
 }

@@ -7,6 +7,8 @@
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 package=$(cd "$here/../.." && pwd)
+# shellcheck source=examples/search_r1/urls.sh
+source "$here/urls.sh"
 
 SLIME_HOME=${SLIME_HOME:-/root/slime}
 MEGATRON_HOME=${MEGATRON_HOME:-/root/Megatron-LM}
@@ -137,7 +139,29 @@ also_check() {
     :
 }
 
-# Runs on the Ray cluster at RAY_ADDRESS, or on one of its own, which ends with the training.
+# ask URL [TOKEN_VARIABLE]: whether a server answers. On this machine no proxy is asked.
+ask() {
+    python3 -m slime_search.transport.readiness "$1" ${2:+--token-variable "$2"} >&2
+}
+
+# The recipe asks RETRIEVAL_SERVER_URL, where one is named and SLIME_SEARCH_LOCAL__SEARCH_URL is not.
+if [[ -n ${RETRIEVAL_SERVER_URL:-} ]]; then
+    RETRIEVAL_SERVER_URL=$(server_url RETRIEVAL_SERVER_URL "$RETRIEVAL_SERVER_URL" /retrieve) || exit 2
+    export RETRIEVAL_SERVER_URL
+    export SLIME_SEARCH_LOCAL__SEARCH_URL=${SLIME_SEARCH_LOCAL__SEARCH_URL:-$RETRIEVAL_SERVER_URL/retrieve}
+fi
+
+# slime asks its engines by HTTP, and would go through the environment's proxy for the servers of this machine, too.
+if [[ -n ${http_proxy:-}${HTTP_PROXY:-}${all_proxy:-}${ALL_PROXY:-} ]]; then
+    own_addresses=$(hostname -I 2>/dev/null) || own_addresses=
+    own_addresses="localhost 127.0.0.1 ::1 $(hostname) $own_addresses"
+    no_proxy=${no_proxy:-${NO_PROXY:-}}
+    for address in $own_addresses; do no_proxy+=${no_proxy:+,}$address; done
+    export no_proxy NO_PROXY=$no_proxy
+fi
+
+# Runs as a job of the Ray cluster at RAY_ADDRESS. Else on one that runs on this machine, or where there is none on one of
+# its own, which ends with the training.
 launch() {
     local dry_run=0
     if [[ ${1:-} == --dry-run ]]; then
@@ -166,19 +190,17 @@ launch() {
     # Megatron has an "examples" too, and TIS is in slime's.
     export PYTHONPATH=$SLIME_HOME:$MEGATRON_HOME:$package:$here${PYTHONPATH:+:$PYTHONPATH}
     export PYTHONUNBUFFERED=1 CUDA_DEVICE_MAX_CONNECTIONS=1
+    if [[ -n ${RAY_ADDRESS:-} ]]; then
+        python3 -m slime_search.ops.launch.ray_job --check || exit 2
+        command=(python3 -m slime_search.ops.launch.ray_job "${command[@]}")
+    fi
+    # Workers of a Ray that runs already get this environment, too.
+    export RAY_RUNTIME_ENV_HOOK=${RAY_RUNTIME_ENV_HOOK:-slime_search.ops.launch.job_environment.runtime_env}
     if ((dry_run)); then
         printf '%q ' "${command[@]}"
         echo
         return
     fi
     check
-    if [[ -n ${RAY_ADDRESS:-} ]]; then
-        local environment
-        environment=$(python3 -c '
-import json, os
-names = ["PYTHONPATH", "CUDA_DEVICE_MAX_CONNECTIONS", *(name for name in os.environ if name.startswith("SLIME_SEARCH_"))]
-print(json.dumps({"env_vars": {name: os.environ[name] for name in names}}))')
-        exec ray job submit --runtime-env-json="$environment" -- "${command[@]}"
-    fi
     exec "${command[@]}"
 }
