@@ -201,8 +201,8 @@ class ChatTemplate:
             raise
         except (TemplateError, TypeError, ValueError) as error:
             raise ConfigError(
-                f"chat template: it can't render a conversation that calls a function ({error}). Use the checkpoint of "
-                "a chat model, or the tag recipe."
+                f"chat template: it can't render a conversation that calls a function ({error})",
+                "use the checkpoint of a chat model, or the tag recipe",
             ) from error
 
     def _find_frame(self) -> ChatFrame:
@@ -252,7 +252,8 @@ class ChatTemplate:
             if left := [one for one in (*_NAMES, *_IDS, _ASKED, _FIRST, _SECOND, _SAID, _CALLED) if one in part]:
                 raise ConfigError(
                     f"chat template: what it writes around results ({part[:80]!r}) holds other parts of the "
-                    f"conversation ({left[0]!r}), so results can't be appended. Use another one, or the tag recipe."
+                    f"conversation ({left[0]!r}), so results can't be appended",
+                    "use another one, or the tag recipe",
                 )
         return frame
 
@@ -344,7 +345,8 @@ class ChatTemplate:
         if not markers:
             raise ConfigError(
                 f"chat template: it ends the assistant's turn with {text[:40]!r}, which holds no special token, so the "
-                "model could not end a turn. Use a checkpoint whose template closes turns, or the tag recipe."
+                "model could not end a turn",
+                "use a checkpoint whose template closes turns, or the tag recipe",
             )
         return markers[0]
 
@@ -391,6 +393,7 @@ def _after(text: str, landmark: str) -> str:
     if not found:
         raise ConfigError(
             f"chat template: it does not write {landmark!r} as it was given, so where turns begin and end can't be "
-            "told. Use another template, or the tag recipe, which has no template between turns."
+            "told",
+            "use another template, or the tag recipe, which has no template between turns",
         )
     return rest

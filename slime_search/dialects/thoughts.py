@@ -42,7 +42,8 @@ class ThoughtDropper:
         if start < 0:
             raise ConfigError(
                 "chat.thoughts = 'template': the chat template drops earlier thoughts and writes calls of such turns "
-                'otherwise, so what a server would render can\'t be told. Use chat.thoughts = "keep".'
+                "otherwise, so what a server would render can't be told",
+                'set chat.thoughts = "keep"',
             )
         self._opening = rendered[common:start]
         self._opened = prompt[common:]

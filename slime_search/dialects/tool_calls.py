@@ -257,7 +257,8 @@ class ToolCallDialect(ToolCallFormat):
         if self.template.frame.has_slots:
             raise ConfigError(
                 "chat template: it writes the name or id of the call before each result, so a server that renders "
-                "messages can't be told of calls as the model wrote them. Use a server that takes token ids."
+                "messages can't be told of calls as the model wrote them",
+                "use a server that takes token ids",
             )
         conversation = list(self.template.complete(prompt))
         for segment in segments:
