@@ -6,7 +6,8 @@ from typing import Any
 class SlimeSearchError(Exception):
     """Base class, so that a caller can tell our errors from bugs.
 
-    ``found`` is what is wrong, with the field or file and its value, and ``fix`` what to do about it. The message is both.
+    ``found`` is what is wrong, with the field or file and its value, and ``fix`` what to do about it. The message is
+    both.
     """
 
     def __init__(self, found: str, fix: str = "") -> None:

@@ -36,7 +36,7 @@ FLOORS: list[dict[str, str]] = [
     },
     {
         "evaluation": "core data engines errors files hooks local recipes records rewards transport",
-        "reference": "config hooks ops recipes",
+        "reference": "config hooks ops recipes retrieval",
     },
     {"cli": "config data errors evaluation hooks local ops recipes retrieval transport viewer"},
 ]
