@@ -4,6 +4,7 @@
 # make test-sglang  the embedded engine's tests against a real SGLang, SGLANG_PYTHON=<a Python that has it>; ROUTER=1
 #                   also through the real router, ROUTER_PYTHON=<a Python that has sglang-router> if it is another
 # make test-vllm    the tool-calling recipe against a real vLLM, VLLM_PYTHON=<a Python that has it>
+# make clean        removes the environment and caches; models and evaluations stay
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -51,5 +52,6 @@ $(VENV)/.%: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	touch $@
 
+# Trained models and evaluations, in $(OUTPUT) and elsewhere, stay.
 clean:
-	rm -rf .venv runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

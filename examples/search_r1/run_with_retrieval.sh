@@ -15,8 +15,8 @@
 #   RETRIEVER_NAME        e5                       bm25 needs neither index nor encoder
 #   RETRIEVER_MODEL       intfloat/e5-base-v2
 #   RETRIEVER_OPTIONS                              more options of the server, such as --faiss_gpu
-#   RETRIEVAL_SERVER_URL  http://127.0.0.1:8000    another port is passed on; a server on another machine is asked
-#                                                  whether it is ready, and not started
+#   RETRIEVAL_SERVER_URL  http://127.0.0.1:8000    where the server that is started listens; one on another machine is
+#                                                  asked whether it is ready, and not started
 #   RETRIEVAL_TIMEOUT     120                      seconds until the retriever has to be ready
 #   STOP_TIMEOUT          30                       seconds that a process has to end before it is killed
 #   LOG_DIR               logs                     retrieval_server_<time>.log, training_<time>.log

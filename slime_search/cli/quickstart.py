@@ -52,8 +52,8 @@ def quickstart(
 ) -> None:
     """Watch a search agent learn on this machine, in minutes, without a GPU or a download.
 
-    A 0.9-million-parameter model imitates a poor teacher, then learns by GRPO to search an invented encyclopedia and to
-    answer from what it finds. Held-out questions are about people, towns and companies that it never saw in training.
+    A model of 0.86 million parameters imitates a poor teacher, then learns by GRPO to search an invented encyclopedia
+    and to answer from what it finds. Held-out questions are about people, towns and companies that it never saw.
 
     Leaves summary.json, metrics.jsonl, curve.png, report.html and the trained model in the output folder.
     """

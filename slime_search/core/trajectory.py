@@ -99,9 +99,10 @@ class Drift:
 
 
 class Trajectory:
-    """Prompt and segments, only ever appended to, so that each turn's context extends the last one bit by bit.
+    """Prompt and segments. Turns and observations are appended, so each context extends the last one bit by bit.
 
-    An engine that renders conversations itself may break that. ``fork`` then begins a new context: ``segments`` goes on
+    An engine that renders conversations itself may break that. ``core.drift`` then replaces the few tokens that differ,
+    which are no longer trained on, or ``fork`` begins a new context: ``segments`` goes on
     telling the whole story, while the token arrays speak of the present context only, and ``parts`` gives them all.
     """
 

@@ -52,8 +52,9 @@ def test_every_variable_of_a_script_stands_in_its_table_with_its_default(script:
     }
     body = (EXAMPLE / script).read_text()
     body = "\n".join(line for line in body.splitlines() if not line.startswith("#"))
-    assert set(re.findall(r"\$\{([A-Z_]+):-", body)) <= rows.keys()
-    plain = dict(re.findall(r"\$\{([A-Z_]+):-([\w./-]+)\}", body))
+    of_others = r"(?!SLIME_SEARCH_|RAY_RUNTIME_ENV_HOOK|[A-Z]+_PROXY)"
+    assert set(re.findall(rf"\$\{{{of_others}([A-Z_]+):-", body)) <= rows.keys()
+    plain = dict(re.findall(rf"\$\{{{of_others}([A-Z_]+):-([\w./-]+)\}}", body))
     assert {name: rows[name] for name in plain} == plain
 
 
@@ -63,3 +64,39 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_everything_that_is_looked_for_stands_where_contributing_says() -> None:
+    table = (ROOT / "CONTRIBUTING.md").read_text().partition("## Where is")[2]
+    rows = re.findall(r"^\| (.+?) \| `(.+?)::(.+?)` \|$", table, re.MULTILINE)
+    assert len(rows) == table.count("\n| ") - 1
+    missing = [f"{what}: {file} has no {name}" for what, file, name in rows if name not in (ROOT / file).read_text()]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_of_the_package_that_are_named_exist(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    rooms = [path.name for path in (ROOT / "slime_search").iterdir() if path.is_dir()]
+    for name in re.findall(rf"`(?:slime_search/)?((?:{'|'.join(rooms)})/(?:[\w/]+\.py|(?:[\w]+/)*))`", text):
+        found = [base / name for base in (ROOT / "slime_search", ROOT, page.parent) if (base / name).exists()]
+        assert found, f"{page.name}: {name}"
+
+
+def test_modules_that_are_named_exist() -> None:
+    for page in PAGES:
+        for name in re.findall(r"\bslime_search((?:\.[a-z]\w*)+)", page.read_text()):
+            *folders, last = name[1:].split(".")
+            module = ROOT.joinpath("slime_search", *folders)
+            there = (module / last).is_dir() or module.with_suffix(".py").exists() or (module / f"{last}.py").exists()
+            assert there, f"{page.name}: slime_search{name}"
+
+
+def test_only_the_rooms_that_contributing_names_import_torch() -> None:
+    heavy = {
+        path.relative_to(ROOT / "slime_search").parts
+        for path in (ROOT / "slime_search").rglob("*.py")
+        if re.search(r"^\s*(import|from) torch\b", path.read_text(), re.MULTILINE)
+    }
+    assert {parts[0] for parts in heavy} == {"local", "retrieval", "records", "hooks"}
+    assert {parts[1] for parts in heavy if parts[0] == "hooks"} == {"red"}
