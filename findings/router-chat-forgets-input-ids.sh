@@ -6,7 +6,7 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install -q --disable-pip-version-check 'sglang-router==0.3.2' 'aiohttp==3.14.5'
+"$folder/venv/bin/pip" install -q --no-compile --disable-pip-version-check 'sglang-router==0.3.2' 'aiohttp==3.14.5'
 "$folder/venv/bin/python" - "$folder/router.log" <<'PYTHON'
 import asyncio
 import json
