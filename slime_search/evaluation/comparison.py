@@ -18,6 +18,7 @@ from slime_search.evaluation.tables import NOTHING, TITLES, change, markdown, sh
 from slime_search.hooks.facts import RolloutFacts
 
 SEED = 0
+_DELEGATION = ("delegated", "EM then", "the other's EM then", "EM else")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +185,6 @@ def _difference(questions: int, a: Array, b: Array, change: Sequence[Interval]) 
         dict(zip(METRICS, map(float, b), strict=True)),
         dict(zip(METRICS, change, strict=True)),
     )
-
-
-_DELEGATION = ("delegated", "EM then", "the other's EM then", "EM else")
 
 
 def terminal_comparison(comparison: Comparison, show: int) -> RenderableType:

@@ -17,6 +17,11 @@ from slime_search.hooks.contract import sample_class
 
 Render = Callable[[Sequence[Mapping[str, Any]]], str]
 """Chat messages to the text of a prompt."""
+Sets = Mapping[str, Sequence[Question]]
+"""Questions by their data set's name."""
+MARK = "{question}"
+"""Stands for the question in a prompt template."""
+_SPLITS = ("train", "dev", "validation", "test")
 
 
 def read_question_set(path: Path, *, name: str | None = None) -> list[Question]:
@@ -28,6 +33,40 @@ def read_question_set(path: Path, *, name: str | None = None) -> list[Question]:
     name = name or path.stem
     # An index of the file's own: rows of several sources may share ids, and some have none.
     return [replace(question, id=f"{name}/{index}") for index, question in enumerate(read_questions(path, name))]
+
+
+def read_sets(arguments: Sequence[str], *, limit: int | None, seed: int) -> dict[str, list[Question]]:
+    """The questions of each file by its data set's name, at most ``limit`` of each, drawn by ``seed``.
+
+    Args:
+        arguments: ``FILE`` or ``NAME=FILE``. Without a name a set is called as the file is, or, where the file is
+            called by its split as in FlashRAG's ``nq/test.jsonl``, as its folder is.
+
+    Raises:
+        DataError: a file can't be read, or two sets have one name.
+    """
+    sets: dict[str, list[Question]] = {}
+    for argument in arguments:
+        name, path = _named(argument)
+        if name in sets:
+            raise DataError(f"--test-set {argument}: there is another set {name!r}; name it with --test-set NAME=FILE")
+        sets[name] = _drawn(read_question_set(path, name=name), limit, f"{seed}/{name}")
+    return sets
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, equals, rest = text.partition("=")
+    if equals and name and "/" not in name:
+        return name, Path(rest)
+    path = Path(text)
+    return (path.resolve().parent.name if path.stem in _SPLITS else path.stem), path
+
+
+def _drawn(questions: list[Question], limit: int | None, seed: str) -> list[Question]:
+    if limit is None or limit >= len(questions):
+        return questions
+    chosen = sorted(random.Random(seed).sample(range(len(questions)), limit))
+    return [questions[index] for index in chosen]
 
 
 def sample_of(question: Question, messages: Sequence[Mapping[str, str]], render: Render | None) -> Any:
@@ -42,9 +81,6 @@ def sample_of(question: Question, messages: Sequence[Mapping[str, str]], render:
         label={"ground_truth": {"target": list(question.answers)}} if question.answers else None,
         metadata={**(question.details or {}), "question": question.text, "data_source": question.source},
     )
-
-
-MARK = "{question}"
 
 
 def read_prompt_template(path: Path) -> Callable[[str], list[Message]]:
@@ -83,48 +119,9 @@ def _template_messages(path: Path, text: str) -> list[Message]:
     raise DataError(f'{path}: write a list of messages, such as [{{"role": "user", "content": "… {MARK}"}}]')
 
 
-Sets = Mapping[str, Sequence[Question]]
-"""Questions by their data set's name."""
-_SPLITS = ("train", "dev", "validation", "test")
-
-
-def read_sets(arguments: Sequence[str], *, limit: int | None, seed: int) -> dict[str, list[Question]]:
-    """The questions of each file by its data set's name, at most ``limit`` of each, drawn by ``seed``.
-
-    Args:
-        arguments: ``FILE`` or ``NAME=FILE``. Without a name a set is called as the file is, or, where the file is
-            called by its split as in FlashRAG's ``nq/test.jsonl``, as its folder is.
-
-    Raises:
-        DataError: a file can't be read, or two sets have one name.
-    """
-    sets: dict[str, list[Question]] = {}
-    for argument in arguments:
-        name, path = _named(argument)
-        if name in sets:
-            raise DataError(f"--test-set {argument}: there is another set {name!r}; name it with --test-set NAME=FILE")
-        sets[name] = _drawn(read_question_set(path, name=name), limit, f"{seed}/{name}")
-    return sets
-
-
 def digests(sets: Sets) -> dict[str, str]:
     """What tells the drawn questions of each set from others: their number and a hash of prompts and answers."""
     return {name: f"{len(questions)} questions, sha256 {_hash(questions)}" for name, questions in sets.items()}
-
-
-def _named(text: str) -> tuple[str, Path]:
-    name, equals, rest = text.partition("=")
-    if equals and name and "/" not in name:
-        return name, Path(rest)
-    path = Path(text)
-    return (path.resolve().parent.name if path.stem in _SPLITS else path.stem), path
-
-
-def _drawn(questions: list[Question], limit: int | None, seed: str) -> list[Question]:
-    if limit is None or limit >= len(questions):
-        return questions
-    chosen = sorted(random.Random(seed).sample(range(len(questions)), limit))
-    return [questions[index] for index in chosen]
 
 
 def _hash(questions: Sequence[Question]) -> str:

@@ -19,6 +19,9 @@ from slime_search.hooks.driving import Recipe
 from slime_search.hooks.runtime import load_tokenizer
 from slime_search.transport.readiness import ask
 
+TURN_TOKENS = 512
+"""Tokens that a turn may have, where neither the user nor the policy says otherwise."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -100,9 +103,6 @@ def open_target(
         slime_search=config,
     )
     return Target(name, entry, entry.build(config), args)
-
-
-TURN_TOKENS = 512
 
 
 class Opened(NamedTuple):

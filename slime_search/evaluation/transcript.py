@@ -22,6 +22,9 @@ from slime_search.records.rollout import Segment as Written
 _FIRST = "cyan"
 _OTHERS = ("green", "magenta", "yellow", "blue")
 _INDENT = 4
+_COLOURS = {"prompt": "dim", "world": "yellow", "model": "cyan"}
+_SURPRISING = -2.3
+"""Natural log; what was less likely than one in ten is shown in red."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +111,6 @@ def seconds(value: float) -> str:
 
 def _shown(text: str) -> str:
     return str(displayable(text))
-
-
-_COLOURS = {"prompt": "dim", "world": "yellow", "model": "cyan"}
-_SURPRISING = -2.3
-"""Natural log; what was less likely than one in ten is shown in red."""
 
 
 def show_tokens(rollout: Rollout, console: Console) -> None:

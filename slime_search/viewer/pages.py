@@ -17,74 +17,13 @@ from slime_search.viewer.rendering import environment
 from slime_search.viewer.selection import Selection, select
 from slime_search.viewer.views import change, view
 
-
-@dataclass(frozen=True)
-class Side:
-    """One checkpoint's attempts at a question. ``right`` is the share of them that are, None if unknown."""
-
-    numbers: list[int]
-    right: float | None
-
-
-@dataclass(frozen=True)
-class Pair:
-    question: str
-    left: Side
-    right: Side
-
-    @property
-    def change(self) -> str:
-        """``unknown`` where one side has no attempt that was scored, as where a service failed them all."""
-        if self.left.right is None or self.right.right is None:
-            return "unknown"
-        return change(self.left.right, self.right.right)
-
-
-def compare(library: Library, left: str, right: str) -> list[Pair]:
-    """The questions of both checkpoints, in the order of the files."""
-    pairs = []
-    for question, numbers in library.numbers_of.items():
-        sides = [_side(library, numbers, checkpoint) for checkpoint in (left, right)]
-        if all(side.numbers for side in sides):
-            pairs.append(Pair(question, *sides))
-    return pairs
-
-
-def _side(library: Library, numbers: list[int], checkpoint: str) -> Side:
-    own = [number for number in numbers if library.checkpoint_of(library.entries[number]) == checkpoint]
-    return Side(own, share_of(library.entries[number].facts.right for number in own))
-
-
-_DRAWING = threading.Lock()
-"""matplotlib's settings are the process's, and each request has its own thread."""
-
-
-def curves_uris(metrics: Path) -> tuple[str, str]:
-    """Two images as data URIs, for a light page and for a dark one.
-
-    Raises:
-        DataError: a row is not JSON, nothing can be drawn, or matplotlib is not installed.
-    """
-    if importlib.util.find_spec("matplotlib") is None:
-        raise DataError("curves: matplotlib not installed. Run: pip install 'slime-search[curves]'")
-    from slime_search.viewer.panels import draw_panels
-    from slime_search.viewer.run_metrics import read_metrics
-
-    runs = {metrics.parent.resolve().name: read_metrics(metrics)}
-    with _DRAWING:
-        light, dark = (draw_panels(runs, title="Over the steps", kind="svg", dark=dark) for dark in (False, True))
-    return _uri(light), _uri(dark)
-
-
-def _uri(svg: bytes) -> str:
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"
-
-
 ROWS = 50
 """Rows of one page of a list."""
 TOKENS_SHOWN = 50_000
 CHARACTERS_SHOWN = 20_000
 CHANGES = ("", "improved", "worse", "same", "unknown")
+_DRAWING = threading.Lock()
+"""matplotlib's settings are the process's, and each request has its own thread."""
 
 
 @dataclass(frozen=True)
@@ -217,3 +156,61 @@ def _part(items: Sequence[Any], page: int) -> tuple[Sequence[Any], Part]:
     page = min(max(page, 1), pages)
     start = (page - 1) * ROWS
     return items[start : start + ROWS], Part(page, pages, start + 1, len(items))
+
+
+@dataclass(frozen=True)
+class Side:
+    """One checkpoint's attempts at a question. ``right`` is the share of them that are, None if unknown."""
+
+    numbers: list[int]
+    right: float | None
+
+
+@dataclass(frozen=True)
+class Pair:
+    question: str
+    left: Side
+    right: Side
+
+    @property
+    def change(self) -> str:
+        """``unknown`` where one side has no attempt that was scored, as where a service failed them all."""
+        if self.left.right is None or self.right.right is None:
+            return "unknown"
+        return change(self.left.right, self.right.right)
+
+
+def compare(library: Library, left: str, right: str) -> list[Pair]:
+    """The questions of both checkpoints, in the order of the files."""
+    pairs = []
+    for question, numbers in library.numbers_of.items():
+        sides = [_side(library, numbers, checkpoint) for checkpoint in (left, right)]
+        if all(side.numbers for side in sides):
+            pairs.append(Pair(question, *sides))
+    return pairs
+
+
+def _side(library: Library, numbers: list[int], checkpoint: str) -> Side:
+    own = [number for number in numbers if library.checkpoint_of(library.entries[number]) == checkpoint]
+    return Side(own, share_of(library.entries[number].facts.right for number in own))
+
+
+def curves_uris(metrics: Path) -> tuple[str, str]:
+    """Two images as data URIs, for a light page and for a dark one.
+
+    Raises:
+        DataError: a row is not JSON, nothing can be drawn, or matplotlib is not installed.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        raise DataError("curves: matplotlib not installed. Run: pip install 'slime-search[curves]'")
+    from slime_search.viewer.panels import draw_panels
+    from slime_search.viewer.run_metrics import read_metrics
+
+    runs = {metrics.parent.resolve().name: read_metrics(metrics)}
+    with _DRAWING:
+        light, dark = (draw_panels(runs, title="Over the steps", kind="svg", dark=dark) for dark in (False, True))
+    return _uri(light), _uri(dark)
+
+
+def _uri(svg: bytes) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg).decode()}"

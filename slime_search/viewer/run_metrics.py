@@ -1,4 +1,4 @@
-"""What slime logged to TensorBoard, with the metrics that ``hooks/metrics.py`` adds."""
+"""The numbers of a run over its steps: a quickstart's metrics, slime's dumps, or what slime logged to TensorBoard."""
 
 import importlib.util
 import json
@@ -14,6 +14,8 @@ from slime_search.hooks.metrics import PREFIX
 from slime_search.viewer.curve import Metric
 from slime_search.viewer.dump_metrics import dumps_of, read_dumps
 
+METRICS = "metrics.jsonl"
+_EVENTS = "events.out.tfevents.*"
 _KEYS = ("em", "searches", "truncated", "failed")
 _TRAINING: Mapping[str, str] = {
     "rollout/raw_reward": "reward",
@@ -23,6 +25,70 @@ _TRAINING: Mapping[str, str] = {
 """slime's tags, and what the panels call them."""
 _EVALUATION = re.compile(rf"eval/(?P<set>.+)/(?:{PREFIX}(?P<key>{'|'.join(_KEYS)})|(?P<length>response_len/mean))")
 Scalars = dict[str, dict[int, float]]
+"""Values by step, by tag."""
+
+
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """The runs' names: the shortest ends of their paths that tell them apart.
+
+    Raises:
+        DataError: one is named twice.
+    """
+    whole = [path.resolve() for path in paths]
+    if len(set(whole)) < len(whole):
+        twice = next(path for path in paths if whole.count(path.resolve()) > 1)
+        raise DataError(f"{twice}: named twice")
+    for length in range(1, max(len(path.parts) for path in whole) + 1):
+        names = ["/".join(path.parts[-length:]) for path in whole]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in whole]
+
+
+def read_run(path: Path, progress: Progress, *, reward_key: str | None = None) -> list[Metric]:
+    """The rows of one run, as ``panels.draw_panels`` takes them.
+
+    Args:
+        path: a quickstart's folder, a folder of slime's dumps, or one of TensorBoard's.
+        reward_key: slime's ``--reward-key``, where the rewards of dumps are dicts.
+
+    Raises:
+        DataError: it is none of these, or a file in it can't be read; the message names it.
+        ConfigError: it is TensorBoard's, and the package is not installed.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: does not exist; name the folder of a run")
+    if (path / METRICS).exists() or path.suffix == ".jsonl":
+        return read_metrics(path / METRICS if path.is_dir() else path)
+    if dumps := dumps_of(path):
+        return read_dumps(dumps, progress, reward_key=reward_key)
+    if events := sorted(path.rglob(_EVENTS)):
+        return read_events(events, progress)
+    raise DataError(f"{path}: holds no {METRICS}, no dumps (N.pt, eval_N.pt) and no {_EVENTS}; name a run's folder")
+
+
+def read_metrics(path: Path) -> list[Metric]:
+    """The lines of a quickstart's file. A last line that is still being written is left out.
+
+    Raises:
+        DataError: the file can't be read, or a line is not a JSON object.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: can't be read ({error})") from None
+    rows: list[Metric] = []
+    for number, line in enumerate(lines, start=1):
+        if number == len(lines) and not line.endswith("\n"):
+            break
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{path}, line {number}: not JSON ({error})") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{path}, line {number}: {line[:80]!r} is not a JSON object")
+        rows.append(row)
+    return rows
 
 
 def read_events(paths: Sequence[Path], progress: Progress) -> list[Metric]:
@@ -79,70 +145,3 @@ def _rows(phase: str, known: Scalars, more: Mapping[str, str] | None = None) -> 
     for step in sorted({step for steps in known.values() for step in steps}):
         values = {key: steps[step] for key, steps in known.items() if step in steps}
         yield {"phase": phase, "step": step, **(more or {}), **values}
-
-
-METRICS = "metrics.jsonl"
-_EVENTS = "events.out.tfevents.*"
-
-
-def read_run(path: Path, progress: Progress, *, reward_key: str | None = None) -> list[Metric]:
-    """The rows of one run, as ``panels.draw_panels`` takes them.
-
-    Args:
-        path: a quickstart's folder, a folder of slime's dumps, or one of TensorBoard's.
-        reward_key: slime's ``--reward-key``, where the rewards of dumps are dicts.
-
-    Raises:
-        DataError: it is none of these, or a file in it can't be read; the message names it.
-        ConfigError: it is TensorBoard's, and the package is not installed.
-    """
-    if not path.exists():
-        raise DataError(f"{path}: does not exist; name the folder of a run")
-    if (path / METRICS).exists() or path.suffix == ".jsonl":
-        return read_metrics(path / METRICS if path.is_dir() else path)
-    if dumps := dumps_of(path):
-        return read_dumps(dumps, progress, reward_key=reward_key)
-    if events := sorted(path.rglob(_EVENTS)):
-        return read_events(events, progress)
-    raise DataError(f"{path}: holds no {METRICS}, no dumps (N.pt, eval_N.pt) and no {_EVENTS}; name a run's folder")
-
-
-def read_metrics(path: Path) -> list[Metric]:
-    """The lines of a quickstart's file. A last line that is still being written is left out.
-
-    Raises:
-        DataError: the file can't be read, or a line is not a JSON object.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: can't be read ({error})") from None
-    rows: list[Metric] = []
-    for number, line in enumerate(lines, start=1):
-        if number == len(lines) and not line.endswith("\n"):
-            break
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{path}, line {number}: not JSON ({error})") from None
-        if not isinstance(row, dict):
-            raise DataError(f"{path}, line {number}: {line[:80]!r} is not a JSON object")
-        rows.append(row)
-    return rows
-
-
-def names_of(paths: Sequence[Path]) -> list[str]:
-    """The runs' names: the shortest ends of their paths that tell them apart.
-
-    Raises:
-        DataError: one is named twice.
-    """
-    whole = [path.resolve() for path in paths]
-    if len(set(whole)) < len(whole):
-        twice = next(path for path in paths if whole.count(path.resolve()) > 1)
-        raise DataError(f"{twice}: named twice")
-    for length in range(1, max(len(path.parts) for path in whole) + 1):
-        names = ["/".join(path.parts[-length:]) for path in whole]
-        if len(set(names)) == len(names):
-            return names
-    return [str(path) for path in whole]

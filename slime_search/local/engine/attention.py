@@ -8,6 +8,7 @@ from transformers import AttentionInterface, Cache, PreTrainedModel
 
 # Attention reads a multiple of so many positions: few enough to waste little, and few sizes for the allocator.
 _LENGTH_STEP = 16
+_NAME = "slime_search_slots"
 
 
 class SlotCache(Cache):  # type: ignore[misc]
@@ -127,9 +128,6 @@ def _enlarge(tensor: Tensor, rows: int, length: int) -> Tensor:
     larger = tensor.new_zeros(rows, tensor.shape[1], length, tensor.shape[3])
     larger[: tensor.shape[0], :, : tensor.shape[2]] = tensor
     return larger
-
-
-_NAME = "slime_search_slots"
 
 
 def use_slot_attention(model: PreTrainedModel) -> None:

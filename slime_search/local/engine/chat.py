@@ -15,29 +15,6 @@ from slime_search.local.engine.params import BadRequest, SamplingParams, Seed, d
 from slime_search.local.engine.protocol import meta_info
 from slime_search.local.engine.sequences import Completion
 
-
-class TokenTexts:
-    """Text and bytes of single tokens. A token that is part of a character has only its bytes to show."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self._tokenizer = tokenizer
-        backend = getattr(tokenizer, "backend_tokenizer", None)
-        self._byte_level = backend is not None and isinstance(backend.decoder, decoders.ByteLevel)
-        self.text = lru_cache(maxsize=2**16)(self._text)
-        """The token's text, special tokens included."""
-        self.bytes = lru_cache(maxsize=2**16)(self._bytes)
-        """The token's bytes, as numbers."""
-
-    def _text(self, token: int) -> str:
-        return str(self._tokenizer.decode([token]))
-
-    def _bytes(self, token: int) -> tuple[int, ...]:
-        piece = self._tokenizer.convert_ids_to_tokens(token)
-        if self._byte_level and piece and all(character in BYTE_OF for character in piece):
-            return tuple(BYTE_OF[character] for character in piece)
-        return tuple(self.text(token).encode())
-
-
 DEFAULTED = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 """Sampling parameters whose defaults are the model's ``generation_config.json``, if it has any."""
 
@@ -81,6 +58,28 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 }
 
 _Count = Annotated[int, Field(ge=0)]
+
+
+class TokenTexts:
+    """Text and bytes of single tokens. A token that is part of a character has only its bytes to show."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._tokenizer = tokenizer
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        self._byte_level = backend is not None and isinstance(backend.decoder, decoders.ByteLevel)
+        self.text = lru_cache(maxsize=2**16)(self._text)
+        """The token's text, special tokens included."""
+        self.bytes = lru_cache(maxsize=2**16)(self._bytes)
+        """The token's bytes, as numbers."""
+
+    def _text(self, token: int) -> str:
+        return str(self._tokenizer.decode([token]))
+
+    def _bytes(self, token: int) -> tuple[int, ...]:
+        piece = self._tokenizer.convert_ids_to_tokens(token)
+        if self._byte_level and piece and all(character in BYTE_OF for character in piece):
+            return tuple(BYTE_OF[character] for character in piece)
+        return tuple(self.text(token).encode())
 
 
 class ChatBody(BaseModel):
