@@ -55,7 +55,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries happen, the waits between them don't (a server's Retry-After is still honoured)."""
-    monkeypatch.setattr("slime_search.transport.client._backoff", lambda state: 0.0)
+    monkeypatch.setattr("slime_search.transport.retrying.pause_s", lambda patience, attempt: 0.0)
 
 
 @pytest.fixture(scope="session")

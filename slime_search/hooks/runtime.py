@@ -16,7 +16,8 @@ from slime_search.engines.sglang import SGLangEngine
 from slime_search.engines.token_in import TokenIn
 from slime_search.errors import ConfigError, RefusedRequest, TransientFault
 from slime_search.hooks.contract import Args, option
-from slime_search.transport.client import RETRIABLE_STATUS, PooledSender, Send, ServiceClient, retry_after_s
+from slime_search.transport.client import RETRIABLE_STATUS, PooledSender, Send, ServiceClient
+from slime_search.transport.retrying import retry_after_s
 
 
 @dataclass(frozen=True, slots=True)

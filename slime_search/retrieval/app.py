@@ -50,7 +50,7 @@ _UNAVAILABLE: _Responses = {
 def create_app(loading: Loading, drain: Drain, options: ServingOptions) -> FastAPI:
     """Builds the application. Until ``loading`` has ended, ``/retrieve`` and ``/ready`` answer 503 and the progress."""
     app = FastAPI(title="slime-search retriever")
-    metrics = Metrics()
+    metrics = Metrics(lambda: loading.loaded)
     service = SearchService(loading, options, metrics)
     guarded = _UNAUTHORIZED if options.token is not None else {}
     app.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES)
@@ -83,8 +83,9 @@ def create_app(loading: Loading, drain: Drain, options: ServingOptions) -> FastA
 
     @app.get("/ready", responses=_UNAVAILABLE)
     async def ready() -> Response:
-        """The server can search."""
+        """The server can search, and so can the processes that it needs."""
         drain.check()
+        loading.collection.check()
         return _json({"status": "ready", "passages": len(loading.collection.corpus)})
 
     @app.get("/metrics", response_class=Response, responses=guarded | _PROMETHEUS)

@@ -1,6 +1,6 @@
 """What is served, and how it is put together from files and models."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +20,16 @@ if TYPE_CHECKING:
     from slime_search.retrieval.vectors.effort import Effort
 
 
+class ProcessFacts(NamedTuple):
+    """What is known of the processes that do one thing."""
+
+    running: int
+    lost: int
+    """How many have ended that should not have; Ray Serve starts others in their place."""
+    retries: int
+    """Calls that were sent again after one had failed."""
+
+
 class Collection(NamedTuple):
     """The hits of ``retriever`` are positions in ``corpus``."""
 
@@ -29,6 +39,10 @@ class Collection(NamedTuple):
     """How hard an approximate index searches."""
     close: Callable[[], object] = lambda: None
     """Ends what the retriever has started elsewhere."""
+    check: Callable[[], object] = lambda: None
+    """Raises Unavailable where nothing could answer now."""
+    processes: Callable[[], Mapping[str, ProcessFacts]] = dict
+    """The other processes that it needs, by what they do."""
 
 
 class RetrieverName(StrEnum):

@@ -51,6 +51,11 @@ class Loading:
             raise NotLoaded
         return self._collection
 
+    @property
+    def loaded(self) -> Collection | None:
+        """The collection, once it is there."""
+        return self._collection
+
     def start(self, on_end: Callable[[], None]) -> None:
         """Begins; ``on_end`` is called from the thread once the load has succeeded or failed."""
         threading.Thread(target=self._run, args=(on_end,), name="loading", daemon=True).start()

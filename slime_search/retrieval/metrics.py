@@ -1,11 +1,15 @@
 """What the server counts, in Prometheus' text format at ``/metrics``."""
 
 import time
+from collections.abc import Callable, Iterator
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from slime_search.retrieval.batcher import MAX_BATCH_QUERIES
+from slime_search.retrieval.collection import Collection
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _PREFIX = "slime_search_retriever"
@@ -14,10 +18,15 @@ _BATCH_SIZES = tuple(2**power for power in range(MAX_BATCH_QUERIES.bit_length())
 
 
 class Metrics:
-    """The metrics of one application, in a registry of their own."""
+    """The metrics of one application, in a registry of their own.
 
-    def __init__(self) -> None:
+    Args:
+        collection: what is served, once it is loaded.
+    """
+
+    def __init__(self, collection: Callable[[], Collection | None] = lambda: None) -> None:
         self._registry = CollectorRegistry()
+        self._registry.register(CollectionMetrics(collection))
         self.requests = Counter(
             f"{_PREFIX}_requests", "Answered /retrieve requests.", ["status"], registry=self._registry
         )
@@ -41,6 +50,33 @@ class Metrics:
     def render(self) -> bytes:
         """All metrics, as CONTENT_TYPE says."""
         return generate_latest(self._registry)
+
+
+class CollectionMetrics(Collector):
+    """What the collection knows of itself, asked for whenever the metrics are: its index, its processes."""
+
+    def __init__(self, collection: Callable[[], Collection | None]) -> None:
+        self._collection = collection
+
+    def collect(self) -> Iterator[Metric]:
+        collection = self._collection()
+        recall = GaugeMetricFamily(
+            f"{_PREFIX}_index_recall",
+            "Of the 10 best passages, the share that an approximate index finds, measured at its start.",
+            labels=["setting", "value"],
+        )
+        replicas = GaugeMetricFamily(f"{_PREFIX}_replicas", "Processes that can answer.", labels=["kind"])
+        lost = CounterMetricFamily(f"{_PREFIX}_replicas_lost", "Processes that died.", labels=["kind"])
+        retries = CounterMetricFamily(f"{_PREFIX}_replica_retries", "Calls that were sent again.", labels=["kind"])
+        if collection is not None:
+            if collection.effort is not None and collection.effort.recall is not None:
+                setting = [collection.effort.setting, str(collection.effort.value)]
+                recall.add_metric(setting, collection.effort.recall)
+            for kind, facts in collection.processes().items():
+                replicas.add_metric([kind], facts.running)
+                lost.add_metric([kind], facts.lost)
+                retries.add_metric([kind], facts.retries)
+        yield from (recall, replicas, lost, retries)
 
 
 class RequestMetrics:

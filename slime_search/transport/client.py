@@ -1,20 +1,19 @@
 """One way to talk to every HTTP service: pooled connections, bounded retries, typed errors."""
 
-import asyncio
 import json
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 import aiohttp
 import orjson
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+from tenacity import AsyncRetrying, RetryCallState
 
 from slime_search.errors import RefusedRequest, ServiceRejected, ServiceUnavailable, TransientFault
 from slime_search.transport.addresses import proxy_for
+from slime_search.transport.per_loop import PerLoop, close_all
+from slime_search.transport.retrying import SERVICES, retry_after_s
 
 logger = logging.getLogger(__name__)
 
@@ -22,9 +21,6 @@ T = TypeVar("T")
 Send = Callable[[str, Mapping[str, Any], Mapping[str, str]], Awaitable[Any]]
 """Posts a JSON object to a URL with headers and returns the decoded JSON answer."""
 
-FIRST_WAIT_S = 0.5
-LONGEST_WAIT_S = 10.0
-LONGEST_RETRY_AFTER_S = 60.0
 ROUTER_REPEATS = 5
 """How often sglang-router (0.3.2) asks an engine that answers 408, 429 or 5xx, within half a second."""
 RETRIABLE_STATUS = frozenset({408, 425, 429})
@@ -48,6 +44,7 @@ class PooledSender:
         self._concurrency = concurrency
         self._timeout_s = timeout_s
         self._proxy = proxy
+        self._session = PerLoop(self._new_session, close=aiohttp.ClientSession.close)
         self._headers = {"Content-Type": "application/json"}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -56,9 +53,8 @@ class PooledSender:
         body = orjson.dumps(payload)
         headers = {**self._headers, **headers}
         try:
-            async with session_of(self, self._new_session).post(
-                url, data=body, headers=headers, proxy=proxy_for(url, self._proxy)
-            ) as response:
+            proxy = proxy_for(url, self._proxy)
+            async with self._session.get().post(url, data=body, headers=headers, proxy=proxy) as response:
                 content = await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise TransientFault(f"{type(error).__name__}: {error}") from error
@@ -82,22 +78,9 @@ class PooledSender:
         )
 
 
-_sessions: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[object, aiohttp.ClientSession]] = WeakKeyDictionary()
-
-
-def session_of(owner: object, make: Callable[[], aiohttp.ClientSession]) -> aiohttp.ClientSession:
-    """The session of ``owner`` on the running loop, made where it has none yet."""
-    sessions = _sessions.setdefault(asyncio.get_running_loop(), {})
-    session = sessions.get(owner)
-    if session is None or session.closed:
-        session = sessions[owner] = make()
-    return session
-
-
 async def close_sessions() -> None:
     """Closes every pooled session of the running loop, for a program whose loop ends before the process does."""
-    for session in _sessions.pop(asyncio.get_running_loop(), {}).values():
-        await session.close()
+    await close_all()
 
 
 class ServiceClient:
@@ -185,13 +168,7 @@ class ServiceClient:
             waited_long = self._patience_s is not None and time.monotonic() - started >= self._patience_s
             return waited_long or tries.are_spent(state)
 
-        retrying = AsyncRetrying(
-            stop=is_last,
-            wait=tries.wait_s,
-            retry=retry_if_exception_type(TransientFault),
-            reraise=True,
-            before_sleep=self._log_retry,
-        )
+        retrying = AsyncRetrying(**SERVICES.policy(is_last, wait=tries.wait_s, before_sleep=self._log_retry))
         try:
             return await retrying(replay_then_attempt)
         except TransientFault as error:
@@ -214,25 +191,12 @@ class _Tries:
     def wait_s(self, state: RetryCallState) -> float:
         """Counts the attempt that just failed. tenacity asks for the wait before it asks whether to stop."""
         fault = state.outcome.exception() if state.outcome else None
-        status, asked_s = (fault.status, fault.retry_after_s) if isinstance(fault, TransientFault) else (None, None)
         before = self._made
-        self._made += 1 if status is None else self._repeats
-        backoff_s = sum(map(_backoff, range(before, self._made)))
-        return max(backoff_s, min(asked_s or 0.0, LONGEST_RETRY_AFTER_S))
+        self._made += self._repeats if isinstance(fault, TransientFault) and fault.status is not None else 1
+        return SERVICES.wait_s(fault, range(before, self._made))
 
     def are_spent(self, state: RetryCallState) -> bool:
         return self._made >= self._allowed
-
-
-def _backoff(attempts: int) -> float:
-    """Seconds to wait when an attempt failed that had so many before it."""
-    return min(FIRST_WAIT_S * 2.0**attempts, LONGEST_WAIT_S) + random.uniform(0, FIRST_WAIT_S)
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """Seconds that an answer's ``Retry-After`` asks to wait; None without one that is a number of them."""
-    value = headers.get("Retry-After", "")
-    return float(value) if value.isascii() and value.isdigit() else None
 
 
 def _decode(content: bytes) -> Any:

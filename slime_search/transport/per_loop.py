@@ -1,26 +1,43 @@
-"""Things that belong to one event loop; a process may run several."""
+"""Things that belong to one event loop, such as HTTP sessions: a process may run several loops, and slime does."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 T = TypeVar("T")
 
+_made: WeakKeyDictionary[asyncio.AbstractEventLoop, dict["PerLoop[Any]", Any]] = WeakKeyDictionary()
+
 
 class PerLoop(Generic[T]):
-    """One ``make()`` for each event loop that asks."""
+    """One ``make()`` for each event loop that asks.
 
-    def __init__(self, make: Callable[[], T]) -> None:
+    Args:
+        make: makes it, on the loop.
+        close: ends it, for ``close_all``.
+    """
+
+    def __init__(self, make: Callable[[], T], close: Callable[[T], Awaitable[object]] | None = None) -> None:
         self._make = make
-        self._made: WeakKeyDictionary[asyncio.AbstractEventLoop, T] = WeakKeyDictionary()
+        self.close = close
 
     def get(self) -> T:
-        loop = asyncio.get_running_loop()
-        if loop not in self._made:
-            self._made[loop] = self._make()
-        return self._made[loop]
+        """That of the running loop."""
+        made = _made.setdefault(asyncio.get_running_loop(), {})
+        if self not in made:
+            made[self] = self._make()
+        value: T = made[self]
+        return value
+
+
+async def close_all() -> None:
+    """Closes what the running loop has that can be closed."""
+    made = _made.get(asyncio.get_running_loop(), {})
+    for owner in [owner for owner in made if owner.close is not None]:
+        assert owner.close is not None
+        await owner.close(made.pop(owner))
 
 
 class SingleFlight(Generic[T]):
@@ -33,21 +50,23 @@ class SingleFlight(Generic[T]):
     def __init__(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> None:
         self._ask = ask
         self._answer: tuple[T] | None = None
-        self._under_way: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task[T]] = WeakKeyDictionary()
+        self._under_way: PerLoop[list[asyncio.Task[T]]] = PerLoop(list)
+        """None or one."""
 
     async def get(self) -> T:
         """The answer. Raises what ``ask`` raised."""
         if self._answer is None:
-            loop = asyncio.get_running_loop()
-            task = self._under_way.get(loop)
-            if task is None:
-                task = self._under_way[loop] = loop.create_task(self._ask())
-                task.add_done_callback(partial(self._forget, loop))
-            self._answer = (await asyncio.shield(task),)
+            under_way = self._under_way.get()
+            if not under_way:
+                task = asyncio.get_running_loop().create_task(self._ask())
+                under_way.append(task)
+                task.add_done_callback(partial(self._forget, under_way))
+            self._answer = (await asyncio.shield(under_way[0]),)
         return self._answer[0]
 
-    def _forget(self, loop: asyncio.AbstractEventLoop, done: asyncio.Task[T]) -> None:
-        del self._under_way[loop]
+    @staticmethod
+    def _forget(under_way: list[asyncio.Task[T]], done: asyncio.Task[T]) -> None:
+        under_way.clear()
         if not done.cancelled():
             # Nobody may be left to hear of a failure.
             done.exception()

@@ -1,15 +1,15 @@
 """Servers that answer alike: the load is shared among those that work."""
 
-import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
 from slime_search.errors import ServiceRejected, TransientFault
-from slime_search.transport.client import LONGEST_RETRY_AFTER_S, ServiceClient
+from slime_search.transport.client import ServiceClient
+from slime_search.transport.per_loop import PerLoop
+from slime_search.transport.retrying import SERVICES
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ class Pool:
 
     def failed(self, replica: Replica, now: float, asked_s: float | None) -> None:
         """Puts a server aside, for ``asked_s`` where it asked for that."""
-        left_alone_s = COOL_DOWN_S if asked_s is None else min(asked_s, LONGEST_RETRY_AFTER_S)
+        left_alone_s = COOL_DOWN_S if asked_s is None else min(asked_s, SERVICES.longest_asked_s)
         replica.suspect, replica.asked, replica.back_at = True, asked_s is not None, now + left_alone_s
 
     def answered(self, replica: Replica, now: float) -> None:
@@ -90,7 +90,7 @@ class Replicas:
     def __init__(self, client: ServiceClient, urls: Iterable[str]) -> None:
         self._client = client
         self._urls = tuple(dict.fromkeys(urls))
-        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, Pool] = WeakKeyDictionary()
+        self._pool = PerLoop(lambda: Pool(self._urls))
 
     async def post(
         self, payload: Mapping[str, Any], parse: Callable[[Any], T], headers: Mapping[str, str] | None = None
@@ -101,9 +101,7 @@ class Replicas:
             ServiceUnavailable: every attempt failed; it names all servers.
             ServiceRejected: a server refused the request, so that no other one is asked.
         """
-        pool = self._pools.get(loop := asyncio.get_running_loop())
-        if pool is None:
-            pool = self._pools[loop] = Pool(self._urls)
+        pool = self._pool.get()
 
         async def attempt() -> T:
             return await self._try_all(pool, lambda url: self._client.attempt(url, payload, parse, headers))

@@ -67,7 +67,7 @@ def world(slime_home: Path, qwen: Any, qwen_folder: Path, tmp_path: Path, monkey
     from slime.utils.async_utils import run
     from slime.utils.misc import SingletonMeta
 
-    monkeypatch.setattr("slime_search.transport.client._backoff", lambda state: 0.0)
+    monkeypatch.setattr("slime_search.transport.retrying.pause_s", lambda patience, attempt: 0.0)
     SingletonMeta._instances.clear()
     with ScriptedEngine(qwen, wavering_policy(seed=3)) as engine, ScriptedRetriever(passages) as retriever:
         yield World(engine, retriever, qwen_folder, tmp_path, qwen)

@@ -62,7 +62,7 @@ def world(
     from slime.utils.misc import SingletonMeta
 
     monkeypatch.syspath_prepend(str(EXAMPLE))
-    monkeypatch.setattr("slime_search.transport.client._backoff", lambda state: 0.0)
+    monkeypatch.setattr("slime_search.transport.retrying.pause_s", lambda patience, attempt: 0.0)
     SingletonMeta._instances.clear()
     with ScriptedEngine(qwen, by_turn(Team())) as engine, ScriptedRetriever(passages) as retriever:
         yield CodaWorld(engine, retriever, qwen_folder, tmp_path, qwen)

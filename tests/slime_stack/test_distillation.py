@@ -51,7 +51,7 @@ def teacher_world(folder: Path, monkeypatch: pytest.MonkeyPatch, *, shared: bool
 
     SingletonMeta._instances.clear()
     monkeypatch.syspath_prepend(str(EXAMPLE))
-    monkeypatch.setattr("slime_search.transport.client._backoff", lambda state: 0.0)
+    monkeypatch.setattr("slime_search.transport.retrying.pause_s", lambda patience, attempt: 0.0)
     sys.modules.pop("search_agent_with_teacher", None)
     checkpoint = save_kind(folder / "student", "byte-level")
     other = save_kind(folder / "teacher", "byte-level, other cuts", family="llama3")

@@ -62,7 +62,7 @@ def thinkers(
     from slime.utils.async_utils import run
     from slime.utils.misc import SingletonMeta
 
-    monkeypatch.setattr("slime_search.transport.client._backoff", lambda state: 0.0)
+    monkeypatch.setattr("slime_search.transport.retrying.pause_s", lambda patience, attempt: 0.0)
     monkeypatch.syspath_prepend(str(EXAMPLE))
     SingletonMeta._instances.clear()
     with (

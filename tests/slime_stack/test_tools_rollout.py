@@ -101,7 +101,7 @@ def chat_world(made: type[ChatWorld], tmp_path: Path, *, canonical: bool = False
 
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("slime_search.transport.client._backoff", lambda state: 0.0)
+    monkeypatch.setattr("slime_search.transport.retrying.pause_s", lambda patience, attempt: 0.0)
 
 
 def flat(output: Any) -> list[Any]:

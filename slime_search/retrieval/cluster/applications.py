@@ -5,6 +5,7 @@ import logging
 import secrets
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from ray import serve
@@ -13,12 +14,15 @@ from ray.serve.config import AutoscalingConfig
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatusOverview
 from rich.progress import Progress
-from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_fixed
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt
 
 from slime_search.retrieval.cluster.loading import Scale
-from slime_search.retrieval.cluster.remote import Replicas, applications
+from slime_search.retrieval.cluster.remote import Processes, applications
 from slime_search.retrieval.cluster.replicas import Owner, Replica, Surroundings
+from slime_search.retrieval.cluster.watch import Watch, running
+from slime_search.retrieval.collection import ProcessFacts
 from slime_search.retrieval.errors import SetupError
+from slime_search.transport.retrying import PROCESSES
 
 _POLL_S = 0.2
 _DELETE_S = 30
@@ -52,8 +56,10 @@ class Applications:
         self._owner = Owner() if outlived else None
         self._prefix = f"slime-search-{secrets.token_hex(4)}"
         self._names: list[str] = []
+        self._watch: Watch | None = None
+        self._processes: dict[str, Processes] = {}
 
-    def start(self, programs: Mapping[str, Program], progress: Progress) -> dict[str, Replicas]:
+    def start(self, programs: Mapping[str, Program], progress: Progress) -> dict[str, Processes]:
         """Runs every program and waits until all their processes have loaded.
 
         Raises:
@@ -70,7 +76,29 @@ class Applications:
             wait_for_applications_running=False,
         )
         self._wait(progress)
-        return {name: Replicas(handle, names[name]) for name, handle in zip(programs, handles, strict=True)}
+        self._watch = watch = Watch(names)
+        watch.start()
+        self._processes = {
+            name: Processes(handle, names[name], partial(watch.gone_for_s, name))
+            for name, handle in zip(programs, handles, strict=True)
+        }
+        return self._processes
+
+    def check(self) -> None:
+        """Raises ReplicasUnavailable where something has no process that could answer now."""
+        if self._watch is not None:
+            self._watch.check()
+
+    def facts(self) -> dict[str, ProcessFacts]:
+        """What is known of the processes, by the program's name."""
+        if self._watch is None:
+            return {}
+        return self._watch.facts({name: processes.retries for name, processes in self._processes.items()})
+
+    def stop_watching(self) -> None:
+        """To be called before Ray ends."""
+        if self._watch is not None:
+            self._watch.stop()
 
     def delete(self) -> None:
         """Ends all that was started. Where Ray has ended, that is so already."""
@@ -83,7 +111,9 @@ class Applications:
 
     def _deployment(self, name: str, program: Program) -> Any:
         scale = self._scale
-        surroundings = Surroundings(scale.threads, self._owner.name if self._owner else None)
+        surroundings = Surroundings(
+            scale.threads, self._owner.name if self._owner else None, is_alone=self._owner is None
+        )
         size: dict[str, object] = {"num_replicas": scale.replicas}
         if scale.most > scale.replicas:
             limits = AutoscalingConfig(
@@ -109,8 +139,8 @@ class Applications:
         while True:
             overviews = applications()
             started = [overviews[name] for name in self._names if name in overviews]
-            progress.update(task, completed=sum(map(_running, started)), description=_step(started))
-            if len(started) == len(self._names) and all(one.status == "RUNNING" for one in started):
+            progress.update(task, completed=sum(map(running, started)), description=_step(started))
+            if len(started) == len(self._names) and all(application.status == "RUNNING" for application in started):
                 return
             for failed in started:
                 if failed.status == "DEPLOY_FAILED" or any(_FAILED in message for message in _messages(failed)):
@@ -118,17 +148,12 @@ class Applications:
             time.sleep(_POLL_S)
 
 
-@retry(
-    retry=retry_if_exception_type((RayError, ValueError)), stop=stop_after_attempt(5), wait=wait_fixed(1), reraise=True
-)
 def _start_serve() -> None:
     """Uses the one that runs, if any; who starts one at the same moment is met at the next attempt."""
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    serve.start(proxy_location="Disabled", logging_config={"log_level": "WARNING", "enable_access_log": False})
-
-
-def _running(application: ApplicationStatusOverview) -> int:
-    return sum(deployment.replica_states.get("RUNNING", 0) for deployment in application.deployments.values())
+    met = PROCESSES.policy(stop_after_attempt(5), retry=retry_if_exception_type((RayError, ValueError)))
+    quiet = {"log_level": "WARNING", "enable_access_log": False}
+    Retrying(**met)(serve.start, proxy_location="Disabled", logging_config=quiet)
 
 
 def _messages(application: ApplicationStatusOverview) -> list[str]:

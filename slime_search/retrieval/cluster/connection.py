@@ -1,7 +1,9 @@
 """A connection to Ray: to a cluster that runs already, or to one that is started for it."""
 
+import contextlib
 import ctypes
 import importlib.util
+import ipaddress
 import logging
 import os
 import secrets
@@ -92,6 +94,24 @@ class RayConnection:
 
         return bool(ray.cluster_resources().get("GPU"))
 
+    def check_listens_here(self) -> None:
+        """Raises SetupError where a Ray that was started here listens on an address that others can reach."""
+        if self._head is None:
+            return
+        import psutil
+
+        head = psutil.Process(self._head.pid)
+        for process in (head, *head.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                for socket_ in process.net_connections("inet"):
+                    if socket_.status == psutil.CONN_LISTEN and not _is_loopback(socket_.laddr.ip):
+                        raise SetupError(
+                            f"replicas: {process.name()}, of the Ray that was started here, listens on "
+                            f"{socket_.laddr.ip}, port {socket_.laddr.port}, where other machines reach it, and this "
+                            "version of Ray can't be told otherwise; use the version that slime-search was tested "
+                            "with, or start a Ray behind a firewall of yours and name it with --ray-address"
+                        )
+
     def close(self) -> None:
         """Leaves Ray."""
         import ray
@@ -108,6 +128,12 @@ class RayConnection:
         except subprocess.TimeoutExpired:
             self._head.kill()
             self._head.wait()
+
+
+def _is_loopback(address: str) -> bool:
+    number = ipaddress.ip_address(address)
+    mapped = getattr(number, "ipv4_mapped", None)
+    return (mapped or number).is_loopback
 
 
 def _check_installed() -> None:
@@ -128,6 +154,32 @@ def _check_answers(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
     except (OSError, OverflowError) as error:
         raise _no_cluster(address, error) from None
+    if _refuses_token(address):
+        raise _refused(address)
+
+
+def _refuses_token(address: str) -> bool:
+    """Ray itself would try for 20 s, and tell of it in its log alone."""
+    try:
+        from ray._raylet import GcsClient  # type: ignore[attr-defined]
+        from ray.exceptions import AuthenticationError
+    except ImportError:  # An older Ray knows no tokens.
+        return False
+    try:
+        GcsClient(address=address)
+    except AuthenticationError:
+        return True
+    except Exception:  # noqa: BLE001 -- Ray's own connecting, which comes next, says what it is
+        return False
+    return False
+
+
+def _refused(address: str) -> SetupError:
+    sent = "the token that is set here" if os.environ.get("RAY_AUTH_TOKEN") else "who has no token"
+    return SetupError(
+        f"ray_address: the Ray cluster at {address!r} refuses {sent}; export RAY_AUTH_MODE=token and "
+        "RAY_AUTH_TOKEN, or RAY_AUTH_TOKEN_PATH, with the token that it was started with"
+    )
 
 
 def _connect(address: str) -> None:
@@ -135,6 +187,7 @@ def _connect(address: str) -> None:
     os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
     try:
         import ray
+        import ray.exceptions
         import ray.serve
     except ImportError as error:
         raise SetupError(
@@ -143,8 +196,20 @@ def _connect(address: str) -> None:
     try:
         with sigterm_kept():
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise _no_cluster(address, error) from error
+    except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        found = _address_of_auto() if address == "auto" else address
+        is_refused = type(error).__name__ == "AuthenticationError" or (found and _refuses_token(found))
+        raise _refused(found or address) if is_refused else _no_cluster(address, error) from error
+
+
+def _address_of_auto() -> str | None:
+    """Where the cluster of this machine is, as it has written down itself."""
+    try:
+        from ray._private.utils import read_ray_address
+    except ImportError:
+        return None
+    address: str | None = read_ray_address()
+    return address
 
 
 def _no_cluster(address: str, error: Exception) -> SetupError:

@@ -103,7 +103,9 @@ def _start(settings: RetrieverSettings, scale: Scale, progress: Progress, starte
     applications = Applications(scale, outlived=not connection.is_own)
     if not connection.is_own:
         started.callback(applications.delete)
-    replicas = applications.start(programs_of(settings, scale.shards), progress)
-    collection = collection_of(settings, scale.shards, corpus, replicas, started.close)
+    processes = applications.start(programs_of(settings, scale.shards), progress)
+    started.callback(applications.stop_watching)
+    connection.check_listens_here()
+    collection = collection_of(settings, scale.shards, corpus, processes)
     report(collection.effort, progress)
-    return collection
+    return collection._replace(close=started.close, check=applications.check, processes=applications.facts)

@@ -1,11 +1,10 @@
 """Which processes a collection needs, and the retriever that uses them."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from slime_search.retrieval.cluster.applications import Program
-from slime_search.retrieval.cluster.remote import RemoteCrossEncoder, RemoteEncoder, RemoteIndex, RemoteWords, Replicas
+from slime_search.retrieval.cluster.remote import Processes, RemoteCrossEncoder, RemoteEncoder, RemoteIndex, RemoteWords
 from slime_search.retrieval.cluster.replicas import EncoderReplica, PartReplica, RerankerReplica, WordsReplica
 from slime_search.retrieval.collection import Collection, RetrieverName, RetrieverSettings, check_fit
 from slime_search.retrieval.corpus import Corpus
@@ -51,25 +50,24 @@ def collection_of(
     settings: RetrieverSettings,
     shards: int,
     corpus: Corpus,
-    replicas: dict[str, Replicas],
-    close: Callable[[], object] = lambda: None,
+    processes: dict[str, Processes],
 ) -> Collection:
     """What searches with the processes of ``programs_of``. Raises SetupError where index and corpus do not fit."""
     retrievers: list[Retriever] = []
     effort = None
-    if "encoder" in replicas:
-        encoder = RemoteEncoder(replicas["encoder"])
-        index = RemoteIndex([replicas[_part_name(number)] for number in range(shards)])
+    if "encoder" in processes:
+        encoder = RemoteEncoder(processes["encoder"])
+        index = RemoteIndex([processes[_part_name(number)] for number in range(shards)])
         check_fit(settings, vectors=index.count, rows=len(corpus), dimension=index.dimension, made=encoder.dimension)
         effort = index.effort
         retrievers.append(DenseRetriever(encoder, index))
-    if "bm25" in replicas:
-        retrievers.append(RemoteWords(replicas["bm25"]))
+    if "bm25" in processes:
+        retrievers.append(RemoteWords(processes["bm25"]))
     retriever = retrievers[0] if len(retrievers) == 1 else HybridRetriever(retrievers)
-    if "reranker" in replicas:
-        cross_encoder = RemoteCrossEncoder(replicas["reranker"])
+    if "reranker" in processes:
+        cross_encoder = RemoteCrossEncoder(processes["reranker"])
         retriever = RerankedRetriever(retriever, corpus, cross_encoder, depth=settings.rerank_depth)
-    return Collection(corpus, retriever, effort, close)
+    return Collection(corpus, retriever, effort)
 
 
 def _part_name(index: int) -> str:

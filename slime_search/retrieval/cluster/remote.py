@@ -1,5 +1,7 @@
 """Encoder, index, BM25 and cross-encoder that are elsewhere, as the rest of the server knows them."""
 
+import math
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -12,11 +14,12 @@ from ray import serve
 from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatusOverview
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt
 
 from slime_search.retrieval.encoders.encoder import Vectors
 from slime_search.retrieval.retriever import Hit
 from slime_search.retrieval.vectors.vector_index import Neighbours
+from slime_search.transport.retrying import PROCESSES
 from slime_search.transport.unavailable import Unavailable
 
 if TYPE_CHECKING:
@@ -29,8 +32,10 @@ def applications() -> dict[str, ApplicationStatusOverview]:
 
 
 _ATTEMPTS = 3
-_LOOK_S = 10
+_LOOK_S = 1.0
 """How often a call that has no answer looks whether there is still a process that could give one."""
+_GONE_S = 10.0
+"""How long calls wait for one to come back."""
 _CALL_S = 600
 
 
@@ -40,41 +45,44 @@ class ReplicasUnavailable(Unavailable):
     status = "unavailable"
 
 
-class Replicas:
+class Processes:
     """The processes of one application of Ray Serve, of which any may answer a call. Several threads may call.
 
     Args:
         handle: Serve's, of the deployment of the same name.
         application: its name, which messages name too.
+        gone_for_s: tells for how long none has run.
     """
 
-    def __init__(self, handle: Any, application: str) -> None:
+    def __init__(self, handle: Any, application: str, gone_for_s: Callable[[], float]) -> None:
         self._handle = handle
         self._application = application
+        self._gone_for_s = gone_for_s
+        self._counting = threading.Lock()
+        self.retries = 0
+        """Calls that were sent again after one had failed."""
 
     def call(self, method: str, *arguments: Any) -> Any:
         """The answer of one process; of another one where that dies.
 
         Raises:
-            ReplicasUnavailable: several have died of it, or none lives.
+            ReplicasUnavailable: several have died of it, or none has lived for 10 s.
             Exception: what the method raised.
         """
         return self.begin(method, *arguments)()
 
     def begin(self, method: str, *arguments: Any) -> Callable[[], Any]:
         """Sends a call; what it returns waits for the answer, as ``call`` does."""
+        self._refuse_if_gone()
         send = partial(getattr(self._handle, method).remote, *arguments)
         return partial(self._answer, send, send())
 
     def _answer(self, send: Callable[[], Any], response: Any) -> Any:
-        attempts = Retrying(
-            retry=retry_if_exception(_is_outage),
-            stop=stop_after_attempt(_ATTEMPTS),
-            wait=wait_random_exponential(multiplier=0.1, max=1),
-            reraise=True,
+        policy = PROCESSES.policy(
+            stop_after_attempt(_ATTEMPTS), retry=retry_if_exception(_is_outage), before_sleep=self._count_retry
         )
         try:
-            for attempt in attempts:
+            for attempt in Retrying(**policy):
                 with attempt:
                     return self._wait(response if attempt.retry_state.attempt_number == 1 else send())
         except RayTaskError as error:
@@ -85,6 +93,10 @@ class Replicas:
             ) from error
         raise AssertionError("unreachable")
 
+    def _count_retry(self, _state: RetryCallState) -> None:
+        with self._counting:
+            self.retries += 1
+
     def _wait(self, response: Any) -> Any:
         end = time.monotonic() + _CALL_S
         while True:
@@ -93,15 +105,16 @@ class Replicas:
             except TimeoutError as error:
                 if isinstance(error, RayTaskError):
                     raise
-            if time.monotonic() > end or not self._lives():
+            try:
+                self._refuse_if_gone(at_the_latest=end)
+            except ReplicasUnavailable:
                 if ray.is_initialized():
                     response.cancel()
-                raise ReplicasUnavailable(f"{self._application}: no process can answer; try again later")
+                raise
 
-    def _lives(self) -> bool:
-        application = applications().get(self._application)
-        states = [deployment.replica_states for deployment in application.deployments.values()] if application else []
-        return any(state.get("RUNNING") for state in states)
+    def _refuse_if_gone(self, at_the_latest: float = math.inf) -> None:
+        if self._gone_for_s() > _GONE_S or time.monotonic() > at_the_latest:
+            raise ReplicasUnavailable(f"{self._application}: no process can answer; try again later")
 
 
 def _is_outage(error: BaseException) -> bool:
@@ -127,20 +140,20 @@ def merge(parts: Sequence[Neighbours], topk: int) -> Neighbours:
 class RemoteEncoder:
     """An Encoder of queries alone."""
 
-    def __init__(self, replicas: Replicas) -> None:
-        self._replicas = replicas
-        self.dimension: int = replicas.call("dimension")
+    def __init__(self, processes: Processes) -> None:
+        self._processes = processes
+        self.dimension: int = processes.call("dimension")
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         """One vector a query, in order. Raises ReplicasUnavailable."""
-        vectors: Vectors = self._replicas.call("encode_queries", texts)
+        vectors: Vectors = self._processes.call("encode_queries", texts)
         return vectors
 
 
 class RemoteIndex:
     """A VectorIndex in parts, which are searched at the same time."""
 
-    def __init__(self, parts: Sequence[Replicas]) -> None:
+    def __init__(self, parts: Sequence[Processes]) -> None:
         self._parts = parts
         shapes = [part.call("shape") for part in parts]
         self.count = sum(count for count, _ in shapes)
@@ -156,22 +169,22 @@ class RemoteIndex:
 class RemoteWords:
     """A Retriever by BM25."""
 
-    def __init__(self, replicas: Replicas) -> None:
-        self._replicas = replicas
+    def __init__(self, processes: Processes) -> None:
+        self._processes = processes
 
     def search(self, queries: Sequence[str], topk: int) -> list[list[Hit]]:
         """The best passages of every query. Raises ReplicasUnavailable."""
-        hits: list[list[Hit]] = self._replicas.call("search", queries, topk)
+        hits: list[list[Hit]] = self._processes.call("search", queries, topk)
         return hits
 
 
 class RemoteCrossEncoder:
     """A CrossEncoder."""
 
-    def __init__(self, replicas: Replicas) -> None:
-        self._replicas = replicas
+    def __init__(self, processes: Processes) -> None:
+        self._processes = processes
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> npt.NDArray[np.float32]:
         """One score a (query, passage) pair, in order. Raises ReplicasUnavailable."""
-        scores: npt.NDArray[np.float32] = self._replicas.call("score", pairs)
+        scores: npt.NDArray[np.float32] = self._processes.call("score", pairs)
         return scores

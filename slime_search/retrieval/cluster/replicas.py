@@ -51,6 +51,23 @@ class Surroundings(NamedTuple):
     threads: int
     owner: str | None
     """Whom it may not outlive."""
+    is_alone: bool = False
+    """Whether the Ray is of this machine alone."""
+
+
+def _listen_on_loopback() -> None:
+    """Ray Serve opens a port in every replica, on every interface, once the replica is made; there is no setting.
+
+    Where another version of Serve does it otherwise this changes nothing, and ``RayConnection.check_listens_here``,
+    which looks at the ports themselves, decides.
+    """
+    import ray.serve._private.replica as serve_replica
+
+    add_port = getattr(serve_replica, "add_port_to_grpc_server", None)
+    if add_port is not None:
+        serve_replica.add_port_to_grpc_server = lambda server, address: add_port(
+            server, address.replace("[::]", "127.0.0.1")
+        )
 
 
 class Replica:
@@ -60,6 +77,8 @@ class Replica:
         os.environ["OMP_NUM_THREADS"] = str(surroundings.threads)
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
         self._owner = surroundings.owner
+        if surroundings.is_alone:
+            _listen_on_loopback()
 
     def check_health(self) -> None:
         """Ray Serve calls it every few seconds."""

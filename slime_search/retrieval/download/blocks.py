@@ -6,32 +6,15 @@ from collections import deque
 from collections.abc import AsyncGenerator, Mapping
 
 import aiohttp
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
-from tenacity.wait import wait_exponential, wait_random
+from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt
 
+from slime_search.errors import TransientFault
 from slime_search.retrieval.errors import DownloadError
+from slime_search.transport.retrying import DOWNLOADS, retry_after_s
 
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 10
-LONGEST_WAIT_S = 60.0
-
-_backoff = wait_exponential(multiplier=1, max=LONGEST_WAIT_S) + wait_random(0, 1)
-
-
-class PassingFault(Exception):
-    """One attempt failed; another may not."""
-
-    def __init__(self, message: str, retry_after_s: float = 0.0) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
-
-
-def wait_s(state: RetryCallState) -> float:
-    """Longer from attempt to attempt, about five minutes in all, and never shorter than the server asks for."""
-    error = state.outcome.exception() if state.outcome else None
-    asked_s = error.retry_after_s if isinstance(error, PassingFault) else 0.0
-    return max(_backoff(state), min(asked_s, 5 * LONGEST_WAIT_S))
 
 
 def tell(state: RetryCallState) -> None:
@@ -73,16 +56,10 @@ async def read_blocks(
 
 
 async def _read_patiently(session: aiohttp.ClientSession, url: str, first: int, last: int) -> bytes:
-    retrying = AsyncRetrying(
-        stop=stop_after_attempt(ATTEMPTS),
-        wait=wait_s,
-        retry=retry_if_exception_type(PassingFault),
-        before_sleep=tell,
-        reraise=True,
-    )
+    retrying = AsyncRetrying(**DOWNLOADS.policy(stop_after_attempt(ATTEMPTS), before_sleep=tell))
     try:
         return await retrying(_read, session, url, first, last)
-    except PassingFault as fault:
+    except TransientFault as fault:
         raise DownloadError(
             f"{url}: {fault} ({ATTEMPTS} attempts); run the same command again, it goes on from here"
         ) from fault
@@ -92,19 +69,14 @@ async def _read(session: aiohttp.ClientSession, url: str, first: int, last: int)
     try:
         async with session.get(url, headers={"Range": f"bytes={first}-{last}"}) as response:
             if response.status >= 500 or response.status in (408, 429):
-                raise PassingFault(f"HTTP {response.status}", _retry_after_s(response))
+                raise TransientFault(f"HTTP {response.status}", retry_after_s(response.headers))
             if response.status != 206:
                 refused = response.status in (401, 403)
                 fix = "export an HF_TOKEN that may read it" if refused else "another HF_ENDPOINT may serve it"
                 raise DownloadError(f"{url}: HTTP {response.status} to a request for a range; {fix}")
             block = await response.read()
     except (aiohttp.ClientError, TimeoutError) as error:
-        raise PassingFault(f"{type(error).__name__}: {error}") from error
+        raise TransientFault(f"{type(error).__name__}: {error}") from error
     if len(block) != last - first + 1:
-        raise PassingFault(f"{len(block):,} bytes instead of {last - first + 1:,}")
+        raise TransientFault(f"{len(block):,} bytes instead of {last - first + 1:,}")
     return block
-
-
-def _retry_after_s(response: aiohttp.ClientResponse) -> float:
-    value = response.headers.get("Retry-After", "")
-    return float(value) if value.isascii() and value.isdigit() else 0.0

@@ -8,8 +8,9 @@ from huggingface_hub import HfApi, get_token, hf_hub_url
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 from tenacity import Retrying, retry_if_exception, stop_after_attempt
 
-from slime_search.retrieval.download.blocks import ATTEMPTS, tell, wait_s
+from slime_search.retrieval.download.blocks import ATTEMPTS, tell
 from slime_search.retrieval.errors import DownloadError
+from slime_search.transport.retrying import DOWNLOADS
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +49,8 @@ def list_parts(published: Published) -> list[Part]:
     Raises:
         DownloadError: the Hub can't be asked, or has no such parts.
     """
-    retrying = Retrying(
-        stop=stop_after_attempt(ATTEMPTS),
-        wait=wait_s,
-        retry=retry_if_exception(_may_pass),
-        before_sleep=tell,
-        reraise=True,
-    )
+    policy = DOWNLOADS.policy(stop_after_attempt(ATTEMPTS), retry=retry_if_exception(_may_pass), before_sleep=tell)
+    retrying = Retrying(**policy)
     api = HfApi()
     try:
         info = retrying(api.dataset_info, published.repo, files_metadata=True)

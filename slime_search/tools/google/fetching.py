@@ -7,7 +7,6 @@ import aiohttp
 
 from slime_search import __version__
 from slime_search.tools.google.addresses import AddressPolicy, RefusedAddress, guard_before_proxy, guarded_socket
-from slime_search.transport.client import session_of
 from slime_search.transport.per_loop import PerLoop
 
 MAX_REDIRECTS = 5
@@ -49,6 +48,7 @@ class Fetcher:
         self._allowed = allowed
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
+        self._session = PerLoop(self._new_session, close=aiohttp.ClientSession.close)
         self._turns = PerLoop(lambda: asyncio.Semaphore(concurrency))
         self._proxy = proxy
 
@@ -76,7 +76,7 @@ class Fetcher:
             raise Unreadable("broken answer" if connected else "no connection") from None
 
     async def _fetch(self, url: str) -> Page:
-        session = session_of(self, self._new_session)
+        session = self._session.get()
         async with session.get(url, proxy=self._proxy, max_redirects=MAX_REDIRECTS) as response:
             if response.status != 200:
                 raise Unreadable(f"HTTP {response.status // 100}xx")

@@ -11,7 +11,7 @@ from tests.support.teacher_tokenizers import KINDS, save_kind
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries happen, the waits between them don't."""
-    monkeypatch.setattr("slime_search.transport.client._backoff", lambda state: 0.0)
+    monkeypatch.setattr("slime_search.transport.retrying.pause_s", lambda patience, attempt: 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from rich.progress import Progress
 from slime_search.retrieval.cluster.applications import Applications, Program
 from slime_search.retrieval.cluster.connection import RayConnection
 from slime_search.retrieval.cluster.loading import Scale
-from slime_search.retrieval.cluster.remote import Replicas
+from slime_search.retrieval.cluster.remote import Processes
 from slime_search.retrieval.cluster.replicas import Replica
 
 
@@ -27,7 +27,7 @@ class Failing(Replica):
         return os.getpid()
 
 
-def outcome(replicas: Replicas, method: str) -> str:
+def outcome(replicas: Processes, method: str) -> str:
     try:
         return type(replicas.call(method)).__name__
     except Exception as error:  # noqa: BLE001 -- the outcome

@@ -70,6 +70,33 @@ def test_answers_are_those_of_a_single_process(server: Server, single: Collectio
         assert [score for _, score in found(answer["result"][0])] == pytest.approx([score for _, score in hits])
 
 
+def test_nothing_listens_where_other_machines_reach_it(server: Server) -> None:
+    """Neither Ray's own processes nor the replicas, in which Ray Serve opens a port on every interface."""
+    psutil = pytest.importorskip("psutil")
+    tree = psutil.Process(server.process.pid)
+    listening = {
+        process.pid: [socket.laddr.ip for socket in process.net_connections("inet") if socket.status == "LISTEN"]
+        for process in (tree, *tree.children(recursive=True))
+    }
+    assert listening.keys() >= replicas(server.process.pid, "encoder")
+    assert {address for found in listening.values() for address in found} <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def test_readiness_and_metrics_follow_the_processes(server: Server) -> None:
+    assert server.request("/ready")[0] == 200
+    assert server.metrics()['replicas{kind="part-0"}'] == 1
+    assert server.metrics()['replicas_lost_total{kind="part-0"}'] == 0
+    [victim] = replicas(server.process.pid, "part-0")
+    os.kill(victim, signal.SIGKILL)
+    wait_until(lambda: server.request("/ready")[0] == 503)
+    status, answer = server.request("/ready")
+    assert status == 200 or "part-0" in answer["detail"], answer
+    wait_until(lambda: server.request("/ready")[0] == 200)
+    assert server.metrics()['replicas{kind="part-0"}'] == 1
+    assert server.metrics()['replicas_lost_total{kind="part-0"}'] == 1
+    assert server.metrics()['replicas{kind="encoder"}'] == 1
+
+
 def test_a_part_that_dies_comes_back(server: Server, single: Collection) -> None:
     """It is the only one, so that a query may be refused for now, but none gets a wrong answer or none at all."""
     [victim] = replicas(server.process.pid, "part-1")

@@ -141,3 +141,21 @@ def test_calls_end_in_what_the_replica_raised_or_in_unavailable(ray: Ray) -> Non
         "late": "TimeoutError",
         "crash": "ReplicasUnavailable",
     }
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}, "refuses the token that is set here"),
+        ({}, "refuses who has no token"),
+    ],
+)
+def test_a_cluster_that_refuses_the_token_is_said_to_do_that(
+    ray: Ray, corpus_path: Path, start_cluster_server: Callable[..., Server], environment: dict[str, str], told: str
+) -> None:
+    settings = {"name": "bm25", "corpus_path": corpus_path}
+    server = start_cluster_server(settings, {"ray_address": ray.address}, environment)
+    assert server.process.stderr is not None
+    stderr = server.process.stderr.read()
+    assert server.process.wait() == 1
+    assert f"the Ray cluster at '{ray.address}' {told}; export RAY_AUTH_MODE=token" in stderr
