@@ -44,12 +44,22 @@ class TransientFault(SlimeSearchError):
     """One attempt failed in a way that another attempt may not (a 5xx, a cut connection, truncated JSON).
 
     ``status`` is the HTTP status where there was an answer, ``retry_after_s`` the wait that the server asked for.
+    ``answered`` says that the service itself gave an HTTP error, so that a router before it may have asked it several
+    times.
     """
 
-    def __init__(self, message: str, retry_after_s: float | None = None, *, status: int | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        retry_after_s: float | None = None,
+        *,
+        status: int | None = None,
+        answered: bool = False,
+    ) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
         self.status = status
+        self.answered = answered
 
 
 class RefusedRequest(SlimeSearchError):

@@ -16,8 +16,7 @@ from slime_search.engines.sglang import SGLangEngine
 from slime_search.engines.token_in import TokenIn
 from slime_search.errors import ConfigError, RefusedRequest, TransientFault
 from slime_search.hooks.contract import Args, option
-from slime_search.transport.client import RETRIABLE_STATUS, PooledSender, Send, ServiceClient
-from slime_search.transport.retrying import retry_after_s
+from slime_search.transport.client import RETRIABLE_STATUS, PooledSender, Send, ServiceClient, fault_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +143,7 @@ async def _distributed_post(url: str, payload: Mapping[str, Any], headers: Mappi
         status = error.response.status_code
         if 400 <= status < 500 and status not in RETRIABLE_STATUS:
             raise RefusedRequest(str(error), status=status) from error
-        raise TransientFault(str(error), retry_after_s(error.response.headers), status=status) from error
+        raise fault_of(status, error.response.headers, str(error)) from error
     except httpx.HTTPError as error:
         raise TransientFault(f"{type(error).__name__}: {error}") from error
 

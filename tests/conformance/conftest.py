@@ -109,7 +109,7 @@ def small_router_server(small_folder: Path, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="session")
 def small_reference(small_folder: Path) -> Reference:
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(1)
     return Reference(AutoModelForCausalLM.from_pretrained(small_folder, dtype=torch.float32).eval())
 
 

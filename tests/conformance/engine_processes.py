@@ -70,7 +70,9 @@ def sglang(python: str, model_path: Path, log: Path) -> Iterator[Server]:
 def router(python: str, engine: Server, log: Path) -> Iterator[Server]:
     """sglang-router before ``engine``."""
     command = [python, "-m", "sglang_router.launch_router", "--worker-urls", engine.url]
-    command += ["--policy", "round_robin", "--prometheus-port", str(free_port())]
+    command += ["--policy", "round_robin", "--prometheus-host", "127.0.0.1", "--prometheus-port", str(free_port())]
+    # On a busy machine SGLang's health, which takes a forward pass, is slow, and the router would leave it out.
+    command += ["--health-check-timeout-secs", "120"]
     # It answers before it knows its engine, and forwards this once it does.
     with _running("router", command, dict(os.environ), engine.model_path, log, ready="/get_model_info") as server:
         yield server

@@ -4,7 +4,6 @@ What each sampling means for training is in docs/token-truth.md.
 """
 
 import asyncio
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -25,12 +24,19 @@ SAMPLINGS = {"T=1": (1.0, 1.0), "T=0.7, top-p 0.9": (0.7, 0.9), "greedy": (0.0, 
 RECIPES = {"tools": tools_recipe, "tags": tags_recipe}
 SMALL_TURN_TOKENS = 48
 
-TASK = {
-    "tools": "You can search. To search, write only:\n<tool_call>\n"
-    '{"name": "search", "arguments": {"query": "your words"}}\n</tool_call>\nSearch first, then answer briefly.',
-    "tags": "Think between <think> and </think>. To search, write <search> your words </search>. To answer, write "
-    "<answer> a few words </answer>. Search first.",
+SHOWN = {
+    "tools": (
+        '<tool_call>\n{"name": "search", "arguments": {"query": "what a comet is"}}\n</tool_call>',
+        "<tool_response>\nComet: ice and dust that circles the sun.\n</tool_response>",
+        "<answer> ice and dust </answer>",
+    ),
+    "tags": (
+        "<think> I look it up. </think>\n<search> what a comet is </search>",
+        "<information>Comet: ice and dust that circles the sun.</information>",
+        "<think> It says so. </think>\n<answer> ice and dust </answer>",
+    ),
 }
+"""What the model is shown of one rollout: it was never trained to search, and imitates."""
 SUBJECTS = ("a glacier", "the moon", "a violin", "tea", "the heart", "a bridge", "rust", "a vowel")
 
 
@@ -63,13 +69,14 @@ def test_a_pre_trained_models_trajectories_hold_what_the_engine_sampled(
         recipe, small_router_server, samples, retriever, temperature, top_p=top_p, turn_tokens=SMALL_TURN_TOKENS
     )
     assert_exact(played, small_reference, temperature)
-    calls = Counter(len(sample.metadata[RECORD_KEY]["calls"]) for sample in played)
-    assert sum(calls.values()) == TRAJECTORIES
+    assert any(sample.metadata[RECORD_KEY]["calls"] for sample in played)
 
 
 def _question(recipe: str, number: int) -> LocalSample:
-    text = f"{TASK[recipe]}\nQuestion {number}: what is {SUBJECTS[number % len(SUBJECTS)]}?"
-    return LocalSample(index=number, prompt=[{"role": "user", "content": text}], label="x", session_id=f"s{number}")
+    said = ["Question: what is a comet?", *SHOWN[recipe], f"Question {number}: what is {SUBJECTS[number % 8]}?"]
+    roles = ("user", "assistant", "user", "assistant", "user")
+    messages = [{"role": role, "content": text} for role, text in zip(roles, said, strict=True)]
+    return LocalSample(index=number, prompt=messages, label="x", session_id=f"s{number}")
 
 
 def _played(
@@ -81,7 +88,7 @@ def _played(
     **options: Any,
 ) -> list[LocalSample]:
     """The rollouts, each one sample in one context without a failure."""
-    rollouts = played(RECIPES[recipe](retriever), server, samples, temperature, **options)
+    rollouts = played(RECIPES[recipe](retriever, engine_attempts=8), server, samples, temperature, **options)
     assert [len(rollout) for rollout in rollouts] == [1] * TRAJECTORIES
     found = [rollout[0] for rollout in rollouts]
     assert {sample.status for sample in found} <= {Status.COMPLETED, Status.TRUNCATED}

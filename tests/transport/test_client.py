@@ -327,7 +327,31 @@ def test_an_error_that_a_router_repeated_counts_as_its_requests() -> None:
         server.script = lambda number: status(503)
         with pytest.raises(ServiceUnavailable):
             post(server, client(attempts=8).behind_router(5))
-        assert len(server.arrivals) == 2
+        assert len(server.arrivals) == 3
+
+
+def test_a_routers_own_error_counts_once() -> None:
+    with Echo() as server:
+        server.script = lambda number: status(503, headers={"x-smg-error-code": "no_available_workers"})
+        with pytest.raises(ServiceUnavailable):
+            post(server, client(attempts=8).behind_router(5))
+        assert len(server.arrivals) == 8
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 5, 8, 12])
+@pytest.mark.parametrize("repeats", [1, 5])
+def test_the_waits_are_the_same_with_and_without_a_router(
+    attempts: int, repeats: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = list[int]()
+    pause = "slime_search.transport.retrying.pause_s"
+    monkeypatch.setattr(pause, lambda _, before: taken.append(before) or 0.0)
+    with Echo() as server:
+        server.script = lambda number: status(503)
+        with pytest.raises(ServiceUnavailable):
+            post(server, client(attempts=attempts).behind_router(repeats))
+    assert taken == list(range(attempts - 1))
+    assert len(server.arrivals) == 1 + -(-(attempts - 1) // repeats)
 
 
 def test_a_broken_connection_to_a_router_is_ours_alone() -> None:
