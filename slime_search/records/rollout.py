@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from slime_search.core.tokens import well_formed
 from slime_search.errors import DataError
-from slime_search.hooks.facts import EXECUTOR, RolloutFacts, turns_of
+from slime_search.hooks.facts import EXECUTOR, RolloutFacts
 
 Owner: TypeAlias = Literal["prompt", "model", "world"]
 Ending: TypeAlias = Literal["answered", "truncated", "out_of_turns", "failed", "aborted"]
@@ -187,7 +187,17 @@ def _facts_of_row(row: Mapping[str, Any]) -> RolloutFacts:
         raise TypeError("question and answer are texts")
     runs = row["runs"]
     searches = [call for run in runs for call in run.get("calls", ()) if EXECUTOR not in call.get("details", ())]
-    segments = [segment for run in runs for segment in run["segments"]]
+    turns = corrections = 0
+    tokens = {"prompt": 0, "model": 0, "world": 0}
+    for run in runs:
+        before = ""
+        for segment in run["segments"]:
+            owner = segment["owner"]
+            # A turn may be several segments.
+            turns += owner == "model" != before
+            corrections += segment.get("is_correction", False)
+            tokens[owner] += len(segment["tokens"])
+            before = owner
     return RolloutFacts(
         id=row["id"],
         group=row["group"],
@@ -202,13 +212,13 @@ def _facts_of_row(row: Mapping[str, Any]) -> RolloutFacts:
         failed_service=row.get("failed_service"),
         reward=None if reward is None else float(reward),
         score={sys.intern(name): float(value) for name, value in row.get("score", {}).items()},
-        turns=sum(turns_of(segment["owner"] for segment in run["segments"]) for run in runs),
-        corrections=sum(segment.get("is_correction", False) for segment in segments),
+        turns=turns,
+        corrections=corrections,
         searches=len(searches),
         own_calls=len(runs[-1].get("calls", ())),
         latencies_s=tuple(float(call["latency_s"]) for call in searches),
-        model_tokens=sum(len(segment["tokens"]) for segment in segments if segment["owner"] == "model"),
-        world_tokens=sum(len(segment["tokens"]) for segment in segments if segment["owner"] == "world"),
+        model_tokens=tokens["model"],
+        world_tokens=tokens["world"],
         wall_s=row.get("wall_s"),
         delegates=row.get("delegates", False),
     )
