@@ -48,7 +48,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings of the person who runs the tests stay out of them."""
     for name in list(os.environ):
-        if name.upper().startswith("SLIME_SEARCH_") or name in ("SERPER_API_KEY", "HTTP_PROXY", "HTTPS_PROXY"):
+        if name.upper().startswith("SLIME_SEARCH_") or name == "SERPER_API_KEY":
             monkeypatch.delenv(name)
 
 

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from slime_search.retrieval.errors import SetupError
+from slime_search.cli.console import one_sentence
 from slime_search.retrieval.indexing.command import build_store
 from slime_search.retrieval.vectors.manifest import Kind, Manifest
 
@@ -55,7 +55,7 @@ def main(
     Ctrl-C or a kill loses at most the last few thousand vectors: give the same command again. A self-test ends it.
     """
     console = Console(stderr=True)
-    try:
+    with one_sentence(interrupted=f"interrupted; give the same command again to go on with {output}"):
         manifest = build_store(
             output,
             corpus_path=corpus_path,
@@ -67,12 +67,6 @@ def main(
             encoding={"device": device, "precision": precision, "batch_size": batch_size},
             console=console,
         )
-    except (SetupError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        typer.echo(f"interrupted; give the same command again to go on with {output}", err=True)
-        raise typer.Exit(130) from None
     _report(manifest, output)
 
 

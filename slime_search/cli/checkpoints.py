@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.logging import RichHandler
-from rich.markup import escape
 
-from slime_search.errors import SlimeSearchError
+from slime_search.cli.console import one_sentence, stderr
 from slime_search.ops.checkpoints.folder import MANIFESTS, CheckpointFolder
 from slime_search.ops.checkpoints.hub import HubRepo
 from slime_search.ops.checkpoints.resume import prepare_resume
@@ -24,7 +22,6 @@ from slime_search.ops.launch.supervisor import identity
 
 logger = logging.getLogger(__name__)
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
-console = Console(stderr=True)
 
 Folder = Annotated[Path, typer.Argument(help="slime's --save.", file_okay=False)]
 Repo = Annotated[str | None, typer.Option("--hub", help="A repository of the Hub, owner/name; HF_TOKEN opens it.")]
@@ -33,7 +30,7 @@ Repo = Annotated[str | None, typer.Option("--hub", help="A repository of the Hub
 @app.callback()
 def _main() -> None:
     """Keep, push and find again the checkpoints of a training on slime."""
-    logging.basicConfig(level="INFO", format="%(message)s", handlers=[RichHandler(console=console, show_path=False)])
+    logging.basicConfig(level="INFO", format="%(message)s", handlers=[RichHandler(console=stderr, show_path=False)])
     # Of every request that is tried again it tells the address, which may be a signed one.
     for name in ("huggingface_hub", "httpx", "httpx2"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -75,7 +72,7 @@ def watch(
     if until_pid is not None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     training = None if until_pid is None else _alive(until_pid)
-    with _messages():
+    with one_sentence():
         pusher = None if hub is None else Pusher(HubRepo(hub), place, keep=keep, retry_s=retry_s)
         with _alone(folder, stop):
             fine = Watcher(place, pusher, keep=keep).run(
@@ -98,7 +95,7 @@ def resume(
 
     Prints its iteration and where it was, or "none". slime then loads it with --load FOLDER.
     """
-    with _messages():
+    with one_sentence():
         found = prepare_resume(CheckpointFolder(folder), None if hub is None else HubRepo(hub), thorough=thorough)
     typer.echo("none" if found is None else f"{found.iteration} {found.origin}")
 
@@ -110,15 +107,6 @@ def _alive(pid: int) -> str | None:
     except OSError:
         return None
     return None if state in "ZX" else identity(pid)
-
-
-@contextmanager
-def _messages() -> Iterator[None]:
-    try:
-        yield
-    except (SlimeSearchError, OSError) as error:
-        console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
-        raise typer.Exit(1) from None
 
 
 @contextmanager

@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from slime_search.cli.console import fail
-from slime_search.errors import SlimeSearchError
+from slime_search.cli.console import one_sentence
 from slime_search.evaluation.comparison import compare as compared
 from slime_search.evaluation.comparison import markdown_comparison, terminal_comparison
 from slime_search.evaluation.store import Store
@@ -32,12 +31,10 @@ def compare(
     flipped, and, where an agent can call on another one, when it did and how
     often it was right then. Rollouts that infrastructure failed are left out.
     """
-    try:
+    with one_sentence():
         comparison = compared(Store(run_a).finished(), Store(run_b).finished())
         if markdown is not None:
             markdown.write_text(markdown_comparison(comparison, (run_a.name, run_b.name)))
-    except (SlimeSearchError, OSError) as error:
-        fail(str(error))
     if as_json:
         typer.echo(json.dumps(comparison.as_json(), indent=2, ensure_ascii=False))
     else:

@@ -10,8 +10,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from slime_search.cli.console import fail, stderr
-from slime_search.errors import ConfigError, DataError, SlimeSearchError
+from slime_search.cli.console import one_sentence, stderr
+from slime_search.errors import ConfigError, DataError
 from slime_search.viewer.curve import Metric
 from slime_search.viewer.run_metrics import names_of, read_run
 
@@ -37,7 +37,7 @@ def curves(
     A SOURCE is a quickstart's folder, a folder of slime's --save-debug-rollout-data or --dump-details, or slime's
     TensorBoard folder. Several are drawn on top of each other, to compare them. A run may still be going on.
     """
-    try:
+    with one_sentence():
         image = output or (None if as_json else Path("curves.png"))
         if image is not None and image.suffix not in _KINDS:
             raise ConfigError(f"--output {image}: name a file that ends in {' or '.join(_KINDS)}")
@@ -48,10 +48,6 @@ def curves(
             }
         if image is not None:
             _draw(runs, image, title or " and ".join(names))
-    except (SlimeSearchError, OSError) as error:
-        fail(str(error))
-    except KeyboardInterrupt:
-        raise typer.Exit(130) from None
     if as_json:
         sys.stdout.write(orjson.dumps({"runs": runs}).decode() + "\n")
     elif image is not None:

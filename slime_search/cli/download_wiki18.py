@@ -1,6 +1,5 @@
 """``slime-search download-wiki18``: Wikipedia of 2018 and its index."""
 
-import importlib.util
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
 
-from slime_search.cli.console import fail, stderr
+from slime_search.cli.console import one_sentence
 
 if TYPE_CHECKING:
     from slime_search.retrieval.download.plan import Step
@@ -46,41 +45,31 @@ def main(
 
     HF_ENDPOINT names a mirror of the Hub, HF_TOKEN who you are.
     """
-    missing = [name for name in ("huggingface_hub", "aiohttp", "tenacity") if importlib.util.find_spec(name) is None]
-    if missing:
-        fail(f"{', '.join(missing)} not installed. Run: pip install 'slime-search[retrieval]'")
     from slime_search.retrieval.download.hub import CORPUS, INDEXES
     from slime_search.retrieval.download.plan import carry_out, check_room, corpus_step, index_step
     from slime_search.retrieval.download.store import locked
-    from slime_search.retrieval.errors import DownloadError
 
     console = Console()
-    try:
-        with locked(save_path):
-            # The corpus first: its archive is gone before the index needs the room.
-            wanted = [corpus_step(CORPUS, save_path) if corpus else None]
-            wanted += [index_step(INDEXES[index], save_path) if index != IndexName.NONE else None]
-            steps = [step for step in wanted if step]
-            if steps:
-                console.print(_overview(steps))
-            needed, free = check_room(steps, save_path)
-            console.print(f"{decimal(needed)} of disk needed, {decimal(free)} free in {escape(str(save_path))}")
-            if dry_run:
-                return
-            with Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                DownloadColumn(),
-                TransferSpeedColumn(),
-                TimeRemainingColumn(),
-                console=console,
-            ) as progress:
-                carry_out(steps, progress)
-    except DownloadError as error:
-        fail(str(error))
-    except KeyboardInterrupt:
-        stderr.print("Interrupted. The same command goes on from here.")
-        raise typer.Exit(130) from None
+    with one_sentence(interrupted="Interrupted. The same command goes on from here."), locked(save_path):
+        # The corpus first: its archive is gone before the index needs the room.
+        wanted = [corpus_step(CORPUS, save_path) if corpus else None]
+        wanted += [index_step(INDEXES[index], save_path) if index != IndexName.NONE else None]
+        steps = [step for step in wanted if step]
+        if steps:
+            console.print(_overview(steps))
+        needed, free = check_room(steps, save_path)
+        console.print(f"{decimal(needed)} of disk needed, {decimal(free)} free in {escape(str(save_path))}")
+        if dry_run:
+            return
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        ) as progress:
+            carry_out(steps, progress)
     console.print("[green]Everything is there.[/green]")
 
 

@@ -1,6 +1,5 @@
 """``slime-search prepare-data asearcher``."""
 
-import importlib.util
 from pathlib import Path
 from typing import Annotated
 
@@ -8,9 +7,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from slime_search.cli.console import fail, stderr
+from slime_search.cli.console import one_sentence
 from slime_search.data.flashrag import file_of
-from slime_search.errors import DataError
 
 
 def asearcher(
@@ -37,20 +35,13 @@ def asearcher(
 
     Comes from the Hub where nothing else is said (HF_ENDPOINT, HF_TOKEN and HF_HOME are honoured).
     """
-    if importlib.util.find_spec("pyarrow") is None:
-        fail("pyarrow not installed. Run: pip install 'slime-search[data]'")
     from slime_search.data.asearcher import prepare_asearcher, source_files
 
     console = Console()
-    try:
+    with one_sentence(interrupted="Interrupted. Run the same command again."):
         files, hotpotqa = source_files(source), file_of("hotpotqa", "dev", data_dir)
         with Progress(console=console, transient=True) as progress:
             done = prepare_asearcher(files, hotpotqa, output, progress, validation=validation, seed=seed)
-    except (DataError, OSError) as error:
-        fail(str(error))
-    except KeyboardInterrupt:
-        stderr.print("Interrupted. Run the same command again.")
-        raise typer.Exit(130) from None
     console.print(
         f"{done.train:,} questions to train on and {done.validation:,} held out, of {done.read:,} ({done.duplicates:,} "
         f"were there twice, {done.leaked:,} are in HotpotQA's dev split); {done.hotpotqa:,} of HotpotQA."

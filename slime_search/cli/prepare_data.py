@@ -1,6 +1,5 @@
 """``slime-search prepare-data``."""
 
-import importlib.util
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from slime_search.cli.console import fail, stderr
+from slime_search.cli.console import one_sentence
 from slime_search.cli.prepare_asearcher import asearcher
 from slime_search.cli.prepare_hotpotqa import hotpotqa_only
 from slime_search.data.flashrag import DATA_SETS, file_of
@@ -61,20 +60,13 @@ def prepare_data(
     """
     if context.invoked_subcommand:
         return
-    if importlib.util.find_spec("pyarrow") is None:
-        fail("pyarrow not installed. Run: pip install 'slime-search[data]'")
     from slime_search.data.prepare import FORMATS, prepare
 
     console = Console()
-    try:
+    with one_sentence(interrupted="Interrupted. Run the same command again."):
         files = {"train": _files(train, "train", data_dir), "test": _files(test, "test", data_dir)}
         with Progress(console=console, transient=True) as progress:
             prepared = prepare(**files, output=output, form=FORMATS[form], progress=progress, keep_leaks=keep_leaks)
-    except DataError as error:
-        fail(str(error))
-    except KeyboardInterrupt:
-        stderr.print("Interrupted. Run the same command again.")
-        raise typer.Exit(130) from None
     console.print(_summary(prepared))
     flags = FORMATS[form].flags
     evaluation = " ".join(f"{part.name} {part.path}" for part in prepared.test)

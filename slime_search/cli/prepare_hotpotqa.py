@@ -8,9 +8,8 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from slime_search.cli.console import fail, need, stderr
+from slime_search.cli.console import need, one_sentence
 from slime_search.data.flashrag import DATA_SETS, file_of
-from slime_search.errors import DataError
 
 if TYPE_CHECKING:
     from slime_search.data.hotpotqa_corpus import Paragraphs
@@ -45,24 +44,16 @@ def hotpotqa_only(
     Comes from FlashRAG's collection on the Hub (HF_ENDPOINT, HF_TOKEN and HF_HOME are honoured). Give the same command
     again after an interruption: the index goes on where it was.
     """
-    need("data", "pyarrow")
     if index:
         need("retrieval", "torch", "faiss", "sentence_transformers")
-    from slime_search.retrieval.errors import SetupError
-
     console = Console()
     data_set = DATA_SETS[_NAME]
     assert data_set.train is not None
-    try:
+    with one_sentence(interrupted="Interrupted. Run the same command again."):
         files = [file_of(_NAME, split, data_dir) for split in (data_set.train, data_set.test)]
         prepared, paragraphs = _questions_and_corpus(files, output, console, keep_leaks=keep_leaks)
         if index:
             _build_index(output, retriever_name, retriever_model, device, batch_size)
-    except (DataError, SetupError, OSError) as error:
-        fail(str(error))
-    except KeyboardInterrupt:
-        stderr.print("Interrupted. Run the same command again.")
-        raise typer.Exit(130) from None
     (train,), (test,) = prepared.train, prepared.test
     console.print(
         f"{train.written:,} questions to train on ({train.duplicates:,} were there twice, {train.leaked:,} are in the "

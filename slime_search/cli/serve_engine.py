@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from slime_search.cli.console import one_sentence
+
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -31,12 +33,11 @@ def main(
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from transformers.utils.logging import disable_progress_bar
 
-    from slime_search.local.engine.model import ModelError
     from slime_search.local.engine.server import serve
 
     disable_progress_bar()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    try:
+    with one_sentence():
         serve(
             model_path,
             host,
@@ -47,9 +48,6 @@ def main(
             seed=seed,
             exit_with_parent=exit_with_parent,
         )
-    except (ModelError, OSError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
     # Taking the interpreter apart after torch and transformers may last longer than a second.
     logging.shutdown()
     os._exit(0)

@@ -10,13 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
+from slime_search.cli.console import one_sentence
 from slime_search.retrieval.cluster.loading import Scale, load_cluster
 from slime_search.retrieval.collection import RetrieverName, RetrieverSettings, load_collection
 from slime_search.retrieval.computing import plan
-from slime_search.retrieval.errors import SetupError
 from slime_search.retrieval.loading import ServingOptions
 from slime_search.retrieval.protocol import MAX_TOPK
-from slime_search.retrieval.server import ListenError, serve
+from slime_search.retrieval.server import serve
 from slime_search.retrieval.vectors.vector_index import Quantization
 from slime_search.retrieval.words import Language
 
@@ -230,7 +230,7 @@ def main(
         reranker=reranker,
         rerank_depth=rerank_depth,
     )
-    try:
+    with one_sentence():
         if replicas is max_replicas is shards is None:
             computing = plan(settings, threads, workers)
             load = partial(load_collection, computing.settings)
@@ -255,9 +255,6 @@ def main(
             token=os.environ.get(TOKEN_VARIABLE, "").strip() or None,
         )
         serve(load, host=host, port=port, options=options, exit_with_parent=exit_with_parent)
-    except (SetupError, ListenError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

@@ -1,20 +1,17 @@
 """``slime-search serve-searcher``."""
 
-import importlib.util
 import signal
 from types import FrameType
 from typing import Annotated
 
 import typer
 
+from slime_search.cli.console import one_sentence
 from slime_search.config import load_config
-from slime_search.errors import SlimeSearchError
 from slime_search.recipes.thinker_searcher.config import ThinkerConfig
 from slime_search.recipes.thinker_searcher.service.server import EngineApi, FrozenModel, searcher_and_warm_up
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
-_NEEDED = ("fastapi", "prometheus_client", "transformers", "uvicorn")
 
 
 @app.command()
@@ -46,15 +43,10 @@ def main(
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        typer.echo(f"error: {', '.join(missing)} not installed. Run: pip install 'slime-search[searcher]'", err=True)
-        raise typer.Exit(1)
     from slime_search.recipes.thinker_searcher.service.server import serve
-    from slime_search.transport.serving import ListenError
 
     frozen = FrozenModel(model, engine_url, engine_api, engine_model or model)
-    try:
+    with one_sentence():
         config = load_config({}, kind=ThinkerConfig).model_copy(update={"searcher_concurrency": sessions})
         searcher, warm_up = searcher_and_warm_up(config, frozen)
         serve(
@@ -66,9 +58,6 @@ def main(
             queue_size=queue_size,
             exit_with_parent=exit_with_parent,
         )
-    except (SlimeSearchError, ListenError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

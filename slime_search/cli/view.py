@@ -1,6 +1,5 @@
 """``slime-search view``."""
 
-import importlib.util
 import tempfile
 import webbrowser
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from slime_search.cli.console import end_on_signals, fail, one_sentence, stderr
+from slime_search.cli.console import end_on_signals, one_sentence, stderr
 from slime_search.errors import DataError
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
 
-_NEEDED = ("fastapi", "jinja2", "uvicorn")
 _FILTERS = "Which rollouts are shown first, or exported"
 
 
@@ -79,9 +77,6 @@ def view(
     [dim]slime-search view dumps/ --tokenizer Qwen/Qwen2.5-3B[/]\n
     [dim]slime-search view runs/quickstart --export wrong.html --checkpoint after --result wrong[/]
     """
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        fail(f"{', '.join(missing)} not installed. Run: pip install 'slime-search[view]'")
     from slime_search.viewer.selection import read_selection, select
 
     fields = {

@@ -88,7 +88,9 @@ def main() -> None:
     del sys.argv[0]
     stop = Stop()
     # Before there is a child, which inherits it: a signal may come at any time.
-    signal.signal(signal.SIGUSR1, stop.request)
+    for number in (signal.SIGUSR1, signal.SIGINT):
+        # Ray stops a job by a SIGINT to each of its processes, and so to the child, too.
+        signal.signal(number, stop.request)
     parent, child = os.getpid(), os.fork()
     if child:
         sys.exit(_watch(child))

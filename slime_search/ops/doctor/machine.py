@@ -9,10 +9,13 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
+from slime_search.errors import ConfigError
 from slime_search.ops.doctor.index import Rows, count_rows, index_facts
 from slime_search.ops.doctor.results import GPU, Result, Waits, failed, passed, skipped, warned
 from slime_search.ops.doctor.setup import Setup
+from slime_search.ops.launch.ray_job import check_address
 from slime_search.retrieval.errors import SetupError
+from slime_search.transport.readiness import ask
 
 _BYTES_A_POSTING = 8
 """BM25 keeps a row's number and a score for each different word of a passage, four bytes each."""
@@ -113,9 +116,9 @@ def disk(setup: Setup) -> Iterator[Result]:
 
 
 def dashboard(setup: Setup) -> Iterator[Result]:
-    """The port of Ray's dashboard is free, so that training starts a Ray of its own."""
-    if setup.run.ray_address:
-        yield skipped(f"port {_DASHBOARD}", f"RAY_ADDRESS names a cluster: {setup.run.ray_address}")
+    """RAY_ADDRESS names a cluster, or the port of Ray's dashboard is free, so that training starts a Ray of its own."""
+    if address := setup.run.ray_address:
+        yield _cluster(address)
         return
     with socket.socket() as probe:
         probe.settimeout(5)
@@ -125,6 +128,20 @@ def dashboard(setup: Setup) -> Iterator[Result]:
         yield warned(f"port {_DASHBOARD}", "taken, probably by a Ray cluster, which training would join", fix)
     else:
         yield passed(f"port {_DASHBOARD}", "free for the dashboard of the training's Ray")
+
+
+def _cluster(address: str) -> Result:
+    """Whether a job can be submitted to the cluster at RAY_ADDRESS."""
+    try:
+        check_address(address)
+    except ConfigError as error:
+        return failed("RAY_ADDRESS", error.found, error.fix)
+    if not address.startswith("http"):
+        return skipped("RAY_ADDRESS", f"names a cluster: {address}; `ray status --address {address}` tells of it")
+    answer = ask(f"{address.rstrip('/')}/api/version")
+    if answer.answers:
+        return passed("RAY_ADDRESS", f"the cluster at {address} answers")
+    return failed("RAY_ADDRESS", f"{address}: {answer.reason}", "name the dashboard of a cluster that runs")
 
 
 def _training_need(setup: Setup) -> int:

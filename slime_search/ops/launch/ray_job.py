@@ -40,8 +40,9 @@ def check_address(address: str) -> None:
     if address == "auto" or re.fullmatch(r"https?://[^/]+/?|(\[[^]/]+\]|[^:/\s]+):\d+", address):
         return
     raise ConfigError(
-        f"RAY_ADDRESS: {address!r} is not an address of a Ray cluster; write auto, host:port as `ray status` shows it, "
-        "or http://host:8265, where its dashboard is; without it training starts a Ray of its own"
+        f"RAY_ADDRESS: {address!r} is not an address of a Ray cluster",
+        "write auto, host:port as `ray status` shows it, or http://host:8265, where its dashboard is; without it "
+        "training starts a Ray of its own",
     )
 
 

@@ -148,7 +148,8 @@ def _check_answers(address: str) -> None:
     host, _, port = address.rpartition(":")
     if not port.isdecimal() or "://" in host:
         raise SetupError(
-            f"ray_address: {address!r} is not an address; write host:port, as `ray status` shows it, or auto"
+            f"ray_address: {address!r} is not an address of Ray itself",
+            "write auto, or host:port as `ray status` shows it, which a training's RAY_ADDRESS may be as well",
         )
     try:
         socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()

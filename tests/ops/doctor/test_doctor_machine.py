@@ -76,8 +76,14 @@ def test_the_retrievers_memory(site: Site) -> None:
 
 
 def test_a_ray_that_runs_is_told_of(site: Site) -> None:
-    site.change(RAY_ADDRESS="http://head:8265")
-    assert the(look(site), f"port {_DASHBOARD}").status is Status.SKIP
+    for address, expected in (
+        ("auto", Status.SKIP),
+        ("head:6379", Status.SKIP),
+        ("ray://head:10001", Status.FAIL),
+        (f"http://127.0.0.1:{site.port}", Status.FAIL),
+    ):
+        site.change(RAY_ADDRESS=address)
+        assert the(look(site), "RAY_ADDRESS").status is expected
     site.change(RAY_ADDRESS="")
     try:
         with socket.create_server(("127.0.0.1", _DASHBOARD)):

@@ -26,8 +26,12 @@ class Site:
             "RETRIEVAL_SERVER_URL": f"http://127.0.0.1:{free_port()}",
             "PYTHON": sys.executable,
             "STOP_TIMEOUT": "5",
+            # As on many clusters: whatever is asked through it fails.
+            "http_proxy": "http://127.0.0.1:9",
+            "https_proxy": "http://127.0.0.1:9",
         }
-        self.environment.pop("TMUX", None)
+        for name in ("TMUX", "no_proxy", "NO_PROXY"):
+            self.environment.pop(name, None)
         rows = [{"id": str(n), "contents": f'"title {n}"\ntext {n}'} for n in range(20)]
         (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         self.running: list[subprocess.Popen[str]] = []

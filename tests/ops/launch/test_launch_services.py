@@ -37,7 +37,7 @@ def environment_of(pid: int) -> str:
 
 def test_every_service_is_ready_when_the_training_starts(site: Site, url: str) -> None:
     script = site.script(
-        "train.sh", 'curl -fsS "$ENGINE" >/dev/null && echo "served ${ONLY_THERE:-nothing}"; sleep 600'
+        "train.sh", 'curl --noproxy "*" -fsS "$ENGINE" >/dev/null && echo "served ${ONLY_THERE:-nothing}"; sleep 600'
     )
     process = start(site, ENGINE_URL=url, TRAIN_SCRIPT=script)
     wait_until(lambda: "served nothing" in site.log("training"))

@@ -11,7 +11,8 @@ from tests.ops.launch.launched import Site
 from tests.support.processes import free_port, wait_until
 
 SEARCH = """
-curl -fsS -H 'Content-Type: application/json' -d '{"queries": ["title"], "topk": 1}' "$SLIME_SEARCH_LOCAL__SEARCH_URL"
+curl --noproxy "*" -fsS -H 'Content-Type: application/json' -d '{"queries": ["title"], "topk": 1}' \
+    "$SLIME_SEARCH_LOCAL__SEARCH_URL"
 echo "given: $*"
 """
 

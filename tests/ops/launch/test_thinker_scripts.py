@@ -267,7 +267,8 @@ def whole(site: Site, qwen_folder: Path) -> Sites:
 
 
 ASK = """
-curl -fsS -H 'Content-Type: application/json' -d '{"queries": ["where is it?"]}' "$SLIME_SEARCH_SEARCHER_URL"
+curl --noproxy "*" -fsS -H 'Content-Type: application/json' -d '{"queries": ["where is it?"]}' \
+    "$SLIME_SEARCH_SEARCHER_URL"
 echo "given: $*"
 exit 7
 """

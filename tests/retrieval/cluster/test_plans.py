@@ -97,8 +97,9 @@ def test_a_device_that_a_process_can_not_have_is_refused(device: str, message: s
     ("address", "message"),
     [
         ("127.0.0.1:1", "no Ray cluster answers at '127.0.0.1:1' .*ray start --head"),
-        ("somewhere", "'somewhere' is not an address; write host:port"),
+        ("somewhere", "'somewhere' is not an address of Ray itself; write auto, or host:port"),
         ("ray://127.0.0.1:10001", "is not an address"),
+        ("http://127.0.0.1:8265", "a training's RAY_ADDRESS may be as well"),
         ("127.0.0.1:99999", "no Ray cluster answers"),
     ],
 )
