@@ -10,8 +10,7 @@ from rich.progress import Progress
 
 from slime_search.retrieval.bm25 import Bm25Index
 from slime_search.retrieval.corpus import Corpus
-from slime_search.retrieval.errors import SetupError
-from slime_search.retrieval.passages import CorpusError
+from slime_search.retrieval.errors import CorpusError, SetupError
 from slime_search.retrieval.retriever import DenseRetriever, HybridRetriever, RerankedRetriever, Retriever
 from slime_search.retrieval.vectors.vector_index import Quantization
 from slime_search.retrieval.words import Language, splitter_of

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from slime_search.retrieval.corpus_file import Offsets, open_corpus
-from slime_search.retrieval.passages import passage_text
+from slime_search.retrieval.corpus_file import Offsets, open_corpus, passage_text
 
 _STREAMED_BYTES = 64 << 20
 

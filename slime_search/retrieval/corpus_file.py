@@ -15,86 +15,25 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from slime_search.files import written_whole
-from slime_search.retrieval.kept_files import KeptFiles, building, places
-from slime_search.retrieval.passages import CorpusError, check_row
+from slime_search.retrieval.errors import CorpusError
+from slime_search.retrieval.kept_files import KeptFiles, building, kept_files_of
 
 Offsets = npt.NDArray[np.int64]
 """Where every row begins, in bytes, and the size of the file."""
-
 Stamp = tuple[int, int, int]
 """A file's size, its time of change in ns and a checksum of its head: what says whether it is still the same."""
+OnProgress = Callable[[int, int], object]
+"""Told how many bytes are read, and how many there are."""
 
 _HEAD_BYTES = 1 << 20
 _LINES_PER_REPORT = 10_000
-
-
-def stamp(file: BinaryIO) -> Stamp:
-    """The stamp of an open file; its position is at the beginning before and after."""
-    status = os.fstat(file.fileno())
-    checksum = zlib.crc32(file.read(_HEAD_BYTES))
-    file.seek(0)
-    return status.st_size, status.st_mtime_ns, checksum
-
-
-def scan(
-    lines: Iterable[bytes], name: str, copy_to: BinaryIO | None = None, on_lines: Callable[[], object] = lambda: None
-) -> Offsets:
-    """Checks every line, except blank ones, and says where it begins, behind its leading whitespace.
-
-    Args:
-        lines: with their ends; a byte order mark at the very beginning is no part of the first row.
-        name: what messages call the file.
-        copy_to: where the lines are written to, unchanged.
-        on_lines: called now and then.
-
-    Raises:
-        CorpusError: a line is not a row, or there is none.
-    """
-    starts = array("q")
-    end = 0
-    for number, line in enumerate(lines, start=1):
-        if copy_to is not None:
-            copy_to.write(line)
-        end += len(line)
-        row = (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).lstrip()
-        if row:
-            check_row(row.rstrip(), f"{name}, line {number}")
-            starts.append(end - len(row))
-        if number % _LINES_PER_REPORT == 0:
-            on_lines()
-    if not starts:
-        raise CorpusError(f"{name}: no passages", 'write one JSON object a line, like {"id": "0", "contents": "…"}')
-    starts.append(end)
-    return np.frombuffer(starts, np.int64)
-
-
-def save(file: BinaryIO, offsets: Offsets, stamps: tuple[Stamp, ...]) -> None:
-    """Writes an .npy file: the numbers of ``stamps``, then ``offsets``."""
-    np.save(file, np.concatenate([np.array(stamps, np.int64).ravel(), offsets]))
-
-
-def load(path: Path, stamps: tuple[Stamp, ...], size: int) -> Offsets | None:
-    """What ``save`` wrote to ``path``, memory-mapped; None unless it belongs to ``stamps`` and to ``size`` bytes."""
-    try:
-        numbers = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
-        return None
-    expected = np.array(stamps, np.int64).ravel()
-    if numbers.dtype != np.int64 or numbers.ndim != 1 or len(numbers) < len(expected) + 2:
-        return None
-    if not np.array_equal(numbers[: len(expected)], expected) or numbers[-1] != size:
-        return None
-    return np.asarray(numbers[len(expected) :])
-
-
-OnProgress = Callable[[int, int], object]
-
 _GZIP_MAGIC = b"\x1f\x8b"
 _TAR_MAGIC, _TAR_MAGIC_AT, _TAR_BLOCK = b"ustar", 257, 512
 
@@ -114,7 +53,7 @@ def open_corpus(path: Path, on_progress: OnProgress) -> OpenedCorpus:
         with path.open("rb") as source:
             if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):
                 return _spool(source, path)
-            for kept in places(path):
+            for kept in kept_files_of(path):
                 if opened := _open_kept(source, kept):
                     return opened
             return _build(source, path, on_progress)
@@ -144,7 +83,7 @@ def glance(path: Path, rows: int) -> Glance:
     """
     try:
         with path.open("rb") as source:
-            kept = next((opened for place in places(path) if (opened := _open_kept(source, place))), None)
+            kept = next((opened for files in kept_files_of(path) if (opened := _open_kept(source, files))), None)
             source.seek(0)
             packed = _is_packed(source)
             lines = _unpacked_lines(source, path) if packed else source
@@ -154,6 +93,31 @@ def glance(path: Path, rows: int) -> Glance:
     starts = scan(io.BytesIO(first), str(path)).tolist()
     found = [first[start:end].rstrip() for start, end in pairwise(starts)]
     return Glance(found, len(first), len(kept.offsets) - 1 if kept else None, packed)
+
+
+def passage_text(row: Any) -> str:
+    """The searchable text of a parsed row: ``contents``, or ``text`` after its ``title``. Raises CorpusError."""
+    if not isinstance(row, dict):
+        raise CorpusError("the line is not a JSON object", "write one object a line")
+    title, text, contents = row.get("title"), row.get("text"), row.get("contents")
+    if isinstance(contents, str) and contents.strip():
+        return contents
+    if isinstance(text, str) and text.strip():
+        return f"{title}\n{text}" if title else text
+    raise CorpusError(f'no text in "contents" or "text" among {list(row)}', "give the row a text or delete the line")
+
+
+def check_row(row: bytes, where: str) -> None:
+    """Raises CorpusError, beginning with ``where``, unless ``row`` is the JSON text of a passage."""
+    try:
+        passage_text(orjson.loads(row))
+    except orjson.JSONDecodeError as error:
+        raise CorpusError(
+            f"{where}: not valid JSON ({error.msg}, character {error.pos + 1})",
+            "each line must be one JSON object: correct or delete the line",
+        ) from None
+    except CorpusError as error:
+        raise CorpusError(f"{where}: {error.found}", error.fix) from None
 
 
 def _open_kept(source: io.BufferedReader, kept: KeptFiles) -> OpenedCorpus | None:
@@ -199,6 +163,65 @@ def _spool(source: io.BufferedReader, path: Path) -> OpenedCorpus:
         offsets = scan(lines, str(path), copy)
         copy.flush()
         return OpenedCorpus(_map(copy), offsets)
+
+
+def scan(
+    lines: Iterable[bytes], name: str, copy_to: BinaryIO | None = None, on_lines: Callable[[], object] = lambda: None
+) -> Offsets:
+    """Checks every line, except blank ones, and says where it begins, behind its leading whitespace.
+
+    Args:
+        lines: with their ends; a byte order mark at the very beginning is no part of the first row.
+        name: what messages call the file.
+        copy_to: where the lines are written to, unchanged.
+        on_lines: called now and then.
+
+    Raises:
+        CorpusError: a line is not a row, or there is none.
+    """
+    starts = array("q")
+    end = 0
+    for number, line in enumerate(lines, start=1):
+        if copy_to is not None:
+            copy_to.write(line)
+        end += len(line)
+        row = (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).lstrip()
+        if row:
+            check_row(row.rstrip(), f"{name}, line {number}")
+            starts.append(end - len(row))
+        if number % _LINES_PER_REPORT == 0:
+            on_lines()
+    if not starts:
+        raise CorpusError(f"{name}: no passages", 'write one JSON object a line, like {"id": "0", "contents": "…"}')
+    starts.append(end)
+    return np.frombuffer(starts, np.int64)
+
+
+def stamp(file: BinaryIO) -> Stamp:
+    """The stamp of an open file; its position is at the beginning before and after."""
+    status = os.fstat(file.fileno())
+    checksum = zlib.crc32(file.read(_HEAD_BYTES))
+    file.seek(0)
+    return status.st_size, status.st_mtime_ns, checksum
+
+
+def save(file: BinaryIO, offsets: Offsets, stamps: tuple[Stamp, ...]) -> None:
+    """Writes an .npy file: the numbers of ``stamps``, then ``offsets``."""
+    np.save(file, np.concatenate([np.array(stamps, np.int64).ravel(), offsets]))
+
+
+def load(path: Path, stamps: tuple[Stamp, ...], size: int) -> Offsets | None:
+    """What ``save`` wrote to ``path``, memory-mapped; None unless it belongs to ``stamps`` and to ``size`` bytes."""
+    try:
+        numbers = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return None
+    expected = np.array(stamps, np.int64).ravel()
+    if numbers.dtype != np.int64 or numbers.ndim != 1 or len(numbers) < len(expected) + 2:
+        return None
+    if not np.array_equal(numbers[: len(expected)], expected) or numbers[-1] != size:
+        return None
+    return np.asarray(numbers[len(expected) :])
 
 
 def _map(file: BinaryIO) -> mmap.mmap:

@@ -13,3 +13,7 @@ class DownloadError(SlimeSearchError):
 
 class VectorIndexError(SetupError):
     """The message names the file or the argument, the numbers, and the fix."""
+
+
+class CorpusError(SetupError):
+    """A corpus file can't be served; the message names the file, the line and the fix."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from slime_search.files import part_of, publish
-from slime_search.retrieval.passages import CorpusError
+from slime_search.retrieval.errors import CorpusError
 
 
 class KeptFiles(NamedTuple):
@@ -36,7 +36,7 @@ class KeptFiles(NamedTuple):
         publish(self.new_offsets, self.offsets)
 
 
-def places(path: Path) -> tuple[KeptFiles, KeptFiles]:
+def kept_files_of(path: Path) -> tuple[KeptFiles, KeptFiles]:
     """Beside the corpus, and in the user's cache folder (``$XDG_CACHE_HOME/slime-search``)."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "slime-search"
     digest = hashlib.blake2b(os.fsencode(path.absolute()), digest_size=8).hexdigest()
@@ -48,6 +48,10 @@ def building(path: Path) -> Iterator[tuple[KeptFiles, BinaryIO]]:
     """The first place that can be written, with an empty ``new_offsets``, for one process at a time.
 
     What is not published is deleted at the end; what a killed process left is overwritten the next time.
+
+    The lock is on the new file itself. Say that A writes ``wiki.jsonl.offsets.npy.part`` and B waits for its lock. A
+    renames the file to ``wiki.jsonl.offsets.npy`` and lets go: B now holds the lock of a file that has another name.
+    It sees that, and locks whatever has the name ``….part`` by then, creating it where nothing has.
 
     Raises:
         CorpusError: neither place can be written.
@@ -64,7 +68,7 @@ def building(path: Path) -> Iterator[tuple[KeptFiles, BinaryIO]]:
 
 def _lock_first(path: Path) -> tuple[KeptFiles, BinaryIO]:
     refusals = []
-    for kept in places(path):
+    for kept in kept_files_of(path):
         try:
             kept.folder.mkdir(parents=True, exist_ok=True)
             return kept, _lock(kept.new_offsets)

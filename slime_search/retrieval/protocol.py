@@ -33,6 +33,10 @@ _FIXES = {
 
 _Text = Annotated[str, Field(max_length=MAX_QUERY_CHARS)]
 _ONE_TEXT = {"type": "string", "maxLength": MAX_QUERY_CHARS}
+_EXPLAINED_ERRORS = 3
+_REREAD_BYTES = 1 << 20
+"""A larger body is read once: making Python's objects of it may take longer than it would for the fault to be found."""
+_UNREAD = {"loc": (), "type": "json_invalid"}
 
 
 class RetrieveRequest(BaseModel):
@@ -109,9 +113,9 @@ def explain(error: Mapping[str, Any]) -> str:
     """Says which field of a request does not fit, what it holds and what to send, from one of pydantic's errors."""
     path = [part for part in error["loc"] if part != "body"]
     field = path[0] if path and path[0] in _FIXES else "body"
-    place = "".join(f"[{part}]" if isinstance(part, int) else part for part in path) if field != "body" else "body"
+    field_path = "".join(f"[{part}]" if isinstance(part, int) else part for part in path) if field != "body" else "body"
     found = f", got {_show(error['input'])}" if "input" in error else ""
-    return f"{place}: {error['msg']}{found}; {_FIXES[field]}"
+    return f"{field_path}: {error['msg']}{found}; {_FIXES[field]}"
 
 
 def _show(value: Any) -> str:
@@ -125,12 +129,6 @@ def _show(value: Any) -> str:
     else:
         text = repr(value)
     return text[: 2 * _SHOWN_CHARS].encode(errors="backslashreplace").decode()
-
-
-_EXPLAINED_ERRORS = 3
-_REREAD_BYTES = 1 << 20
-"""A larger body is read once: making Python's objects of it may take longer than it would for the fault to be found."""
-_UNREAD = {"loc": (), "type": "json_invalid"}
 
 
 class InvalidRequest(Exception):

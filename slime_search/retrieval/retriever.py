@@ -10,8 +10,8 @@ import numpy.typing as npt
 import orjson
 
 from slime_search.retrieval.corpus import Corpus
+from slime_search.retrieval.corpus_file import passage_text
 from slime_search.retrieval.encoders.encoder import QueryEncoder
-from slime_search.retrieval.passages import passage_text
 from slime_search.retrieval.vectors.vector_index import VectorIndex
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Searching, as the HTTP application sees it: cached, shared, batched and bounded."""
+"""Searching, as the HTTP application sees it: cached, in single flight, batched and bounded."""
 
 import asyncio
 import sys
@@ -55,13 +55,14 @@ def _size(query: Query, hits: list[Hit]) -> int:
 
 
 @dataclass(slots=True)
-class _Shared:
+class _InFlight:
     answer: Answer
     requests: int = 0
+    """How many wait for it."""
 
 
-class SharedSearches:
-    """The searches in flight, each shared by every request that needs it.
+class SingleFlightSearches:
+    """Runs each search once at a time: a request for a query that is being searched gets that search's hits.
 
     Args:
         batcher: what searches.
@@ -71,7 +72,7 @@ class SharedSearches:
     def __init__(self, batcher: Batcher, on_hits: Callable[[Query, list[Hit]], object]) -> None:
         self._batcher = batcher
         self._on_hits = on_hits
-        self._in_flight: dict[Query, _Shared] = {}
+        self._in_flight: dict[Query, _InFlight] = {}
 
     async def search(self, queries: Iterable[Query]) -> dict[Query, list[Hit]]:
         """The hits of every query.
@@ -86,20 +87,20 @@ class SharedSearches:
             return {}
         self._start([query for query in dict.fromkeys(queries) if query not in self._in_flight])
         needed = {query: self._in_flight[query] for query in queries}
-        for shared in needed.values():
-            shared.requests += 1
+        for search in needed.values():
+            search.requests += 1
         try:
-            await asyncio.wait([shared.answer for shared in needed.values()])
-            return {query: shared.answer.result() for query, shared in needed.items()}
+            await asyncio.wait([search.answer for search in needed.values()])
+            return {query: search.answer.result() for query, search in needed.items()}
         finally:
-            for query, shared in needed.items():
-                shared.requests -= 1
-                if not shared.requests and self._batcher.withdraw(shared.answer):
+            for query, search in needed.items():
+                search.requests -= 1
+                if not search.requests and self._batcher.withdraw(search.answer):
                     del self._in_flight[query]
 
     def _start(self, queries: list[Query]) -> None:
         for query, answer in zip(queries, self._batcher.submit(queries), strict=True):
-            self._in_flight[query] = _Shared(answer)
+            self._in_flight[query] = _InFlight(answer)
             answer.add_done_callback(partial(self._end, query))
 
     def _end(self, query: Query, answer: Answer) -> None:
@@ -132,7 +133,7 @@ class SearchService:
             on_batch=metrics.batch_queries.observe,
         )
         metrics.queued_queries.set_function(lambda: batcher.waiting)
-        self._searches = SharedSearches(batcher, self._cache.put)
+        self._searches = SingleFlightSearches(batcher, self._cache.put)
 
     async def search(self, texts: Sequence[str], topk: int | None) -> Found:
         """The hits of each text, with runs of whitespace in a text taken as one space.

@@ -34,6 +34,7 @@ _WITHOUT_BLANKS = regex.compile(rf"(?V1)[[{_SCRIPTS}]&&[\p{{L}}\p{{M}}\p{{N}}]]+
 _CHARACTER = regex.compile(r"\X")
 _TURKISH_I = "i\u0307"
 """What "İ" is in lower case; "izmir" should find İzmir."""
+_POSSESSIVE = re.compile(r"['’]s\b", re.IGNORECASE)
 
 
 def split_words(text: str) -> list[str]:
@@ -80,9 +81,6 @@ class Language(StrEnum):
     TURKISH = "turkish"
 
 
-_POSSESSIVE = re.compile(r"['’]s\b", re.IGNORECASE)
-
-
 def splitter_of(language: Language) -> Callable[[str], list[str]]:
     """What takes texts apart: ``split_words``, and for a language also its Snowball stemmer and its stop words.
 
@@ -94,7 +92,7 @@ def splitter_of(language: Language) -> Callable[[str], list[str]]:
     if language == Language.NONE:
         return split_words
     if importlib.util.find_spec("Stemmer") is None:
-        raise SetupError(f"bm25_language: {language} needs stemmers; run: pip install PyStemmer")
+        raise SetupError(f"bm25_language: {language} needs stemmers", "run: pip install PyStemmer")
     import Stemmer
 
     stop_words = frozenset(_stop_words(language))

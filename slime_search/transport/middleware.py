@@ -17,6 +17,10 @@ _OPEN = frozenset({"/health", "/ready", "/docs", "/docs/oauth2-redirect", "/redo
 _UNAUTHORIZED = (
     "Authorization: send the header 'Authorization: Bearer …' with the token that this server was started with"
 )
+_LINGER_S = 10.0
+_LINGER_BODIES = 2
+"""So many times the limit is read after a refusal."""
+T = TypeVar("T")
 
 
 class BearerToken:
@@ -42,11 +46,6 @@ class BearerToken:
         header: bytes = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         scheme, _, sent = header.partition(b" ")
         return scheme.lower() == b"bearer" and secrets.compare_digest(sent.strip(), self._token)
-
-
-_LINGER_S = 10.0
-_LINGER_BODIES = 2
-"""So many times the limit is read after a refusal."""
 
 
 class BodyLimit:
@@ -151,9 +150,6 @@ class Drain:
         if self._on_empty is not None and not self._in_flight and not self._ended:
             self._ended = True
             self._on_empty()
-
-
-T = TypeVar("T")
 
 
 class ClientGone(Exception):

@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from slime_search.retrieval.corpus import Corpus
-from slime_search.retrieval.passages import CorpusError
+from slime_search.retrieval.errors import CorpusError
 
 GOOD = b'{"id": "0", "contents": "red fox"}\n'
 OTHER = b'{"id": "0", "contents": "red hen"}\n'

@@ -16,7 +16,7 @@ from slime_search.core.tool import MAX_QUERY_CHARS, Passage, ToolResult
 from slime_search.errors import InvalidQuery, ServiceRejected, ServiceUnavailable
 from slime_search.recipes.base import search_tool
 from slime_search.retrieval import protocol
-from slime_search.retrieval.passages import passage_text
+from slime_search.retrieval.corpus_file import passage_text
 from slime_search.tools.retriever import _answer_to_one_query
 from slime_search.transport.client import close_sessions
 from tests.support.loopback import LoopbackServer, edited, in_order, json_response, raw, status

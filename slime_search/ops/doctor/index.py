@@ -130,8 +130,7 @@ class Rows(NamedTuple):
 @lru_cache(8)
 def count_rows(path: Path) -> Rows:
     """Raises CorpusError where the file can't be read, or its beginning is none of passages."""
-    from slime_search.retrieval.corpus_file import glance
-    from slime_search.retrieval.passages import passage_text
+    from slime_search.retrieval.corpus_file import glance, passage_text
     from slime_search.retrieval.words import split_words
 
     seen = glance(path, _SAMPLED_ROWS)

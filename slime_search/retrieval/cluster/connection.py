@@ -17,6 +17,11 @@ from typing import IO
 
 from slime_search.retrieval.errors import SetupError
 
+_STRUCT_BYTES = 1024
+"""More than any system's ``struct sigaction``."""
+_CONNECT_S = 5
+_END_S = 30
+
 
 def of_one_machine() -> dict[str, str]:
     """For a new Ray and for those who use it.
@@ -30,10 +35,6 @@ def of_one_machine() -> dict[str, str]:
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
         "RAY_USAGE_STATS_ENABLED": "0",
     }
-
-
-_STRUCT_BYTES = 1024
-"""More than any system's ``struct sigaction``."""
 
 
 @contextmanager
@@ -50,10 +51,6 @@ def sigterm_kept() -> Iterator[None]:
         yield
     finally:
         libc.sigaction(signal.SIGTERM, action, None)
-
-
-_CONNECT_S = 5
-_END_S = 30
 
 
 class RayConnection:

@@ -25,18 +25,17 @@ from slime_search.transport.unavailable import Unavailable
 if TYPE_CHECKING:
     from slime_search.retrieval.vectors.effort import Effort
 
-
-def applications() -> dict[str, ApplicationStatusOverview]:
-    """By name; none once the connection to Ray is closed, where Serve's own function would start another Ray."""
-    return serve.status().applications if ray.is_initialized() else {}
-
-
 _ATTEMPTS = 3
 _LOOK_S = 1.0
 """How often a call that has no answer looks whether there is still a process that could give one."""
 _GONE_S = 10.0
 """How long calls wait for one to come back."""
 _CALL_S = 600
+
+
+def applications() -> dict[str, ApplicationStatusOverview]:
+    """By name; none once the connection to Ray is closed, where Serve's own function would start another Ray."""
+    return serve.status().applications if ray.is_initialized() else {}
 
 
 class ReplicasUnavailable(Unavailable):

@@ -15,6 +15,10 @@ from slime_search.transport.retrying import DOWNLOADS, retry_after_s
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 10
+BLOCK_BYTES = 32 << 20
+"""A request. The Hub allows 3,000 of them in five minutes."""
+CONNECTIONS = 8
+_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
 
 
 def tell(state: RetryCallState) -> None:
@@ -22,12 +26,6 @@ def tell(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     pause_s = state.next_action.sleep if state.next_action else 0.0
     logger.warning("%s (attempt %d of %d; next in %.0f s)", error, state.attempt_number, ATTEMPTS, pause_s)
-
-
-BLOCK_BYTES = 32 << 20
-"""A request. The Hub allows 3,000 of them in five minutes."""
-CONNECTIONS = 8
-_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
 
 
 async def read_blocks(

@@ -12,6 +12,9 @@ from slime_search.retrieval.download.blocks import ATTEMPTS, tell
 from slime_search.retrieval.errors import DownloadError
 from slime_search.transport.retrying import DOWNLOADS
 
+# The Hub's errors inherit from those of the HTTP library below it, which is another one in each major version.
+_HTTP_ERRORS = cast("tuple[type[Exception], ...]", (*HfHubHTTPError.__bases__, OSError))
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
@@ -29,10 +32,6 @@ INDEXES = {
     "hnsw64": Published("PeterJinGo/wiki-18-e5-index-HNSW64", "part_*", "e5_HNSW64.index"),
 }
 CORPUS = Published("PeterJinGo/wiki-18-corpus", "wiki-18.jsonl.gz", "wiki-18.jsonl.gz")
-
-
-# The Hub's errors inherit from those of the HTTP library below it, which is another one in each major version.
-_HTTP_ERRORS = cast("tuple[type[Exception], ...]", (*HfHubHTTPError.__bases__, OSError))
 
 
 class Part(NamedTuple):

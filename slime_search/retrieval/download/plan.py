@@ -130,8 +130,8 @@ def carry_out(steps: Sequence[Step], progress: Progress, block_bytes: int = BLOC
             raise
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         fix = "free some space" if full else "look after that"
-        place = error.filename or steps[0].target.parent
-        raise DownloadError(f"{place}: {error.strerror}; {fix} and run again") from error
+        path = error.filename or steps[0].target.parent
+        raise DownloadError(f"{path}: {error.strerror}; {fix} and run again") from error
 
 
 def _carry_out(step: Step, progress: Progress, block_bytes: int) -> None:

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 Vectors = npt.NDArray[np.float32]
 """One row a text or passage, shape (n, dimension), C-contiguous."""
+AUTO = "auto"
+"""Stands for a model that says itself how it is used: a sentence-transformers folder with modules and prompts."""
 
 
 class QueryEncoder(Protocol):
@@ -56,5 +58,3 @@ FAMILIES = MappingProxyType(
         "dpr": Family("", "", "cls", normalize=False),
     }
 )
-AUTO = "auto"
-"""Stands for a model that says itself how it is used: a sentence-transformers folder with modules and prompts."""

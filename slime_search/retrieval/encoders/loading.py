@@ -14,6 +14,9 @@ from slime_search.retrieval.encoders.encoder import AUTO, FAMILIES, Family, Vect
 from slime_search.retrieval.encoders.precision import Precision, dtype_for
 from slime_search.retrieval.errors import SetupError
 
+DEFAULT_BATCH_SIZE = 64
+_TOKEN_VECTORS: Any = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
+
 
 class SentenceEncoder:
     """Encodes in batches of texts of similar length, so that little is computed for padding.
@@ -67,11 +70,6 @@ class ToFloat32(torch.nn.Module):
 
     def save(self, output_path: str, *args: Any, **kwargs: Any) -> None:
         """There is nothing to save."""
-
-
-DEFAULT_BATCH_SIZE = 64
-
-_TOKEN_VECTORS: Any = {"text": {"method": "forward", "method_output_name": "last_hidden_state"}}
 
 
 class EncoderError(SetupError):

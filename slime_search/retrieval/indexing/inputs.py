@@ -19,6 +19,7 @@ from slime_search.retrieval.vectors.rescoring import Stored
 
 _SPOTS = 64
 _SPOT_BYTES = 4_096
+_QUERY_CHARS = 200
 
 
 def stamp_of(path: Path) -> str:
@@ -30,9 +31,6 @@ def stamp_of(path: Path) -> str:
             file.seek(max(0, size - _SPOT_BYTES) * spot // (_SPOTS - 1))
             digest.update(file.read(_SPOT_BYTES))
     return f"{size:,} bytes, {digest.hexdigest()}"
-
-
-_QUERY_CHARS = 200
 
 
 class Questions(NamedTuple):

@@ -28,6 +28,7 @@ _MOST_EF = 1_024
 _COSINE = 0.75
 _EXACT_NUMBERS = 1 << 35
 """A search of all vectors of an HNSW index multiplies so many numbers a query at most; more take minutes."""
+MADE_FROM = f"vectors with noise, cosine {_COSINE} to the vector"
 
 
 class Effort(NamedTuple):
@@ -63,7 +64,7 @@ def set_effort(index: Any, *, nprobe: int | None = None, ef_search: int | None =
     for name, value in asked.items():
         if value is not None and (knob is None or knob.name != name):
             kind, found = "IVF" if name == "nprobe" else "HNSW", type(inner_index(index)).__name__
-            raise VectorIndexError(f"{name}: {value} is for {kind} indexes, and this is a {found}; leave it out")
+            raise VectorIndexError(f"{name}: {value} is for {kind} indexes, and this is a {found}", "leave it out")
     if knob is None:
         return None
     saved = knob.value
@@ -77,9 +78,6 @@ def near(vectors: Vectors) -> Vectors:
     noise = np.random.default_rng(0).standard_normal(vectors.shape).astype(np.float32)
     noise *= np.linalg.norm(vectors, axis=1, keepdims=True) / np.linalg.norm(noise, axis=1, keepdims=True)
     return np.asarray(_COSINE * vectors + np.sqrt(1 - _COSINE**2, dtype=np.float32) * noise, np.float32)
-
-
-MADE_FROM = f"vectors with noise, cosine {_COSINE} to the vector"
 
 
 def recall_of(found: npt.NDArray[np.int64], truth: npt.NDArray[np.int64]) -> float:
@@ -116,9 +114,9 @@ class _Ivf:
         sizes = np.array([self._index.invlists.list_size(number) for number in range(self.most)])
         ends = sizes.cumsum()
         vectors = np.empty((how_many, self._index.d), np.float32)
-        for vector, place in zip(vectors, np.linspace(0, ends[-1] - 1, how_many).astype(int), strict=True):
-            number = int(np.searchsorted(ends, place, side="right"))
-            offset = int(place - (ends[number] - sizes[number]))
+        for vector, position in zip(vectors, np.linspace(0, ends[-1] - 1, how_many).astype(int), strict=True):
+            number = int(np.searchsorted(ends, position, side="right"))
+            offset = int(position - (ends[number] - sizes[number]))
             self._index.reconstruct_from_offset(number, offset, faiss.swig_ptr(vector))
         return vectors
 
@@ -152,8 +150,8 @@ class _Hnsw:
         return rows
 
     def sample(self, how_many: int) -> Vectors:
-        places = np.linspace(0, self._index.ntotal - 1, how_many).astype(int)
-        return np.stack([self._storage.reconstruct(int(place)) for place in places])
+        positions = np.linspace(0, self._index.ntotal - 1, how_many).astype(int)
+        return np.stack([self._storage.reconstruct(int(position)) for position in positions])
 
 
 def _knob_of(index: Any) -> _Ivf | _Hnsw | None:

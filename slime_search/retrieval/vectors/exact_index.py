@@ -37,8 +37,16 @@ class _Scanned(NamedTuple):
 class ExactIndex:
     """Finds what a scan of the vectors in float32 would find, in the same order.
 
-    The scan's rounding errors have a bound. Where the candidates that it names do not reach so far below the last hit
-    that no other vector can belong among the hits, it is repeated for that query with more of them.
+    1. The scan names candidates by products that are rounded, each by no more than a known margin.
+    2. The candidates' scores are computed from the vectors themselves, and the best ``topk`` of them are the hits.
+    3. A vector that the scan did not name has a rounded product of at most the last candidate's, so that its score is
+       at most that plus the margin. Where the last hit's score is higher, no other vector can belong among the hits.
+    4. Where it is not, the scan is repeated for that query with eight times as many candidates.
+
+    An example with ``topk`` 1, a margin of 0.02 and two candidates of rounded products 0.91 and 0.90. Their true
+    scores turn out to be 0.90 and 0.915: the second is the hit. What was not named scores 0.90 + 0.02 = 0.92 at most,
+    which is more than 0.915, so that there may be a better one; with 16 candidates, of which the last has a rounded
+    product of 0.80, 0.82 is the most that is left, and the hit is certain.
     """
 
     effort = None

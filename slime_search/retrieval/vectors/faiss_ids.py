@@ -17,6 +17,10 @@ from slime_search.retrieval.errors import VectorIndexError
 Ids = npt.NDArray[np.int64]
 CorpusIds = Callable[[], Ids | None]
 """The ``id`` of every row of the corpus, in order; None where one of them is no whole number."""
+_FIX = (
+    "name the corpus whose rows carry these ids as whole numbers, or build the index again with add(), in the order of "
+    "the corpus"
+)
 
 
 class OwnIds(NamedTuple):
@@ -72,8 +76,8 @@ class RowsOfIds:
 
     def __call__(self, ids: Ids) -> Ids:
         """The row of each id, of which every one is known; -1 stays -1, which is FAISS's for no vector."""
-        places = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
-        return np.where(ids < 0, -1, self._rows[places])
+        positions = np.minimum(np.searchsorted(self._ids, ids), len(self._ids) - 1)
+        return np.where(ids < 0, -1, self._rows[positions])
 
 
 def rows_of_ids(path: Path, own: OwnIds, corpus_ids: CorpusIds) -> RowsOfIds | None:
@@ -95,10 +99,10 @@ def rows_of_ids(path: Path, own: OwnIds, corpus_ids: CorpusIds) -> RowsOfIds | N
         rows = corpus_ids()
         return RowsOfIds(rows) if rows is not None and np.array_equal(rows, ids) else None
     if (ids < 0).any():
-        raise VectorIndexError(f"{path}: holds a vector with the id {ids.min()}; {_FIX}")
+        raise VectorIndexError(f"{path}: holds a vector with the id {ids.min()}", _FIX)
     known, counts = np.unique(ids, return_counts=True)
     if len(known) < len(ids):
-        raise VectorIndexError(f"{path}: the id {known[counts > 1][0]} stands for {counts.max()} vectors; {_FIX}")
+        raise VectorIndexError(f"{path}: the id {known[counts > 1][0]} stands for {counts.max()} vectors", _FIX)
     rows = corpus_ids()
     if rows is not None and np.array_equal(np.sort(rows), known):
         return RowsOfIds(rows)
@@ -106,14 +110,9 @@ def rows_of_ids(path: Path, own: OwnIds, corpus_ids: CorpusIds) -> RowsOfIds | N
     named = ", ".join(map(str, strangers if len(strangers) else known[:3]))
     raise VectorIndexError(
         f"{path}: its {len(ids):,} vectors were added with ids ({named}, …) that are neither the positions of rows, "
-        f"0 to {len(ids) - 1:,}, nor what the corpus's rows have as id; {_FIX}"
+        f"0 to {len(ids) - 1:,}, nor what the corpus's rows have as id",
+        _FIX,
     )
-
-
-_FIX = (
-    "name the corpus whose rows carry these ids as whole numbers, or build the index again with add(), in the order of "
-    "the corpus"
-)
 
 
 def _are_positions(ids: Ids) -> bool:

@@ -12,6 +12,10 @@ from slime_search.retrieval.vectors.exact_index import ExactIndex, Shard
 from slime_search.retrieval.vectors.rescoring import Stored
 from slime_search.retrieval.vectors.vector_index import Quantization
 
+OnProgress = Callable[[int, int], object]
+_BLOCK_NUMBERS = 1 << 24
+_SAMPLE = 20_000
+
 
 def devices_of(device: str) -> list[str]:
     """Torch's names: for ``cuda`` all visible GPUs. Raises VectorIndexError where there is none."""
@@ -20,12 +24,6 @@ def devices_of(device: str) -> list[str]:
     if not device.startswith("cuda") or not torch.cuda.is_available():
         raise VectorIndexError(f"device {device!r} is not here; choose cpu, or cuda on a machine with NVIDIA GPUs")
     return [f"cuda:{number}" for number in range(torch.cuda.device_count())] if device == "cuda" else [device]
-
-
-OnProgress = Callable[[int, int], object]
-
-_BLOCK_NUMBERS = 1 << 24
-_SAMPLE = 20_000
 
 
 def open_exact(

@@ -15,14 +15,12 @@ BYTES = "bytes.npy"
 """int8, the same shape."""
 SCALE = "scale.npy"
 """float32, shape (2, dimension): centre and step."""
+_NAME = "manifest.json"
 
 
 def shard_name(number: int, of: int) -> str:
     """FAISS's codes of one shard."""
     return f"codes-{number:05d}-of-{of:05d}.faiss"
-
-
-_NAME = "manifest.json"
 
 
 class Kind(StrEnum):

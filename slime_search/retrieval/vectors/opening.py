@@ -11,9 +11,10 @@ from slime_search.retrieval.errors import VectorIndexError
 from slime_search.retrieval.vectors.codes import ByteCodes, ByteScale, integers_are_fast
 from slime_search.retrieval.vectors.exact_index import ExactIndex, Shard
 from slime_search.retrieval.vectors.faiss_ids import CorpusIds
-from slime_search.retrieval.vectors.faiss_index import FaissIndex, LeanIndex, LeanShard, refuse_other_metrics
+from slime_search.retrieval.vectors.faiss_index import FaissIndex, refuse_other_metrics
 from slime_search.retrieval.vectors.flat import OnProgress, devices_of, open_exact
 from slime_search.retrieval.vectors.flat_file import map_flat, read_flat_header
+from slime_search.retrieval.vectors.lean_index import LeanIndex, LeanShard
 from slime_search.retrieval.vectors.manifest import BYTES, SCALE, VECTORS, Kind, Manifest, shard_name
 from slime_search.retrieval.vectors.rescoring import Stored
 from slime_search.retrieval.vectors.vector_index import Part, Quantization, VectorIndex
@@ -56,7 +57,7 @@ def open_index(
             return FaissIndex.open(path, corpus_ids, nprobe=nprobe, ef_search=ef_search)
         for name, value in (("nprobe", nprobe), ("ef_search", ef_search)):
             if value is not None:
-                raise VectorIndexError(f"{name}: {path} is not of a kind that has it; leave it out")
+                raise VectorIndexError(f"{name}: {path} is not of a kind that has it", "leave it out")
         if header is None:
             return _open_store(path, device, part, quantization, on_progress)
     except OSError as error:

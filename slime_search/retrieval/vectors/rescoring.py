@@ -24,6 +24,8 @@ def rescore(vectors: Stored, queries: Vectors, rows: npt.NDArray[np.int64], topk
     """The best ``topk`` of every query's candidates ``rows``, shape (queries, candidates), -1 for none.
 
     Sums are taken in float64, so that equal vectors have equal scores wherever they stand, and rounded to float32.
+    For the vectors (1, 0), (0, 1) and (1, 0), a query (1, 0), its candidates 2, 1, 0 and -1, and ``topk`` 3, the rows
+    are 0, 2, 1 with the scores 1, 1, 0: equal scores by row, and what is no candidate last.
     """
     scores = np.full(rows.shape, -np.inf, np.float32)
     longest = 0.0

@@ -14,7 +14,8 @@ _MAX_BLOCK_ROWS = 1 << 16
 def scan(codes: Codes, columns: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The highest products with every column, best first, and their positions; ties by position.
 
-    Both results have the shape (columns, min(count, len(codes))).
+    Both results have the shape (columns, min(count, len(codes))). With one column, whose products with five codes are
+    3, 9, 4, 9 and 1, the best two are the values 9 and 9, at the positions 1 and 3.
 
     Raises:
         VectorIndexError: a product is not a number.
@@ -31,8 +32,13 @@ def scan(codes: Codes, columns: torch.Tensor, count: int) -> tuple[torch.Tensor,
 class _Best:
     """What is among the highest so far, and some that once was.
 
-    A product that does not pass the lowest of the highest ``count`` need not be looked at, and most groups of rows have
-    none that does; so after the first blocks little more than a maximum over each group is left to do.
+    A product that does not pass the lowest of the highest ``count``, the floor, need not be looked at, and most groups
+    of 32 rows have none that does; so after the first blocks little more than a maximum over each group is left to do.
+
+    An example with ``count`` 2 and groups of two rows: the first block's products are 3, 9 | 4, 8. The maxima of its
+    groups, 9 and 8, make the floor 8, which two products reach for certain: 9 and 8 are kept. The second block has
+    7, 2 | 8, 10. Its groups' maxima are 7, which is passed over, and 10, whose group is looked at: 10 passes the floor,
+    8 does not, since an equal product of a later row comes after it. Kept are 9, 8 and 10; the best are 10 and 9.
     """
 
     def __init__(self, queries: int, count: int) -> None:

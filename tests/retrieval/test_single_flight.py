@@ -5,7 +5,7 @@ import pytest
 
 from slime_search.retrieval.batcher import Batcher
 from slime_search.retrieval.retriever import Hit, Query
-from slime_search.retrieval.service import SharedSearches
+from slime_search.retrieval.service import SingleFlightSearches
 from tests.retrieval.test_query_batcher import HeldSearch, queries
 
 Found = dict[Query, list[Hit]]
@@ -25,7 +25,7 @@ def kept() -> Found:
 @pytest.fixture
 async def start(search: HeldSearch, kept: Found) -> AsyncIterator[Start]:
     """Starts requests for numbers while the search for 0 is held."""
-    shared = SharedSearches(Batcher(search, queue_size=4), kept.__setitem__)
+    shared = SingleFlightSearches(Batcher(search, queue_size=4), kept.__setitem__)
 
     def start(*numbers: object) -> asyncio.Task[Found]:
         return asyncio.create_task(shared.search(queries(*numbers)))
