@@ -69,7 +69,8 @@ def test_a_pre_trained_models_trajectories_hold_what_the_engine_sampled(
         recipe, small_router_server, samples, retriever, temperature, top_p=top_p, turn_tokens=SMALL_TURN_TOKENS
     )
     assert_exact(played, small_reference, temperature)
-    assert any(sample.metadata[RECORD_KEY]["calls"] for sample in played)
+    # It calls or is corrected, so that there are turns after an observation.
+    assert any(len(sample.metadata[RECORD_KEY]["segments"]) > 2 for sample in played)
 
 
 def _question(recipe: str, number: int) -> LocalSample:
