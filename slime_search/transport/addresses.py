@@ -21,4 +21,4 @@ def proxy_for(url: str, proxy: str | None) -> str | None:
 
     The environment's ``http_proxy`` and its like are for downloads from the internet and are never asked here.
     """
-    return None if is_loopback(url) else proxy
+    return None if proxy is None or is_loopback(url) else proxy
