@@ -4,10 +4,21 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from contextlib import suppress
 from pathlib import Path
 
+from tests.support.processes import wait_until
+
 SHIM = Path(__file__).with_name("stoppable_train.py")
+
+
+def members(group: int) -> set[int]:
+    """The processes of a group."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(ProcessLookupError):
+            found.update([int(entry.name)] if os.getpgid(int(entry.name)) == group else [])
+    return found
 
 
 def test_slimes_loop_saves_the_step_under_way(slime_home: Path, tmp_path: Path) -> None:
@@ -17,13 +28,12 @@ def test_slimes_loop_saves_the_step_under_way(slime_home: Path, tmp_path: Path) 
     said = tmp_path / "said"
     (tmp_path / "go-0").touch()
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=True) as run:
-        deadline = time.monotonic() + 120
-        while not (said.exists() and "step 1" in said.read_text()):
-            assert run.poll() is None and time.monotonic() < deadline, run.communicate(timeout=30)
-            time.sleep(0.05)
+        wait_until(lambda: run.poll() is not None or (said.exists() and "step 1" in said.read_text()))
+        assert run.poll() is None, run.communicate(timeout=30)
+        assert members(run.pid) == {run.pid}, "Ray's processes would be told as well"
         os.killpg(run.pid, signal.SIGTERM)
-        # Long enough for Ray's processes to be gone, had they been told.
-        time.sleep(1)
+        assert run.stderr is not None
+        next(line for line in run.stderr if "the step under way will be saved" in line)
         (tmp_path / "go-1").touch()
         _, stderr = run.communicate(timeout=120)
     assert run.returncode == 143, stderr
