@@ -24,7 +24,7 @@ finished = 0
 
 async def generate(args, sample, sampling_params):
     global finished
-    if finished == 4:
+    if finished >= 4:
         os.kill(os.getpid(), signal.SIGTERM)
     sample = await recipe.generate(args, sample, sampling_params)
     finished += 1

@@ -92,7 +92,7 @@ def test_it_can_be_walked_to_the_gpu_node(tmp_path: Path) -> None:
         "Rollouts, numbers and a Markdown table are in runs/before.",
         "novel by Jane Austen",
         "no GPU: training can't start; everything else is ready",
-        "slime_search.retrieval --retriever_name bm25",
+        "slime_search.cli serve-retriever --retriever_name bm25",
         "run_qwen2.5_3B.sh",
     ):
         assert said in output, f"{said!r} is not in:\n{output}"

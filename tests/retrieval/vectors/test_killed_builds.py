@@ -46,7 +46,7 @@ def test_killed_again_and_again(kind: str, corpus_path: Path, tmp_path: Path) ->
 
 def test_another_model_or_corpus_is_refused(corpus_path: Path, tmp_path: Path) -> None:
     options = ["--corpus_path", corpus_path, "--output", tmp_path / "store"]
-    assert run(6, *options, "--retriever_model", "one").returncode == -9
+    assert run(8, *options, "--retriever_model", "one").returncode == -9
     refused = CliRunner().invoke(app, [*map(str, options), "--retriever_model", "two"])
     assert refused.exit_code == 1
     assert "retriever_model was 'one' and is 'two'" in refused.output
