@@ -13,8 +13,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -37,6 +35,7 @@ from slime_search.retrieval.computing import plan
 from slime_search.retrieval.encoders.loading import load_encoder
 from slime_search.retrieval.retriever import DenseRetriever
 from slime_search.retrieval.vectors.opening import open_index
+from slime_search.transport import readiness
 
 CLIENTS = 64
 PLAIN_QUESTIONS, OUR_QUESTIONS, LONE_QUESTIONS = 320, 2_560, 40
@@ -203,7 +202,7 @@ def _server(module: str, *options: str | Path, port: int) -> Iterator[str]:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         try:
             deadline = time.monotonic() + READY_S
-            while not _is_ready(port):
+            while not readiness.ask(f"http://127.0.0.1:{port}/ready").ready:
                 if process.poll() is not None or time.monotonic() > deadline:
                     log.seek(0)
                     raise SystemExit(f"{module} did not get ready:\n{log.read().decode(errors='replace')[-2_000:]}")
@@ -212,14 +211,6 @@ def _server(module: str, *options: str | Path, port: int) -> Iterator[str]:
         finally:
             process.terminate()
             process.wait()
-
-
-def _is_ready(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def _report(console: Console, measured: Measured) -> list[Verdict]:
