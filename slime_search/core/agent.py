@@ -12,7 +12,7 @@ from slime_search.core.decoding import text_that_follows
 from slime_search.core.dialect import Answer, CallTools, Dialect, Invalid, Observation, ToolCall
 from slime_search.core.drift import go_on_from, reconcile
 from slime_search.core.engine import Completion, ContextLimits, Engine, Finish
-from slime_search.core.tokens import TokenCodec
+from slime_search.core.tokens import LONGEST_OPENING, TokenCodec
 from slime_search.core.tool import Tool, ToolResult
 from slime_search.core.trajectory import Ending, Segment, Trajectory
 from slime_search.errors import Interrupted, InvalidQuery, ServiceError
@@ -127,26 +127,26 @@ class Agent:
         request = self.engine.generate(
             trajectory.token_ids, {**sampling_params, "max_new_tokens": room}, session_id=session_id
         )
-        completion = await _or_interrupted(cancelled, request, grace_s=ABORT_GRACE_S)
+        completion = await _interruptible(cancelled, request, grace_s=ABORT_GRACE_S)
         if completion.prompt_ids is not None:
             reconcile(trajectory, completion.prompt_ids)
         # A turn that was interrupted goes on; the template wrote nothing there.
-        opened = "" if trajectory.open_turn else self.codec.opened_thought(trajectory.token_ids)
-        trajectory.add_completion(completion, self._text(trajectory, completion), opened=opened)
+        turn = trajectory.open_turn
+        opened = "" if turn else self.codec.opened_thought(trajectory.tail(LONGEST_OPENING))
+        trajectory.add_completion(completion, self._text(trajectory, turn, completion), opened=opened)
         if (callback := CALLBACK.get()) is not None:
             callback.on_turn(trajectory, trajectory.segments[-1])
         if completion.finish is Finish.ABORT:
             trajectory.end(Ending.ABORTED)
 
-    def _text(self, trajectory: Trajectory, completion: Completion) -> str:
-        """What the sampled ids say, behind what ``trajectory`` holds of their turn."""
-        turn = trajectory.open_turn
+    def _text(self, trajectory: Trajectory, turn: Sequence[Segment], completion: Completion) -> str:
+        """What the sampled ids say, behind ``turn``, which ``trajectory`` holds of the same turn already."""
         return text_that_follows(
             self.codec.tokenizer,
-            "".join(segment.text for segment in turn),
+            "".join([segment.text for segment in turn]),
             _ids_of(turn),
             completion.token_ids,
-            after=trajectory.tokens_before_turn(1),
+            after=trajectory.token_before(turn),
             last=completion.finish is not Finish.ABORT,
         )
 
@@ -187,7 +187,7 @@ class Agent:
     async def _observe(
         self, trajectory: Trajectory, action: CallTools, budget: Budget, cancelled: Callable[[], bool] | None
     ) -> None:
-        made = await _or_interrupted(cancelled, self._call_all(trajectory, action.calls))
+        made = await _interruptible(cancelled, self._call_all(trajectory, action.calls))
         errors = [call.call.error for call in made if call.call.error is not None]
         if len(errors) == len(made):
             self._correct(trajectory, Invalid("; ".join(dict.fromkeys(errors))), budget)
@@ -242,8 +242,8 @@ class _MadeCall:
     latency_s: float
 
 
-async def _or_interrupted(cancelled: Callable[[], bool] | None, work: Awaitable[T], *, grace_s: float = 0.0) -> T:
-    return await work if cancelled is None else await unless_cancelled(cancelled, work, grace_s=grace_s)
+def _interruptible(cancelled: Callable[[], bool] | None, work: Awaitable[T], *, grace_s: float = 0.0) -> Awaitable[T]:
+    return work if cancelled is None else unless_cancelled(cancelled, work, grace_s=grace_s)
 
 
 def _add_observation(trajectory: Trajectory, observation: Observation, *, is_correction: bool = False) -> None:

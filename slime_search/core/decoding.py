@@ -1,6 +1,7 @@
 """The text of token ids that an engine sampled."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from slime_search.core.tokens import Tokenizer
@@ -8,22 +9,22 @@ from slime_search.core.tokens import Tokenizer
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
 
 
-def decoded(tokenizer: Tokenizer, token_ids: Sequence[int], *, after: Sequence[int] = ()) -> str:
-    """The text of ``token_ids``, special tokens included, where they stand behind the tokens ``after``.
+def decoded(tokenizer: Tokenizer, token_ids: Sequence[int], *, after: int | None = None) -> str:
+    """The text of ``token_ids``, special tokens included, where they stand behind the token ``after``.
 
     A tokenizer of SentencePiece's kind drops the blank of a text's first word, so the first word of a turn is decoded
     together with the token before it.
     """
     decode = _decoder(tokenizer)
-    if not after:
+    if after is None:
         return decode(list(token_ids))
-    before = decode(list(after))
-    whole = decode([*after, *token_ids])
+    before = _text_of_token(tokenizer, after)
+    whole = decode([after, *token_ids])
     return whole[len(before) :] if whole.startswith(before) else decode(list(token_ids))
 
 
 def text_that_follows(
-    tokenizer: Tokenizer, said: str, begun: Sequence[int], token_ids: Sequence[int], *, after: Sequence[int], last: bool
+    tokenizer: Tokenizer, said: str, begun: Sequence[int], token_ids: Sequence[int], *, after: int | None, last: bool
 ) -> str:
     """What ``token_ids`` add to the text of a turn, so that the texts of its segments together are the text of its ids.
 
@@ -39,6 +40,12 @@ def text_that_follows(
     if not last:
         text = text.rstrip(_UNFINISHED)
     return text[len(said) :] if text.startswith(said) else decoded(tokenizer, token_ids)
+
+
+@lru_cache(1_024)
+def _text_of_token(tokenizer: Tokenizer, token_id: int) -> str:
+    """Turns begin behind the same few tokens of the chat template."""
+    return _decoder(tokenizer)([token_id])
 
 
 def _decoder(tokenizer: Tokenizer) -> Callable[[list[int]], str]:

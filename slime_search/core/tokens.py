@@ -28,7 +28,7 @@ Encode = Callable[[str], list[int]]
 _OF_CONTROL_FORM = re.compile(r"<[|｜].*[|｜]>|\[/?[A-Z_]+\]|</?[a-z]+_[a-z_]+>")
 """How families write control tokens that they don't flag, such as Qwen2.5's ``<|fim_prefix|>`` and ``<tool_call>``."""
 _OPEN_THOUGHT = re.compile(r"(?:<think>|\[THINK\]|<\|channel>thought)\s*\Z")
-_LONGEST_OPENING = 8
+LONGEST_OPENING = 8
 """Tokens of a thought's opening mark with the blanks after it, at most."""
 
 
@@ -156,7 +156,7 @@ class TokenCodec:
 
     def opened_thought(self, token_ids: Sequence[int]) -> str:
         """The mark, and blanks after it, with which a context opens the model's thought for it; mostly empty."""
-        return self._opening(tuple(token_ids[-_LONGEST_OPENING:]))
+        return self._opening(tuple(token_ids[-LONGEST_OPENING:]))
 
     def _open_thought(self, token_ids: tuple[int, ...]) -> str:
         found = _OPEN_THOUGHT.search(self.tokenizer.decode(list(token_ids), skip_special_tokens=False))

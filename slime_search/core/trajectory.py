@@ -1,7 +1,7 @@
 """The record of one agent run: who wrote which token, what was searched, how it ended."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -59,6 +59,21 @@ class Segment:
     meta_info: Mapping[str, Any] = field(default_factory=dict)
     is_valid: bool | None = None
     opened: str = ""
+
+    def judged(self, is_valid: bool) -> "Segment":
+        """The same with ``is_valid`` set; written out, since ``dataclasses.replace`` takes ten times as long."""
+        return Segment(
+            self.owner,
+            self.token_ids,
+            self.text,
+            self.log_probs,
+            self.finish,
+            self.is_correction,
+            self.results,
+            self.meta_info,
+            is_valid,
+            self.opened,
+        )
 
     @property
     def said(self) -> str:
@@ -122,6 +137,10 @@ class Trajectory:
     def token_ids(self) -> list[int]:
         """Prompt and response: exactly what the next engine request sends."""
         return self._token_ids.copy()
+
+    def tail(self, count: int) -> list[int]:
+        """The last ``count`` of ``token_ids``, or all where there are fewer."""
+        return self._token_ids[-count:]
 
     def __len__(self) -> int:
         return len(self._token_ids)
@@ -234,10 +253,10 @@ class Trajectory:
             start -= 1
         return self.segments[start:]
 
-    def tokens_before_turn(self, count: int) -> list[int]:
-        """The last ``count`` token ids in front of the open turn."""
-        end = len(self) - sum(len(segment.token_ids) for segment in self.open_turn)
-        return self._token_ids[max(0, end - count) : end]
+    def token_before(self, turn: Sequence[Segment]) -> int | None:
+        """The token in front of ``turn``, the last segments; None where nothing stands there."""
+        end = len(self._token_ids) - sum([len(segment.token_ids) for segment in turn])
+        return self._token_ids[end - 1] if end else None
 
     @property
     def awaits_model(self) -> bool:
@@ -303,7 +322,7 @@ class Trajectory:
 
     def judge_turn(self, *, is_valid: bool) -> None:
         """Notes whether the turn that just ended held a valid action."""
-        self.segments[-1] = replace(self.segments[-1], is_valid=is_valid)
+        self.segments[-1] = self.segments[-1].judged(is_valid)
 
     def add_calls(self, calls: Sequence[ToolCall], results: Sequence[ToolResult], latencies_s: Sequence[float]) -> None:
         turn = self.tool_turns + self.corrections

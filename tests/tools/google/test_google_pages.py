@@ -202,7 +202,7 @@ for snippet_only in (True, False):
 def test_a_missing_package_is_named_before_anything_runs() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True)
     assert done.stdout == "built\n"
-    assert "ConfigError: google.snippet_only = False: trafilatura is not installed. Run pip install" in done.stderr
+    assert "ConfigError: google.snippet_only = False: trafilatura is not installed; pip install" in done.stderr
 
 
 def test_a_proxy_gets_no_private_address() -> None:
