@@ -1,8 +1,8 @@
 """CPU a trajectory here and in another checkout: ``python -m benchmarks.compare_checkouts PATH``.
 
 Each side plays the same trajectories, two searches and an answer, against the same scripted servers, in a process of
-its own and in alternating rounds. With tool calling the chat route takes token ids, as SGLang's does; ``--over-generate``
-sends ours over ``/generate``, as it does behind a router.
+its own and in alternating rounds. With tool calling the chat route takes token ids, as SGLang's does;
+``--over-generate`` sends ours over ``/generate``, as it does behind a router.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """The text of token ids that an engine sampled."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from slime_search.core.tokens import Tokenizer
 
@@ -18,7 +18,7 @@ def decoded(tokenizer: Tokenizer, token_ids: Sequence[int], *, after: int | None
     decode = _decoder(tokenizer)
     if after is None:
         return decode(list(token_ids))
-    before = _text_of_token(tokenizer, after)
+    before = _text_of_token(cast(Hashable, tokenizer), after)
     whole = decode([after, *token_ids])
     return whole[len(before) :] if whole.startswith(before) else decode(list(token_ids))
 
@@ -43,12 +43,12 @@ def text_that_follows(
 
 
 @lru_cache(1_024)
-def _text_of_token(tokenizer: Tokenizer, token_id: int) -> str:
+def _text_of_token(tokenizer: Hashable, token_id: int) -> str:
     """Turns begin behind the same few tokens of the chat template."""
     return _decoder(tokenizer)([token_id])
 
 
-def _decoder(tokenizer: Tokenizer) -> Callable[[list[int]], str]:
+def _decoder(tokenizer: Any) -> Callable[[list[int]], str]:
     """A function from ids to text: the Rust tokenizer's own where there is one, without clean-up of blanks."""
     backend: Any = getattr(tokenizer, "backend_tokenizer", None)
     decode = tokenizer.decode if backend is None else backend.decode

@@ -1,7 +1,6 @@
 """A trajectory as plain JSON beside the arrays that hold its tokens, and back."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from slime_search.core.engine import Finish
@@ -12,6 +11,7 @@ from slime_search.errors import DataError
 
 def to_record(trajectory: Trajectory) -> dict[str, Any]:
     """What, with the token ids and log-probabilities kept elsewhere, rebuilds a trajectory of one context."""
+    drift = trajectory.drift
     return {
         "segments": [
             {
@@ -31,7 +31,7 @@ def to_record(trajectory: Trajectory) -> dict[str, Any]:
         "answer": trajectory.answer,
         "error": trajectory.error,
         "failed_service": trajectory.failed_service,
-        "drift": asdict(trajectory.drift),
+        "drift": {"realigned": drift.realigned, "forked": drift.forked, "lost_tokens": drift.lost_tokens},
     }
 
 

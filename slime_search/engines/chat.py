@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from slime_search.core.engine import Completion, ContextLimits, Finish
-from slime_search.engines.asked_once import AskedOnce
 from slime_search.engines.chat_answer import ChatAnswer, NoTokenIds, read_chat_answer
-from slime_search.engines.log_prob_scale import TOP, LogProbScale
+from slime_search.engines.log_prob_scale import TOP, LogProbScale, changes_distribution
 from slime_search.engines.sglang import PROBE_IDS, ROUTED_EXPERTS, SGLangEngine
 from slime_search.engines.token_in import HI, ChatOffer, TokenIn, choose, refusal
 from slime_search.errors import ProtocolError, ServiceRejected, TransientFault
 from slime_search.transport.client import ServiceClient
+from slime_search.transport.per_loop import SingleFlight
 
 T = TypeVar("T")
 Message = Mapping[str, Any]
@@ -69,7 +69,7 @@ class ChatEngine:
         self._return_logprob = return_logprob
         self._sticky = sticky
         self._extra = dict(extra or {})
-        self._way: AskedOnce[TokenIn] = AskedOnce(self._find_way)
+        self._way: SingleFlight[TokenIn] = SingleFlight(self._find_way)
         self._scale = LogProbScale(self.server, self._likeliest)
 
     async def token_in(self) -> TokenIn:
@@ -79,7 +79,7 @@ class ChatEngine:
             ServiceError: it does not answer.
             ProtocolError: no way to it is exact.
         """
-        return self._told or await self._way()
+        return self._told or await self._way.get()
 
     @property
     def renders_messages(self) -> bool:
@@ -114,8 +114,8 @@ class ChatEngine:
         way = await self.token_in()
         if way is TokenIn.GENERATE:
             return await self._generate.generate(input_ids, sampling_params, session_id=session_id)
-        if self._return_logprob:
-            await self._scale.check(sampling_params)
+        if self._return_logprob and (changed := changes_distribution(sampling_params)):
+            await self._scale.check(changed)
         fields = {_RENAMED.get(k, k): v for k, v in sampling_params.items() if v is not None and v != []}
         if way is TokenIn.INPUT_IDS:
             answer = await self._request(_CONTEXT, list(input_ids), fields, session_id)
@@ -132,14 +132,14 @@ class ChatEngine:
     async def _find_way(self) -> TokenIn:
         offer = await self._probe_chat()
         if offer.takes_ids:
-            return choose(await self.server(), TokenIn.INPUT_IDS, offer)
+            return choose(await self.server.get(), TokenIn.INPUT_IDS, offer)
         try:
             await self._generate.probe()
         except (ServiceRejected, ProtocolError) as error:
             if offer.returns_ids and offer.tells_prompt:
-                return choose(await self.server(), TokenIn.MESSAGES, offer)
+                return choose(await self.server.get(), TokenIn.MESSAGES, offer)
             raise await self._refuse(offer, str(error)) from None
-        return choose(await self.server(), TokenIn.GENERATE, offer)
+        return choose(await self.server.get(), TokenIn.GENERATE, offer)
 
     async def _probe_chat(self) -> ChatOffer:
         """One token after a prompt that no template renders, to see whether the chat route took it."""
@@ -225,7 +225,7 @@ class ChatEngine:
         return read_chat_answer(body, with_log_probs=self._return_logprob)
 
     async def _refuse(self, offer: ChatOffer, generate: str | None) -> ProtocolError:
-        return refusal(await self.server(), offer, generate)
+        return refusal(await self.server.get(), offer, generate)
 
 
 def _was_given(answer: ChatAnswer, input_ids: list[int]) -> bool:

@@ -11,10 +11,10 @@ from typing import Any
 
 from slime_search.core.engine import Completion, ContextLimits, Finish
 from slime_search.core.tokens import Tokenizer
-from slime_search.engines.asked_once import AskedOnce
 from slime_search.engines.server_info import ServerInfo, ServerKind, ask_server
 from slime_search.errors import TransientFault
 from slime_search.transport.client import ServiceClient
+from slime_search.transport.per_loop import SingleFlight
 
 _FINISH = {"stop": Finish.STOP, "length": Finish.LENGTH, "abort": Finish.ABORT}
 _PASSED_ON = {"temperature": "temperature", "top_p": "top_p", "stop": "stop", "sampling_seed": "seed"}
@@ -41,12 +41,12 @@ class CompletionsEngine:
         self._tokenizer = tokenizer
         self._model = model
         self._headers = {"Authorization": f"Bearer {token}"} if token else None
-        self.server: AskedOnce[ServerInfo] = AskedOnce(
+        self.server: SingleFlight[ServerInfo] = SingleFlight(
             lambda: ask_server(url, token), keeps=lambda info: info.kind is not ServerKind.UNKNOWN
         )
 
     async def context_limits(self) -> ContextLimits | None:
-        return (await self.server()).limits
+        return (await self.server.get()).limits
 
     async def generate(
         self, input_ids: Sequence[int], sampling_params: Mapping[str, Any], *, session_id: str | None = None

@@ -8,9 +8,9 @@ distance between the likeliest tokens of one prompt doubles at half the temperat
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from slime_search.engines.asked_once import AskedOnce
 from slime_search.engines.server_info import ServerInfo
 from slime_search.errors import ProtocolError, ServiceRejected
+from slime_search.transport.per_loop import SingleFlight
 
 TOP = 5
 """How many of the likeliest tokens are asked for."""
@@ -70,17 +70,22 @@ class LogProbScale:
             none where the server does not show them.
     """
 
-    def __init__(self, server: AskedOnce[ServerInfo], likeliest: Callable[[float], Awaitable[Sequence[float]]]) -> None:
+    def __init__(
+        self, server: SingleFlight[ServerInfo], likeliest: Callable[[float], Awaitable[Sequence[float]]]
+    ) -> None:
         self._server = server
         self._likeliest = likeliest
-        self._follows: AskedOnce[bool | None] = AskedOnce(self._measure)
+        self._follows: SingleFlight[bool | None] = SingleFlight(self._measure)
 
-    async def check(self, sampling_params: Mapping[str, Any]) -> None:
-        """Raises ProtocolError where what comes back is not of the distribution that these parameters sample from."""
-        changed = changes_distribution(sampling_params)
-        if changed and await self._follows() is False:
+    async def check(self, changed: Mapping[str, Any]) -> None:
+        """Raises ProtocolError where what comes back is not of the distribution that these parameters make.
+
+        Args:
+            changed: what ``changes_distribution`` says of a request, not empty.
+        """
+        if await self._follows.get() is False:
             raise ProtocolError(
-                f"{await self._server()} returns log-probabilities before temperature and penalties, and the run "
+                f"{await self._server.get()} returns log-probabilities before temperature and penalties, and the run "
                 f"samples with {changed}: they are not those of what was sampled. {_REMEDY}."
             )
 

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from slime_search.core.engine import Completion, ContextLimits, Finish
-from slime_search.engines.asked_once import AskedOnce
-from slime_search.engines.log_prob_scale import TOP, LogProbScale
+from slime_search.engines.log_prob_scale import TOP, LogProbScale, changes_distribution
 from slime_search.engines.server_info import ServerInfo, ServerKind, ask_server
 from slime_search.errors import ProtocolError, TransientFault
 from slime_search.transport.client import ServiceClient
+from slime_search.transport.per_loop import SingleFlight
 
 PROBE_IDS = [0] * 23
 """A prompt that no chat template renders, of a token that every vocabulary has."""
@@ -47,17 +47,17 @@ class SGLangEngine:
         self._return_logprob = return_logprob
         self._sticky = sticky
         self._extra = dict(extra or {})
-        self.server: AskedOnce[ServerInfo] = AskedOnce(
+        self.server: SingleFlight[ServerInfo] = SingleFlight(
             lambda: ask_server(url, token), keeps=lambda info: info.kind is not ServerKind.UNKNOWN
         )
         self._scale = LogProbScale(self.server, self._likeliest)
 
     async def context_limits(self) -> ContextLimits | None:
-        return (await self.server()).limits
+        return (await self.server.get()).limits
 
     async def client(self) -> ServiceClient:
         """The connection, with as many attempts as a router before the engine leaves."""
-        return self._routed if (await self.server()).is_router else self._direct
+        return self._routed if (await self.server.get()).is_router else self._direct
 
     async def generate(
         self, input_ids: Sequence[int], sampling_params: Mapping[str, Any], *, session_id: str | None = None
@@ -69,13 +69,12 @@ class SGLangEngine:
             ProtocolError: its answers can't be trained on: they lack ids, log-probabilities or routed experts that were
                 asked for, or the log-probabilities are not of the distribution that ``sampling_params`` ask for.
         """
-        if self._return_logprob:
-            await self._scale.check(sampling_params)
+        if self._return_logprob and (changed := changes_distribution(sampling_params)):
+            await self._scale.check(changed)
         headers = {"X-SMG-Routing-Key": session_id} if self._sticky and session_id else None
         payload = self._payload(input_ids, sampling_params)
-        return await (await self.client()).post(
-            self._url, payload, lambda body: self._parse(body, len(input_ids)), headers
-        )
+        client = await self.client()
+        return await client.post(self._url, payload, lambda body: self._parse(body, len(input_ids)), headers)
 
     async def probe(self) -> Completion:
         """One token after a prompt of ids, to see whether the server takes them.
@@ -159,7 +158,7 @@ class SGLangEngine:
         ids, log_probs = [row[1] for row in rows], [row[0] for row in rows]
         if not set(map(type, ids)) <= {int}:
             raise _garbage(body)
-        if body.get("output_ids") is not None and self._ids(body, finish) != ids:
+        if body.get("output_ids") not in (None, ids):
             raise ProtocolError(f"{self._url}: output_ids and output_token_logprobs name different tokens")
         if not set(map(type, log_probs)) <= {float, int} or not all(map(math.isfinite, log_probs)):
             raise ProtocolError(

@@ -41,28 +41,43 @@ async def close_all() -> None:
 
 
 class SingleFlight(Generic[T]):
-    """One answer that many wait for: ``ask()`` runs once at a time, and no more after it succeeded.
+    """One answer that many wait for: ``ask()`` runs once at a time, and no more once an answer is kept.
 
     Whoever asks meanwhile shares its outcome, so that a dead server costs its retries once. A waiter that is cancelled
-    does not cancel it for the others.
+    does not cancel it for the others. An error is raised to all of them and not kept.
+
+    Args:
+        ask: the question.
+        keeps: whether an answer is kept; another is asked for again.
     """
 
-    def __init__(self, ask: Callable[[], Coroutine[Any, Any, T]]) -> None:
+    def __init__(
+        self, ask: Callable[[], Coroutine[Any, Any, T]], keeps: Callable[[T], bool] = lambda answer: True
+    ) -> None:
         self._ask = ask
-        self._answer: tuple[T] | None = None
+        self._keeps = keeps
+        self._kept: tuple[T] | None = None
         self._under_way: PerLoop[list[asyncio.Task[T]]] = PerLoop(list)
         """None or one."""
 
+    @property
+    def known(self) -> T | None:
+        """The answer that was kept, if there is one."""
+        return self._kept[0] if self._kept else None
+
     async def get(self) -> T:
         """The answer. Raises what ``ask`` raised."""
-        if self._answer is None:
-            under_way = self._under_way.get()
-            if not under_way:
-                task = asyncio.get_running_loop().create_task(self._ask())
-                under_way.append(task)
-                task.add_done_callback(partial(self._forget, under_way))
-            self._answer = (await asyncio.shield(under_way[0]),)
-        return self._answer[0]
+        if self._kept is not None:
+            return self._kept[0]
+        under_way = self._under_way.get()
+        if not under_way:
+            task = asyncio.get_running_loop().create_task(self._ask())
+            under_way.append(task)
+            task.add_done_callback(partial(self._forget, under_way))
+        answer = await asyncio.shield(under_way[0])
+        if self._keeps(answer):
+            self._kept = (answer,)
+        return answer
 
     @staticmethod
     def _forget(under_way: list[asyncio.Task[T]], done: asyncio.Task[T]) -> None:
