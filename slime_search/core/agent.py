@@ -1,6 +1,7 @@
 """The one loop behind every recipe: generate a turn, act on it, append what came back."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -253,7 +254,7 @@ def _add_observation(trajectory: Trajectory, observation: Observation, *, is_cor
 
 
 def _ids_of(turn: Sequence[Segment]) -> list[int]:
-    return [i for segment in turn for i in segment.token_ids]
+    return list(itertools.chain.from_iterable([segment.token_ids for segment in turn]))
 
 
 def _as_list(stop: str | list[str] | None) -> list[str]:

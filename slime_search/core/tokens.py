@@ -176,7 +176,7 @@ class TokenCodec:
                 cuts |= {max(first + 1, start), max(first + 2, start)}
         pieces = [whole[first:last] for first, last in itertools.pairwise(sorted(cuts))]
         follows = int(self._has_boundary and self._controls.match(before) is not None)
-        ids = [i for piece in pieces for i in self._encode(piece)][follows:]
+        ids = list(itertools.chain.from_iterable(map(self._encode, pieces)))[follows:]
         if self._control_ids.isdisjoint(ids):
             return ids
         # The tokenizer normalises before it matches (case folding, say), so the literals never stood in the text.

@@ -45,7 +45,9 @@ def _encode_blocks(encode: Between, blocks: Sequence[str], before: str, after: s
     texts[-1] = texts[-1].rstrip()
     texts = [well_formed(text) for text in texts]
     last = len(texts) - 1
-    ids = [i for n, text in enumerate(texts) for i in encode("" if n else before, text, "" if n < last else after)]
+    ids = list[int]()
+    for n, text in enumerate(texts):
+        ids += encode("" if n else before, text, "" if n < last else after)
     return Observation("".join(texts), ids)
 
 
