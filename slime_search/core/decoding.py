@@ -4,6 +4,9 @@ from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
+from tokenizers.decoders import ByteLevel
+
+from slime_search.core.byte_alphabet import BYTE_OF
 from slime_search.core.tokens import Tokenizer
 
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
@@ -15,10 +18,10 @@ def decoded(tokenizer: Tokenizer, token_ids: Sequence[int], *, after: int | None
     A tokenizer of SentencePiece's kind drops the blank of a text's first word, so the first word of a turn is decoded
     together with the token before it.
     """
-    decode = _decoder(tokenizer)
-    if after is None:
+    decode = _decoder(cast(Hashable, tokenizer))
+    if after is None or isinstance(decode, _ByteLevel):
         return decode(list(token_ids))
-    before = _text_of_token(cast(Hashable, tokenizer), after)
+    before = decode([after])
     whole = decode([after, *token_ids])
     return whole[len(before) :] if whole.startswith(before) else decode(list(token_ids))
 
@@ -42,14 +45,38 @@ def text_that_follows(
     return text[len(said) :] if text.startswith(said) else decoded(tokenizer, token_ids)
 
 
-@lru_cache(1_024)
-def _text_of_token(tokenizer: Hashable, token_id: int) -> str:
-    """Turns begin behind the same few tokens of the chat template."""
-    return _decoder(tokenizer)([token_id])
-
-
+@lru_cache(64)
 def _decoder(tokenizer: Any) -> Callable[[list[int]], str]:
     """A function from ids to text: the Rust tokenizer's own where there is one, without clean-up of blanks."""
-    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
-    decode = tokenizer.decode if backend is None else backend.decode
-    return lambda ids: str(decode(ids, skip_special_tokens=False))
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return lambda ids: str(tokenizer.decode(ids, skip_special_tokens=False))
+    if isinstance(backend.decoder, ByteLevel):
+        return _ByteLevel(backend)
+    return lambda ids: str(backend.decode(ids, skip_special_tokens=False))
+
+
+class _ByteLevel:
+    """The text of a byte-level tokenizer's ids, as its own ``decode`` gives it, in a fifth of the time.
+
+    Each of its tokens stands for bytes by itself, so they are looked up once.
+    """
+
+    def __init__(self, backend: Any) -> None:
+        self._bytes_of = _TokenBytes(backend)
+
+    def __call__(self, ids: list[int]) -> str:
+        return b"".join(map(self._bytes_of.__getitem__, ids)).decode(errors="replace")
+
+
+class _TokenBytes(dict[int, bytes]):
+    def __init__(self, backend: Any) -> None:
+        super().__init__()
+        self._backend = backend
+
+    def __missing__(self, token_id: int) -> bytes:
+        token: str = self._backend.id_to_token(token_id) or ""
+        # An added token with a character outside the alphabet is its own text.
+        written = all(character in BYTE_OF for character in token)
+        self[token_id] = bytes(BYTE_OF[character] for character in token) if written else token.encode()
+        return self[token_id]

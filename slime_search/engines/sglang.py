@@ -57,7 +57,8 @@ class SGLangEngine:
 
     async def client(self) -> ServiceClient:
         """The connection, with as many attempts as a router before the engine leaves."""
-        return self._routed if (await self.server.get()).is_router else self._direct
+        info = self.server.known or await self.server.get()
+        return self._routed if info.is_router else self._direct
 
     async def generate(
         self, input_ids: Sequence[int], sampling_params: Mapping[str, Any], *, session_id: str | None = None
@@ -95,8 +96,8 @@ class SGLangEngine:
 
     def _payload(self, input_ids: Sequence[int], sampling_params: Mapping[str, Any]) -> dict[str, Any]:
         return {
-            "input_ids": list(input_ids),
-            "sampling_params": dict(sampling_params),
+            "input_ids": input_ids,
+            "sampling_params": sampling_params,
             "return_logprob": self._return_logprob,
             **self._extra,
         }

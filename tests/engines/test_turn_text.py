@@ -55,6 +55,13 @@ def test_an_interrupted_turn_says_what_its_ids_say(text: str, data: st.DataObjec
     assert "".join(in_segments(qwen, ids, cuts, after)) == qwen.decode(ids, skip_special_tokens=False)
 
 
+@given(data=st.data())
+def test_byte_level_ids_are_decoded_as_their_tokenizer_does(data: st.DataObject, qwen: Any) -> None:
+    qwen.add_tokens(["<mark é>", "<mark Ā>", "東京"])
+    ids = data.draw(st.lists(st.integers(0, len(qwen) + 3), max_size=12))
+    assert decoded(qwen, ids, after=ids[0] if ids else None) == qwen.decode(ids, skip_special_tokens=False)
+
+
 def byte_token(tokenizer: Any, byte: int) -> int:
     """The token of one byte of a byte-level tokenizer, which has one for each."""
     from transformers.convert_slow_tokenizer import bytes_to_unicode
