@@ -100,3 +100,8 @@ def test_only_the_rooms_that_contributing_names_import_torch() -> None:
     }
     assert {parts[0] for parts in heavy} == {"local", "retrieval", "records", "hooks"}
     assert {parts[1] for parts in heavy if parts[0] == "hooks"} == {"red"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_page_holds_both_sides_of_a_merge(page: Path) -> None:
+    assert re.findall(r"^(?:<{7}|>{7}) .*", page.read_text(), re.MULTILINE) == []
