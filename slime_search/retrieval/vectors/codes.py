@@ -13,6 +13,8 @@ from slime_search.retrieval.encoders.encoder import Vectors
 _DEVIATIONS = 5
 """Rounding errors count as random, so that this many standard deviations bound their sum."""
 _CALIBRATION_ROWS = 8_192
+_ROWS_IN_CACHE = 1_024
+"""Codes that a thread multiplies at once: with more of them, what the product reads again has left its cache."""
 
 
 class Prepared(NamedTuple):
@@ -124,7 +126,13 @@ class ByteCodes:
 
     def products(self, start: int, stop: int, columns: torch.Tensor) -> torch.Tensor:
         codes = self._codes[start:stop]
-        return torch._int_mm(codes, columns) if self._integers else codes.float() @ columns
+        if not self._integers:
+            return codes.float() @ columns
+        products = torch.empty(len(codes), columns.shape[1], dtype=torch.int32)
+        rows = _ROWS_IN_CACHE * torch.get_num_threads()
+        for first in range(0, len(codes), rows):
+            torch._int_mm(codes[first : first + rows], columns, out=products[first : first + rows])
+        return products
 
 
 def _transposed(rows: torch.Tensor) -> torch.Tensor:

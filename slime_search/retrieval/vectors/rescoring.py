@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from slime_search.retrieval.encoders.encoder import Vectors
 from slime_search.retrieval.vectors.vector_index import Neighbours
@@ -34,9 +35,10 @@ def rescore(vectors: Stored, queries: Vectors, rows: npt.NDArray[np.int64], topk
         there = np.flatnonzero(named >= 0)
         for start in range(0, len(there), _ROWS_AT_ONCE):
             columns = there[start : start + _ROWS_AT_ONCE]
-            read = vectors[named[columns]].astype(np.float64)
-            scored[columns] = read @ query.astype(np.float64)
-            longest = max(longest, float(np.sqrt(np.einsum("cd,cd->c", read, read).max())))
+            # Torch turns float16 into float64 many times faster than numpy.
+            read = torch.from_numpy(vectors[named[columns]]).to(torch.float64)
+            scored[columns] = (read @ torch.from_numpy(query.astype(np.float64))).numpy()
+            longest = max(longest, float(torch.linalg.vector_norm(read, dim=1).max()))
     order = np.lexsort((np.where(rows < 0, np.iinfo(np.int64).max, rows), -scores), axis=1)[:, :topk]
     best = Neighbours(np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1))
     return Rescored(padded(best, topk), longest)
