@@ -57,14 +57,11 @@ if ((dry_run)); then
     exit
 fi
 
-# A server that was started with --api-key refuses who has no key, once it is ready.
+# A server that was started with --api-key refuses who has no key, once it is ready. The package is this checkout's: the
+# teacher's Python need not have it installed.
+package=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 answers() {
-    "$python" -c '
-import sys, urllib.error, urllib.request
-try:
-    urllib.request.urlopen(sys.argv[1], timeout=5).read()
-except urllib.error.HTTPError as error:
-    sys.exit(error.code != 401)' "$1" >/dev/null 2>&1
+    PYTHONPATH=$package "$python" -m slime_search.transport.readiness --without-token "$1" >/dev/null 2>&1
 }
 case $host in
     0.0.0.0 | ::) url=http://127.0.0.1:$port/$ready ;;
@@ -76,6 +73,8 @@ esac
     stop "TEACHER_CHECKPOINT: $checkpoint has no config.json; hf download Qwen/$(basename "$checkpoint") there"
 "$python" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)' "$engine" ||
     stop "$engine is not installed for $python; run this in slime's image, or set PYTHON"
+PYTHONPATH=$package "$python" -c 'import slime_search.transport.readiness' ||
+    stop "PYTHON: $python can't ask whether the server is ready, for the reason above; slime-search needs Python 3.11 or newer"
 "$python" -c 'import socket, sys; s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(("127.0.0.1", int(sys.argv[1])))' "$port" 2>/dev/null ||
     stop "TEACHER_PORT: $port is taken; end what listens there, or set another one"
 

@@ -182,11 +182,16 @@ def main() -> None:
     parser.add_argument("url", help="with its path, such as http://127.0.0.1:8000/ready")
     parser.add_argument("--retriever", action="store_true", help="a retrieval server's URL, without /retrieve")
     parser.add_argument("--token-variable", metavar="NAME", help="the environment variable that holds the token")
+    parser.add_argument(
+        "--without-token",
+        action="store_true",
+        help="a server that answers 401, because it asks for a token, is ready too; one that loads must not answer so",
+    )
     options = parser.parse_args()
     token = os.environ.get(options.token_variable) if options.token_variable else None
     answer = (ask_retriever if options.retriever else ask)(options.url, token=token)
     sys.stdout.write(f"{options.url}: {answer.reason}\n")
-    sys.exit(not answer.ready)
+    sys.exit(not (answer.ready or (options.without_token and answer.status == 401)))
 
 
 if __name__ == "__main__":

@@ -205,3 +205,11 @@ def test_the_command_line_tells_and_ends_as_scripts_need_it(monkeypatch: pytest.
         ended = subprocess.run([*command, "--retriever"], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (1, f"{server.url}: indexing 25%\n")
     assert server.requests == [("GET", "/ready", "Bearer t")]
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (401, 0), (403, 1), (503, 1)])
+def test_a_server_that_only_asks_for_a_token_is_ready_for_who_has_none(status: int, code: int) -> None:
+    with Server(status) as server:
+        command = [sys.executable, "-m", "slime_search.transport.readiness", server.url]
+        assert subprocess.run([*command, "--without-token"], capture_output=True).returncode == code
+        assert subprocess.run(command, capture_output=True).returncode == (status != 200)

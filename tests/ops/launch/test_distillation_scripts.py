@@ -299,11 +299,12 @@ def test_it_says_when_it_is_ready_and_ends_all_that_it_started(
 
 
 @pytest.mark.parametrize(("host", "arguments"), [("127.0.0.2", ()), ("127.0.0.1", ("--api-key", "s3cr3t"))])
-def test_it_is_found_ready_at_its_own_address_and_behind_a_key(
+def test_it_is_found_ready_at_its_own_address_behind_a_key_and_past_the_environments_proxy(
     site: dict[str, str], host: str, arguments: tuple[str, ...]
 ) -> None:
     (Path(site["STAND_IN"]) / "loaded").touch()
-    with started(site | {"TEACHER_HOST": host, "TEACHER_TIMEOUT": "20"}, *arguments) as process:
+    dead = {"http_proxy": f"http://127.0.0.1:{free_port()}"}
+    with started(site | dead | {"TEACHER_HOST": host, "TEACHER_TIMEOUT": "20"}, *arguments) as process:
         assert process.stdout is not None
         process.stdout.readline()
         assert f"ready at http://{host}:{site['TEACHER_PORT']}" in process.stdout.readline()
