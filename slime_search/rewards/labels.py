@@ -12,8 +12,11 @@ from typing import Any
 from slime_search.errors import DataError
 
 _KEYS = ("ground_truth", "target", "golden_answers", "answers", "answer")
-_PRINTED = re.compile(r"""\s*(?:array\s*\()?\s*[\[({]\s*['"]""")
+_OPENING = r"\s*(?:array\s*\()?\s*[\[({]\s*"
+_PRINTED = re.compile(rf"""{_OPENING}['"]""")
 """How the print of a container of texts begins, of Python's or numpy's."""
+_GOES_ON_AS_PRINT = re.compile(rf"""{_OPENING}(['"]).*?\1\s*(?:[\])}}'"\[({{]|[,:]\s*['"\[({{])""", re.DOTALL)
+"""A print in which a text is whole: it ends before a bracket or another text. The print may be cut off later."""
 _LARGEST_EXACT = 2**53
 """Beyond it a float stands for several integers."""
 
@@ -91,7 +94,14 @@ def _container(text: str) -> Any:
 
 
 def _python_container(text: str) -> Any:
-    """A container of texts as Python's ``repr`` writes it; None where ``text`` begins like none."""
+    """A container of texts as Python's ``repr`` writes it; None where ``text`` is none, nor what is left of one.
+
+    ['Paris', 'Rome']       the list
+    ['Paris' 'Rome']        refused: numpy's print, which may have lost where a text ends
+    ['Paris', 'Ro           refused: cut off
+    ['                      None: no text in it is whole, so it is an answer
+    ('Heroes' by Bowie)     None
+    """
     if not _PRINTED.match(text):
         return None
     try:
@@ -106,6 +116,8 @@ def _python_container(text: str) -> Any:
         read = sum(isinstance(node, ast.Constant) and isinstance(node.value, str | bytes) for node in ast.walk(tree))
         value = value if written == read else None
     if value is None:
+        if not _GOES_ON_AS_PRINT.match(text):
+            return None
         raise DataError(
             f"label: {text[:200]!r} looks like the print of a list or an array, and its answers can't be told apart. "
             "Store the answers as a list, or as JSON"

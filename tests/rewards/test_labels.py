@@ -54,6 +54,11 @@ SHAPES: list[tuple[Any, list[str] | None]] = [
     (2.0**60, [str(2.0**60)]),
     (b"Paris", ["Paris"]),
     # Ordinary strings that only look like JSON or like a print.
+    ("['", ["['"]),
+    ("('Til Tuesday)", ["('Til Tuesday)"]),
+    ("('Heroes' by Bowie)", ["('Heroes' by Bowie)"]),
+    ('["Weird Al" Yankovic', ['["Weird Al" Yankovic']),
+    (["['", "Paris"], ["['", "Paris"]),
     ("(1969)", ["(1969)"]),
     ("(What's the Story) Morning Glory?", ["(What's the Story) Morning Glory?"]),
     ("(1, 2)", ["(1, 2)"]),
@@ -82,6 +87,8 @@ def test_shapes(label: Any, expected: list[str] | None) -> None:
         (str(np.array(["Paris", "City of Light"])), "can't be told apart"),
         (repr(np.array(["Paris", "London"])), "can't be told apart"),
         ("['Paris', 'London", "can't be told apart"),
+        ("['it's', 'Paris']", "can't be told apart"),
+        ("{'target': ['Paris'", "can't be told apart"),
         ("['Paris' 'City of Light']", "can't be told apart"),
         ("{'target': array(['Paris'], dtype=object)}", "can't be told apart"),
         (datetime.datetime(1990, 5, 1), "is a date"),
@@ -101,9 +108,17 @@ def test_what_pandas_has_in_the_place_of_a_missing_value_is_passed_over() -> Non
             gold_answers(label)
 
 
+def read(label: Any) -> list[str] | None:
+    """The answers; None where they are refused, as an item that is the print of a list is."""
+    try:
+        return gold_answers(label)
+    except DataError:
+        return None
+
+
 @given(answers=st.lists(st.text(min_size=1).filter(str.strip), min_size=1, max_size=4))
 def test_the_print_of_a_list_is_the_list(answers: list[str]) -> None:
-    assert gold_answers(str(answers)) == gold_answers(answers)
+    assert read(str(answers)) == read(answers)
 
 
 @given(text=st.text("[]{}()'\",abc 1"))
