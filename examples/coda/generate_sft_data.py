@@ -13,13 +13,13 @@ import random
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from generate_with_coda import CODA_CONFIGS  # type: ignore[import-not-found]
 from rich.progress import Progress
 
-from slime_search.cli.console import end_on_signals
+from slime_search.cli.console import end_on_signals, fail, one_sentence
 from slime_search.config import load_config
 from slime_search.core.engine import Engine
 from slime_search.core.tokens import Tokenizer
@@ -28,7 +28,7 @@ from slime_search.data.coda_demonstrations.questions import Problem, read_proble
 from slime_search.data.coda_demonstrations.templates import TemplateTeacher
 from slime_search.data.formats import write_parquet
 from slime_search.engines.completions import CompletionsEngine
-from slime_search.errors import ConfigError, ServiceError, SlimeSearchError
+from slime_search.errors import ConfigError, ServiceError
 from slime_search.hooks.runtime import load_tokenizer
 from slime_search.recipes.base import search_tool
 from slime_search.recipes.coda import CodaConfig
@@ -56,7 +56,7 @@ def main(
 ) -> None:
     """Write runs of planner and executors that end with the right answer."""
     end_on_signals()
-    try:
+    with one_sentence("Interrupted."):
         problems = [*_some(questions or [], limit, seed), *_some(mathematics or [], limit, seed)]
         if not problems:
             raise ConfigError("nothing to demonstrate on; give --questions or --mathematics")
@@ -72,18 +72,16 @@ def main(
         name = teacher_model if teacher_url else "templates"
         for row in rows:
             row["metadata"]["teacher"] = name
+        if not rows and stopped:
+            fail(f"{stopped.why}; nothing was made until then", stopped.code)
         if not rows:
             raise ConfigError(f"no run is worth imitating: {dict(demonstrator.tally)}")
         random.Random(seed).shuffle(rows)
         write_parquet(output, rows)
-    except (SlimeSearchError, OSError) as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
-        raise typer.Exit(1) from None
     counts = ", ".join(f"{count:,} {outcome}" for outcome, count in demonstrator.tally.most_common())
     typer.echo(f"{len(rows):,} rows in {output}, of {len(problems):,} problems: {counts}; teacher: {name}")
     if stopped:
-        typer.secho(f"error: {stopped}; what was made until then is written", fg="red", err=True)
-        raise typer.Exit(1)
+        fail(f"{stopped.why}; what was made until then is written", stopped.code)
 
 
 def _some(paths: list[Path], limit: int, seed: int) -> Iterator[Problem]:
@@ -104,14 +102,21 @@ def _model(config: CodaConfig, tokenizer: Tokenizer, url: str, model: str) -> Ca
     return lambda problem: engine
 
 
-def _collected(demonstrator: Demonstrator, problems: list[Problem], rows: list[dict[str, Any]]) -> str | None:
-    """Fills ``rows``; says what ended it before all problems were done."""
+class Stopped(NamedTuple):
+    """What ended the work before all problems were done, and the exit code for it."""
+
+    why: str
+    code: int
+
+
+def _collected(demonstrator: Demonstrator, problems: list[Problem], rows: list[dict[str, Any]]) -> Stopped | None:
+    """Fills ``rows`` until all problems are done, or something stops it."""
     try:
         asyncio.run(_collect(demonstrator, problems, rows))
     except KeyboardInterrupt:
-        return "interrupted"
+        return Stopped("interrupted", 130)
     except ServiceError as error:
-        return str(error)
+        return Stopped(str(error), 1)
     return None
 
 

@@ -9,7 +9,7 @@ serves the checkpoint, which is for tiny models on a CPU. Searches go to a runni
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +17,7 @@ from generate_with_coda import CODA_CONFIGS  # type: ignore[import-not-found]
 from rich.console import Console
 from rich.markup import escape
 
-from slime_search.cli.console import end_on_signals
+from slime_search.cli.console import end_on_signals, one_sentence
 from slime_search.core.callbacks import use_callback
 from slime_search.data.questions import Question
 from slime_search.errors import SlimeSearchError
@@ -46,25 +46,29 @@ def main(
     logging.getLogger("slime_search.core.failures").setLevel(logging.ERROR)
     params = sampling_params(temperature=temperature, max_new_tokens=turn_tokens)
     end_on_signals()
-    try:
+    with one_sentence("Interrupted."):
         if not checkpoint:
             raise SlimeSearchError("--checkpoint: name the folder of the model, or that of its tokenizer")
         with opened(Policy("coda", engine_url, checkpoint, config=config)) as (target, *_):
-            asyncio.run(_converse(question or [], target, params))
-    except (SlimeSearchError, OSError) as error:
-        console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
-        raise typer.Exit(1) from None
-    except (KeyboardInterrupt, EOFError):
-        raise typer.Exit(130) from None
+            _converse(question or iter(_typed, ""), target, params)
 
 
-async def _converse(questions: Sequence[str], target: Target, params: Mapping[str, Any]) -> None:
+def _converse(questions: Iterable[str], target: Target, params: Mapping[str, Any]) -> None:
+    """Questions are typed in while no event loop runs, so that Ctrl-C ends the waiting for one, too."""
+    with use_callback(Transcript(console)), asyncio.Runner() as runner:
+        try:
+            for question in questions:
+                runner.run(_answer(question, target, params))
+        finally:
+            runner.run(close_sessions())
+
+
+def _typed() -> str:
+    """The next question; nothing at the end of the input."""
     try:
-        with use_callback(Transcript(console)):
-            for question in questions or iter(lambda: console.input("[bold]question:[/bold] "), ""):
-                await _answer(question, target, params)
-    finally:
-        await close_sessions()
+        return console.input("[bold]question:[/bold] ")
+    except EOFError:
+        return ""
 
 
 async def _answer(question: str, target: Target, params: Mapping[str, Any]) -> None:

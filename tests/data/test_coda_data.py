@@ -4,10 +4,11 @@ import asyncio
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 import pytest
@@ -22,8 +23,8 @@ from slime_search.hooks.demonstrations import Encoder, parse, read_demonstration
 from slime_search.recipes.base import search_tool
 from slime_search.recipes.coda.config import CodaConfig
 from slime_search.transport.client import close_sessions
-from tests.support.loopback import status
-from tests.support.scripted_retriever import ScriptedRetriever
+from tests.support.loopback import Fault, hang, status
+from tests.support.scripted_retriever import Lookup, ScriptedRetriever
 
 ROOT = Path(__file__).parents[2]
 FILM = Problem(
@@ -34,6 +35,13 @@ FILM = Problem(
         Step("Where was Christopher Nolan born?", ["London"]),
     ],
 )
+FILM_ROW = {
+    "question": FILM.text,
+    "golden_answers": FILM.answers,
+    "metadata": {
+        "question_decomposition": [{"question": step.question, "answer": step.answers[0]} for step in FILM.steps]
+    },
+}
 SUM = Problem("What is 2 + 2?", ["4"], [], "2 and 2 are 4.")
 
 
@@ -162,25 +170,59 @@ def test_what_data_sets_know_is_read(tmp_path: Path) -> None:
             list(read_problems(write(tmp_path / "bad.jsonl", row)))
 
 
-def generate(retriever: ScriptedRetriever, folder: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+class Ended(NamedTuple):
+    code: int
+    stdout: str
+    stderr: str
+
+
+def generate(retriever: ScriptedRetriever, folder: Path, *options: str, sigterm_at: int | None = None) -> Ended:
+    """Runs the script, which gets SIGTERM where it asks for its search number ``sigterm_at``, counted from 0."""
     script = ROOT / "examples/coda/generate_sft_data.py"
     argv = [sys.executable, str(script), "--search-url", retriever.search_url, *options]
-    environment = os.environ | {"SLIME_SEARCH_SEARCH_ATTEMPTS": "1"}
-    return subprocess.run(argv, capture_output=True, text=True, env=environment, cwd=folder, check=False)
+    environment = os.environ | {"SLIME_SEARCH_SEARCH_ATTEMPTS": "1", "COLUMNS": "200"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdout=pipe, stderr=pipe, text=True, env=environment, cwd=folder) as process:
+
+        def stop(lookup: Lookup) -> Fault | None:
+            if lookup.number != sigterm_at:
+                return None
+            process.send_signal(signal.SIGTERM)
+            return hang
+
+        retriever.script = stop
+        try:
+            stdout, stderr = process.communicate(timeout=300)
+        finally:
+            process.kill()
+    return Ended(process.returncode, stdout, stderr)
 
 
 def test_the_script_writes_what_a_cold_start_reads(
     retriever: ScriptedRetriever, qwen_folder: Path, qwen: Any, tmp_path: Path
 ) -> None:
-    parts = [{"question": step.question, "answer": step.answers[0]} for step in FILM.steps]
-    film = {"question": FILM.text, "golden_answers": ["London"], "metadata": {"question_decomposition": parts}}
-    questions = write(tmp_path / "q.jsonl", film, {"question": "who?", "golden_answers": ["Nobody"]})
+    questions = write(tmp_path / "q.jsonl", FILM_ROW, {"question": "who?", "golden_answers": ["Nobody"]})
     sums = write(tmp_path / "m.jsonl", {"question": "What is 2 + 2?", "answer": "It is 4.\n#### 4"})
     options = ("--tokenizer", str(qwen_folder), "--questions", str(questions), "--mathematics", str(sums))
     done = generate(retriever, tmp_path, *options)
-    assert done.returncode == 0, done.stderr
+    assert done.code == 0, done.stderr
     assert "4 rows in data/coda/sft.parquet, of 3 problems: 2 kept, 1 no answer; teacher: templates" in done.stdout
     path = tmp_path / "data/coda/sft.parquet"
     assert {row["metadata"]["teacher"] for row in pq.read_table(path).to_pylist()} == {"templates"}
     encoder = Encoder(qwen)
     assert all(sum(encoder.encode(one).loss_mask) > 5 for one in read_demonstrations(path))
+
+
+@pytest.mark.parametrize(("at", "kept"), [(0, 0), (4, 3)])
+def test_sigterm_ends_the_script_in_one_sentence_and_what_was_made_is_written(
+    at: int, kept: int, retriever: ScriptedRetriever, qwen_folder: Path, tmp_path: Path
+) -> None:
+    """A film takes three searches, one after the other, and becomes three rows."""
+    questions = write(tmp_path / "q.jsonl", FILM_ROW, FILM_ROW)
+    options = ("--tokenizer", str(qwen_folder), "--questions", str(questions), "--in-flight", "1")
+    ended = generate(retriever, tmp_path, *options, sigterm_at=at)
+    assert ended.code == 130, ended.stdout + ended.stderr
+    (sentence,) = ended.stderr.strip().splitlines()
+    assert sentence.startswith("error: interrupted; ")
+    path = tmp_path / "data/coda/sft.parquet"
+    assert (len(list(read_demonstrations(path))) if path.exists() else 0) == kept
