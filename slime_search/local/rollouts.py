@@ -25,6 +25,8 @@ class RolloutStats:
     """Means over rollouts: ``em`` … ``failed`` are shares, the rest counts a rollout.
 
     ``em_two_hops`` is of the questions that take two facts, ``searches`` are the calls of the answering agent.
+    ``truncated`` ended by a token budget, ``out_of_turns`` with a call after the last one allowed, as in
+    ``hooks/metrics.py``.
     """
 
     n: int
@@ -35,6 +37,7 @@ class RolloutStats:
     well_formed: float
     retrieval_hit: float
     truncated: float
+    out_of_turns: float
     failed: float
     searches: float
     response_tokens: float
@@ -57,7 +60,8 @@ def rollout_stats(samples: Sequence[Any]) -> RolloutStats:
         answered=mean(facts.score["answered"] for facts, _ in live),
         well_formed=mean(facts.score["well_formed"] for facts, _ in live),
         retrieval_hit=mean(facts.score["retrieval_hit"] for facts, _ in live),
-        truncated=mean(facts.ending in (Ending.TRUNCATED, Ending.OUT_OF_TURNS) for facts, _ in live),
+        truncated=mean(facts.ending == Ending.TRUNCATED for facts, _ in live),
+        out_of_turns=mean(facts.ending == Ending.OUT_OF_TURNS for facts, _ in live),
         failed=mean(not facts.is_scored for facts, _ in rollouts),
         searches=mean(facts.own_calls for facts, _ in live),
         response_tokens=mean(facts.model_tokens for facts, _ in live),

@@ -17,7 +17,7 @@ from slime_search.viewer.curve import Metric
 
 _FOLDER = "rollout_data"
 """Where ``--dump-details`` puts them."""
-_KEYS = ("em", "searches", "truncated", "failed")
+_KEYS = ("em", "searches", "truncated", "out_of_turns", "failed")
 
 
 def dumps_of(folder: Path) -> list[Path]:

@@ -61,6 +61,7 @@ PANELS = (
     Panel("searches", "searches a question"),
     Panel("response_tokens", "tokens a response"),
     Panel("truncated", "truncated", share=True),
+    Panel("out_of_turns", "out of turns", share=True),
     Panel("failed", "failed by a service", share=True),
 )
 """In this order. One of which no row knows anything is left out."""

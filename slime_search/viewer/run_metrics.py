@@ -16,7 +16,7 @@ from slime_search.viewer.dump_metrics import dumps_of, read_dumps
 
 METRICS = "metrics.jsonl"
 _EVENTS = "events.out.tfevents.*"
-_KEYS = ("em", "searches", "truncated", "failed")
+_KEYS = ("em", "searches", "truncated", "out_of_turns", "failed")
 _TRAINING: Mapping[str, str] = {
     "rollout/raw_reward": "reward",
     "rollout/response_len/mean": "response_tokens",
