@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from tests.conformance.conformance_client import DEFAULT_TEMPERATURE, Client, Reference
 from tests.conformance.engine_processes import CONTEXT, Server, embedded, router, sglang, vllm
 from tests.conformance.lessons import teach
+from tests.conformance.measured import HEADER, MEASURED
 from tests.support.scripted_retriever import ScriptedRetriever
 from tests.support.tokenizers import save_with_tools_template
 
@@ -145,3 +146,13 @@ def vllm_server(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
         pytest.skip(NEEDS_VLLM)
     with vllm(python, tiny_folder, tmp_path_factory.mktemp("vllm") / "log") as started:
         yield started
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The table of what was measured, if anything was."""
+    reports = [report for report in terminalreporter.stats.get("passed", ()) if report.when == "call"]
+    rows = [value for report in reports for name, value in report.user_properties if name == MEASURED]
+    if rows:
+        terminalreporter.section("measured")
+        for line in (*HEADER, *rows):
+            terminalreporter.write_line(line)

@@ -28,6 +28,8 @@ LESSONS = {
     "other": 'Or\n<tool_call>\n{"name": "fly", "arguments": {}}\n</tool_call>',
     "number": "A\n<tool_call>\n5\n</tool_call>",
     "narrow": '<tool_call>{"name": "search", "arguments": {}}</tool_call>',
+    "seek": "<think>Look.</think>\n<search> café </search>",
+    "given": "<answer> William Shakespeare </answer>",
 }
 """What the model answers to a question of one word."""
 

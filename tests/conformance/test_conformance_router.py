@@ -4,6 +4,9 @@ What each sampling means for training is in docs/token-truth.md.
 """
 
 import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -14,12 +17,15 @@ from slime_search.hooks.contract import LocalSample
 from slime_search.hooks.samples import RECORD_KEY
 from tests.conformance.conformance_client import Reference
 from tests.conformance.engine_processes import Server
-from tests.conformance.trajectories import TRAJECTORIES, arguments, asked, assert_exact, played
+from tests.conformance.measured import MEASURED, row
+from tests.conformance.relay import Relay, Turn, shares
+from tests.conformance.trajectories import TAG_WORDS, TRAJECTORIES, WORDS, arguments, asked, assert_exact, played
 from tests.support.chat_rollouts import tools_recipe
 from tests.support.rollouts import recipe as tags_recipe
 from tests.support.scripted_retriever import ScriptedRetriever
 
 Status = LocalSample.Status
+RecordProperty = Callable[[str, object], None]
 SAMPLINGS = {"T=1": (1.0, 1.0), "T=0.7, top-p 0.9": (0.7, 0.9), "greedy": (0.0, 1.0)}
 RECIPES = {"tools": tools_recipe, "tags": tags_recipe}
 SMALL_TURN_TOKENS = 48
@@ -40,37 +46,39 @@ SHOWN = {
 SUBJECTS = ("a glacier", "the moon", "a violin", "tea", "the heart", "a bridge", "rust", "a vowel")
 
 
-@pytest.mark.parametrize(("temperature", "top_p"), SAMPLINGS.values(), ids=SAMPLINGS)
+@pytest.mark.parametrize("sampling", SAMPLINGS)
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_tiny_models_trajectories_hold_what_the_engine_sampled(
     recipe: str,
-    temperature: float,
-    top_p: float,
+    sampling: str,
     router_server: Server,
     reference: Reference,
     retriever: ScriptedRetriever,
+    record_property: RecordProperty,
 ) -> None:
-    samples = _played(recipe, router_server, asked(as_text=True), retriever, temperature, top_p=top_p)
-    assert_exact(samples, reference, temperature)
+    samples = asked(as_text=True, words=TAG_WORDS if recipe == "tags" else WORDS)
+    run = _played(recipe, sampling, router_server, samples, retriever)
+    assert len(run.turns) > TRAJECTORIES
+    assert any(sample.metadata[RECORD_KEY]["calls"] for sample in run.samples)
+    record_property(MEASURED, run.judged(("tiny", recipe, sampling), reference))
 
 
-@pytest.mark.parametrize(("temperature", "top_p"), SAMPLINGS.values(), ids=SAMPLINGS)
+@pytest.mark.parametrize("sampling", SAMPLINGS)
 @pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.timeout(1200)
 def test_a_pre_trained_models_trajectories_hold_what_the_engine_sampled(
     recipe: str,
-    temperature: float,
-    top_p: float,
+    sampling: str,
     small_router_server: Server,
     small_reference: Reference,
     retriever: ScriptedRetriever,
+    record_property: RecordProperty,
 ) -> None:
     samples = [_question(recipe, number) for number in range(TRAJECTORIES)]
-    played = _played(
-        recipe, small_router_server, samples, retriever, temperature, top_p=top_p, turn_tokens=SMALL_TURN_TOKENS
-    )
-    assert_exact(played, small_reference, temperature)
+    run = _played(recipe, sampling, small_router_server, samples, retriever, turn_tokens=SMALL_TURN_TOKENS)
     # It calls or is corrected, so that there are turns after an observation.
-    assert any(len(sample.metadata[RECORD_KEY]["segments"]) > 2 for sample in played)
+    assert len(run.turns) > TRAJECTORIES
+    record_property(MEASURED, run.judged(("pre-trained", recipe, sampling), small_reference))
 
 
 def _question(recipe: str, number: int) -> LocalSample:
@@ -80,23 +88,42 @@ def _question(recipe: str, number: int) -> LocalSample:
     return LocalSample(index=number, prompt=messages, label="x", session_id=f"s{number}")
 
 
+@dataclass(frozen=True)
+class _Run:
+    samples: list[LocalSample]
+    turns: list[Turn]
+    """What the router was asked and answered."""
+    temperature: float
+    seconds: float
+
+    def judged(self, names: Sequence[str], reference: Reference) -> str:
+        """A row of what was measured. Fails unless what is trained is, turn by turn, what was asked and answered."""
+        assert shares(self.turns, self.samples) == (1.0, 1.0)
+        worst = assert_exact(self.samples, reference, self.temperature)
+        return row(names, self.samples, self.turns, worst, self.seconds)
+
+
 def _played(
     recipe: str,
+    sampling: str,
     server: Server,
     samples: list[LocalSample],
     retriever: ScriptedRetriever,
-    temperature: float,
     **options: Any,
-) -> list[LocalSample]:
+) -> _Run:
     """The rollouts, each one sample in one context without a failure."""
-    rollouts = played(RECIPES[recipe](retriever, engine_attempts=8), server, samples, temperature, **options)
+    temperature, top_p = SAMPLINGS[sampling]
+    start = time.perf_counter()
+    with Relay(server.url) as relay:
+        one, through = RECIPES[recipe](retriever, engine_attempts=8), replace(server, url=relay.url)
+        rollouts = played(one, through, samples, temperature, top_p=top_p, **options)
+    seconds = time.perf_counter() - start
     assert [len(rollout) for rollout in rollouts] == [1] * TRAJECTORIES
     found = [rollout[0] for rollout in rollouts]
     assert {sample.status for sample in found} <= {Status.COMPLETED, Status.TRUNCATED}
     records = [sample.metadata[RECORD_KEY] for sample in found]
     assert all(record["drift"] == {"realigned": 0, "forked": 0, "lost_tokens": 0} for record in records)
-    assert any(sum(sample.loss_mask or ()) for sample in found)
-    return found
+    return _Run(found, relay.turns, temperature, seconds)
 
 
 def test_the_router_is_told_from_its_engine_and_chats_are_left(

@@ -15,7 +15,9 @@ from tests.support.rollouts import sampling_params
 TRAJECTORIES = 64
 TURN_TOKENS = 128
 WORDS = ("one", "two", "plain", "broken", "other", "open")
-assert set(WORDS) <= set(LESSONS)
+TAG_WORDS = ("seek", "given", "plain", "one")
+"""The questions for the recipe of tags; the last is answered in the other's notation."""
+assert {*WORDS, *TAG_WORDS} <= set(LESSONS)
 
 
 def arguments(server: Server) -> Namespace:
@@ -30,11 +32,11 @@ def arguments(server: Server) -> Namespace:
     )
 
 
-def asked(*, as_text: bool) -> list[LocalSample]:
+def asked(*, as_text: bool, words: Sequence[str] = WORDS) -> list[LocalSample]:
     """Questions that the model has learned when they come as text, and new ones when the template adds the tools."""
     samples = []
     for n in range(TRAJECTORIES):
-        word = WORDS[n % len(WORDS)]
+        word = words[n % len(words)]
         text = f"<|im_start|>user\n{word}<|im_end|>\n<|im_start|>assistant\n"
         prompt = text if as_text else [{"role": "user", "content": word}]
         samples.append(LocalSample(index=n, prompt=prompt, label="x", session_id=f"session-{n}"))
@@ -55,12 +57,16 @@ def played(
     return [result if isinstance(result, list) else [result] for result in results]
 
 
-def assert_exact(samples: Sequence[LocalSample], reference: Reference, temperature: float = 1.0) -> None:
+def assert_exact(samples: Sequence[LocalSample], reference: Reference, temperature: float = 1.0) -> float:
     """Each sampled token's log-probability is that of a forward pass over the sample, at the temperature that the
-    engine's are of: 1 where it decodes greedily."""
+    engine's are of: 1 where it decodes greedily. Returns the largest difference, in nats."""
+    worst = 0.0
     for sample in samples:
         assert sample.loss_mask is not None and sample.rollout_log_probs is not None
         start = len(sample.tokens) - sample.response_length
         expected = reference.log_probs(sample.tokens[:start], sample.tokens[start:], temperature or 1.0)
         own = [n for n, mask in enumerate(sample.loss_mask) if mask]
-        assert_close([sample.rollout_log_probs[n] for n in own], expected[own])
+        found = [sample.rollout_log_probs[n] for n in own]
+        assert_close(found, expected[own])
+        worst = max(worst, *(abs(a - b) for a, b in zip(found, expected[own].tolist(), strict=True)), 0.0)
+    return worst
