@@ -36,8 +36,11 @@ def test_trajectories_hold_what_the_engine_sampled(
     records = [sample.metadata[RECORD_KEY] for sample in samples]
     assert all(record["drift"] == {"realigned": 0, "forked": 0, "lost_tokens": 0} for record in records)
     endings = Counter(segment["finish"] for record in records for segment in record["segments"])
-    assert endings["stop"] and endings["length"] and endings[None]
-    if temperature == 0:
+    assert endings["stop"] and endings[None]
+    if temperature:
+        # Which ramble is up to chance; greedily, they may all find an end.
+        assert endings["length"]
+    else:
         # Those asked "two" call twice in their first turn.
         assert sum([call["turn"] for call in record["calls"]].count(0) == 2 for record in records) >= 10
 
