@@ -92,7 +92,7 @@ def tags(setup: Setup) -> Iterator[Result]:
 
 
 def chat_template(setup: Setup) -> Iterator[Result]:
-    """The chat template renders a prompt; for tool calling also whole conversations."""
+    """The chat template renders a prompt; for tool calling also conversations, in calls that are read here."""
     tokenizer = setup.tokenizer
     config = setup.config
     if not getattr(tokenizer, "chat_template", None):
@@ -103,24 +103,26 @@ def chat_template(setup: Setup) -> Iterator[Result]:
         prompt = TokenCodec(tokenizer).prompt([{"role": "user", "content": "Who?"}])
         yield passed("chat template", f"renders a prompt ({len(prompt)} tokens around one word)")
         return
+    named = None if config.chat.notation == "auto" else config.chat.notation
     try:
-        frame = ChatTemplate(tokenizer, TOOL_SCHEMAS, config.chat.template_kwargs).frame
+        frame = ChatTemplate(tokenizer, TOOL_SCHEMAS, config.chat.template_kwargs, named).frame
     except ConfigError as error:
         usual = "see docs/tool-calling.md for the models that work"
         yield failed("chat template", error.found, error.fix or usual)
         return
-    told = (
+    keeps = (
         "prefix-preserving"
         if frame.keeps_turns
         else "not prefix-preserving (it drops earlier thoughts); turns are appended here and never rendered again"
     )
-    if frame.readable_calls:
-        yield passed("chat template", told)
+    if frame.readable_calls or named:
+        yield passed("chat template", f"{keeps}; calls are read as {frame.notation}")
     else:
         yield warned(
             "chat template",
-            f"{told}; teaches a notation of calls that only the server reads",
-            "add --sglang-tool-call-parser <the model's> to the training command",
+            f"{keeps}; writes calls in a notation that is not known here, so they count as malformed or as answers",
+            "name the notation that the model was trained on (SLIME_SEARCH_CHAT__NOTATION=hermes; docs/tool-calling.md "
+            "has the table), or use the tag recipe",
         )
 
 

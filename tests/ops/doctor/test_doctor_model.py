@@ -94,10 +94,10 @@ def test_a_base_model_without_a_template(site: Site) -> None:
 @pytest.mark.parametrize(
     ("change", "status", "told"),
     [
-        (("", ""), Status.PASS, "prefix-preserving"),
+        (("", ""), Status.PASS, "prefix-preserving; calls are read as hermes"),
         (("message.content", "message.content.split('</think>')[-1]"), Status.PASS, "not prefix-preserving"),
         (("<|im_", "("), Status.FAIL, "holds no special token"),
-        (('{"name": \' +', "call ' +"), Status.WARN, "a notation of calls that only the server reads"),
+        (('{"name": \' +', "call ' +"), Status.WARN, "a notation that is not known here"),
     ],
 )
 def test_templates_for_tool_calls(site: Site, change: tuple[str, str], status: Status, told: str) -> None:
@@ -105,6 +105,16 @@ def test_templates_for_tool_calls(site: Site, change: tuple[str, str], status: S
     template_of(site.folder / "tools-model", change)
     found = the(look(site), "chat template")
     assert (found.status, told in found.found) == (status, True), found
+
+
+def test_a_notation_that_the_config_names_is_the_one_that_is_read(site: Site) -> None:
+    site.for_tools()
+    template_of(site.folder / "tools-model", ('{"name": \' +', "call ' +"))
+    found = the(look(site), "chat template")
+    assert "SLIME_SEARCH_CHAT__NOTATION" in found.fix and "tool-call-parser" not in found.fix
+    site.change(SLIME_SEARCH_CHAT__NOTATION="glm")
+    found = the(look(site), "chat template")
+    assert (found.status, "calls are read as glm" in found.found) == (Status.PASS, True), found
 
 
 def test_tool_text_of_a_tokenizer_like_qwens(site: Site) -> None:
