@@ -16,7 +16,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def main(
-    output: Annotated[Path, typer.Option(help="The store's folder. An interrupted build in it is carried on.")],
+    output: Annotated[Path, typer.Option(help="The folder of the index. A build that was interrupted in it goes on.")],
     corpus_path: Annotated[
         Path | None,
         typer.Option("--corpus_path", "--corpus-path", help="The passages: JSON Lines, also gzipped."),
@@ -41,18 +41,27 @@ def main(
         int, typer.Option(min=1, help="Parts in which rabitq can be served; other kinds can be in any number.")
     ] = 1,
     device: Annotated[str, typer.Option(help="Where the encoder computes: cpu, cuda or cuda:0.")] = "cpu",
-    precision: Annotated[str, typer.Option(help="What the encoder computes in.")] = "auto",
+    precision: Annotated[str, typer.Option(help="What the encoder computes in: auto, fp32, bf16 or fp16.")] = "auto",
     batch_size: Annotated[
         int, typer.Option("--batch_size", "--batch-size", min=1, help="Texts the encoder takes at once.")
     ] = 64,
 ) -> None:
     """Builds a folder that serve-retriever takes as --index_path.
 
-    Vectors come from encoding a corpus, or from a flat FAISS index such as the published e5_Flat.index. The store holds
-    them as float16 on disk, and for sq8 a byte, for rabitq a bit a dimension to be held in memory. For 21 million
-    vectors of 768 numbers that is 32 GB on disk, and in memory 16 GB (sq8) or 2.4 GB (rabitq).
+    slime-search build-index --corpus_path wiki-18.jsonl \\
+      --retriever_name e5 --retriever_model intfloat/e5-base-v2 \\
+      --device cuda --output e5-index
 
-    Ctrl-C or a kill loses at most the last few thousand vectors: give the same command again. A self-test ends it.
+    slime-search build-index --from-index e5_Flat.index --kind rabitq \\
+      --output e5-lean
+
+    Vectors come from encoding a corpus, or from a flat FAISS index such as the
+    published e5_Flat.index. They are stored as float16 on disk. In memory sq8
+    holds a byte a dimension, rabitq a bit: for 21 million vectors of 768 numbers
+    that is 32 GB on disk, and 16 GB (sq8) or 2.4 GB (rabitq) in memory.
+
+    After Ctrl-C or a kill, give the same command again: at most the last few
+    thousand vectors are made anew. A self-test of the finished index ends it.
     """
     console = Console(stderr=True)
     with one_sentence(interrupted=f"interrupted; give the same command again to go on with {output}"):

@@ -23,13 +23,23 @@ from slime_search.ops.launch.supervisor import identity
 logger = logging.getLogger(__name__)
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 
-Folder = Annotated[Path, typer.Argument(help="slime's --save.", file_okay=False)]
-Repo = Annotated[str | None, typer.Option("--hub", help="A repository of the Hub, owner/name; HF_TOKEN opens it.")]
+Folder = Annotated[Path, typer.Argument(help="The folder that slime gets as --save.", file_okay=False)]
+Repo = Annotated[
+    str | None,
+    typer.Option(
+        "--hub", help="A model repository of the Hugging Face Hub, owner/name; HF_TOKEN opens it.", show_default="none"
+    ),
+]
 
 
 @app.callback()
 def _main() -> None:
-    """Keep, push and find again the checkpoints of a training on slime."""
+    """Keep, push and find again the checkpoints of a training on slime.
+
+    slime-search checkpoints watch /ckpt/run --hub owner/run
+
+    slime-search checkpoints resume /ckpt/run --hub owner/run
+    """
     logging.basicConfig(level="INFO", format="%(message)s", handlers=[RichHandler(console=stderr, show_path=False)])
     # Of every request that is tried again it tells the address, which may be a signed one.
     for name in ("huggingface_hub", "httpx", "httpx2"):
@@ -40,23 +50,29 @@ def _main() -> None:
 def watch(
     folder: Folder,
     hub: Repo = None,
-    keep: Annotated[int, typer.Option(min=1, help="Valid checkpoints that stay, here and on the Hub.")] = 2,
+    keep: Annotated[
+        int, typer.Option(min=1, help="How many of the newest whole checkpoints stay, here and on the Hub.")
+    ] = 2,
     until_pid: Annotated[
-        int | None, typer.Option(help="End when this process has ended.", show_default="never")
+        int | None, typer.Option(help="End when this process has ended.", show_default="only on a signal")
     ] = None,
-    poll_s: Annotated[float, typer.Option(min=0.05, help="Seconds between two looks at the folder.")] = 15.0,
+    poll_s: Annotated[float, typer.Option(min=0.05, help="Seconds from one look at the folder to the next.")] = 15.0,
     retry_s: Annotated[
-        float, typer.Option(min=0.0, help="Seconds until a failed push is tried again; doubles.")
+        float,
+        typer.Option(min=0.0, help="Seconds until a failed push is tried again; twice as many each further time."),
     ] = 30.0,
     final_s: Annotated[
-        float, typer.Option(min=0.0, help="Seconds for the last push, when the training ended.")
+        float, typer.Option(min=0.0, help="The most seconds for the last push, once the training has ended.")
     ] = 3600.0,
 ) -> None:
-    """Look after a training's checkpoints beside it: seal each that is whole, push it, delete old ones.
+    """Look after a training's checkpoints beside it: mark each that is whole, push it, delete old ones.
 
-    Ends with the training or on Ctrl-C, after a last push; a second Ctrl-C ends it at once. With --until-pid Ctrl-C is
-    the training's, which may save before it ends. The exit code is 1 if the newest checkpoint could not be pushed.
-    Neither the Hub nor the network can do the training any harm.
+    slime-search checkpoints watch /ckpt/run --hub owner/run --until-pid $PID
+
+    Ends with the training or on Ctrl-C, after a last push; a second Ctrl-C ends
+    it at once. With --until-pid Ctrl-C is left to the training, which may save
+    before it ends. The exit code is 1 if the newest checkpoint could not be
+    pushed. A Hub that is not reachable does not disturb the training.
     """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # it runs beside what has a screen of its own
     place = CheckpointFolder(folder)
@@ -89,11 +105,16 @@ def watch(
 def resume(
     folder: Folder,
     hub: Repo = None,
-    thorough: Annotated[bool, typer.Option("--thorough", help="Read every byte, not only sizes and times.")] = False,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Compare checksums of whole files, and not sizes and times alone.")
+    ] = False,
 ) -> None:
-    """Make slime go on from the newest valid checkpoint, fetched from the Hub if it is newer there.
+    """Make slime go on from the newest whole checkpoint, fetched from the Hub if it is newer there.
 
-    Prints its iteration and where it was, or "none". slime then loads it with --load FOLDER.
+    slime-search checkpoints resume /ckpt/run --hub owner/run
+
+    Prints its iteration and where it was, or "none". slime then loads it with
+    --load FOLDER.
     """
     with one_sentence():
         found = prepare_resume(CheckpointFolder(folder), None if hub is None else HubRepo(hub), thorough=thorough)

@@ -26,16 +26,26 @@ def curves(
     output: Annotated[
         Path | None, typer.Option(help="The image, .png or .svg.", show_default="curves.png; none with --json")
     ] = None,
-    title: Annotated[str | None, typer.Option(help="Its heading.", show_default="the runs' names")] = None,
+    title: Annotated[str | None, typer.Option(help="The heading of the image.", show_default="the runs' names")] = None,
     reward_key: Annotated[
         str | None, typer.Option(help="slime's --reward-key, where the rewards of dumps are dicts.", show_default=False)
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers behind it as one JSON object.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the numbers of the curves as one JSON object.")
+    ] = False,
 ) -> None:
     """Draw reward, exact match, searches, lengths and failures over the training steps.
 
-    A SOURCE is a quickstart's folder, a folder of slime's --save-debug-rollout-data or --dump-details, or slime's
-    TensorBoard folder. Several are drawn on top of each other, to compare them. A run may still be going on.
+    slime-search curves runs/quickstart
+
+    slime-search curves /ckpt/run/dumps --output run.svg
+
+    slime-search curves tensorboard/a tensorboard/b --title "a against b"
+
+    A SOURCE is a quickstart's folder, a folder of slime's
+    --save-debug-rollout-data or --dump-details, or slime's TensorBoard folder.
+    Several are drawn on top of each other, to compare them. A run may still be
+    going on.
     """
     with one_sentence():
         image = output or (None if as_json else Path("curves.png"))

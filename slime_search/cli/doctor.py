@@ -25,43 +25,59 @@ app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
 @app.command()
 def doctor(
     config: Annotated[
-        Path | None, typer.Option(help="slime's --custom-config-path YAML.", show_default="CUSTOM_CONFIG")
+        Path | None,
+        typer.Option(help="The YAML file that slime gets as --custom-config-path.", show_default="$CUSTOM_CONFIG"),
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(help="The module with the hooks.", show_default="TRAIN_SCRIPT's, else generate_with_search"),
+        typer.Option(
+            help="The module with generate and reward_func, as in --custom-generate-function-path MODULE.generate.",
+            show_default="that of $TRAIN_SCRIPT, else generate_with_search",
+        ),
     ] = None,
     hf_checkpoint: Annotated[
-        Path | None, typer.Option(help="The policy's Hugging Face folder.", show_default="HF_CHECKPOINT")
+        Path | None, typer.Option(help="The policy's Hugging Face folder.", show_default="$HF_CHECKPOINT")
     ] = None,
     train_data: Annotated[
-        Path | None, typer.Option(help="A .parquet or .jsonl file.", show_default="DATA/train.parquet")
+        Path | None, typer.Option(help="Training questions, .parquet or .jsonl.", show_default="$DATA/train.parquet")
     ] = None,
     eval_data: Annotated[
-        list[Path] | None, typer.Option(help="The same; may be repeated.", show_default="DATA/test/*.parquet")
+        list[Path] | None, typer.Option(help="Test questions; may be repeated.", show_default="$DATA/test/*.parquet")
     ] = None,
     corpus_path: Annotated[
         Path | None,
-        typer.Option("--corpus-path", "--corpus_path", help="The retriever's.", show_default="CORPUS_PATH"),
+        typer.Option(
+            "--corpus-path", "--corpus_path", help="The retriever's passages, .jsonl.", show_default="$CORPUS_PATH"
+        ),
     ] = None,
     index_path: Annotated[
         Path | None,
-        typer.Option("--index-path", "--index_path", help="The retriever's.", show_default="INDEX_PATH"),
+        typer.Option("--index-path", "--index_path", help="The retriever's index.", show_default="$INDEX_PATH"),
     ] = None,
     engine_url: Annotated[
-        str | None, typer.Option(help="Look at an SGLang server or router that runs.", show_default="none")
+        str | None, typer.Option(help="Also look at this SGLang server or router.", show_default="none is asked")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show tracebacks of checks that broke.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show the traceback where a check itself failed.")
+    ] = False,
 ) -> None:
     """Check a whole set-up before a GPU hour is spent on it: what passes, what does not, and the fix.
 
-    Looks at what run_with_retrieval.sh and the training scripts would run, told by the same environment variables
-    (HF_CHECKPOINT, DATA, CORPUS_PATH, RETRIEVER_NAME, RETRIEVAL_SERVER_URL, SLIME_HOME, TRAIN_SCRIPT, SLIME_SEARCH_…).
-    Starts nothing and changes nothing.
+    slime-search doctor
 
-    Exits with 0 where nothing fails, 1 where something does, no GPU included, and 2 for an option or variable that
-    can't be read.
+    HF_CHECKPOINT=/root/Qwen2.5-3B DATA=data \\
+      TRAIN_SCRIPT=examples/search_r1/run_qwen2.5_3B.sh slime-search doctor
+
+    slime-search doctor --engine-url http://127.0.0.1:30000
+
+    Looks at what run_with_retrieval.sh and the training scripts would run,
+    and reads the same environment variables (HF_CHECKPOINT, DATA, CORPUS_PATH,
+    RETRIEVER_NAME, RETRIEVAL_SERVER_URL, SLIME_HOME, TRAIN_SCRIPT,
+    SLIME_SEARCH_…). Starts nothing and changes nothing.
+
+    Exits with 0 where nothing fails, 1 where something does, no GPU included,
+    and 2 for an option or variable that can't be read.
     """
     try:
         given: dict[str, Any] = {"hf_checkpoint": hf_checkpoint} if hf_checkpoint else {}

@@ -40,10 +40,16 @@ def main(
 ) -> None:
     """Download what Search-R1 searches: Wikipedia of 2018 in passages, and their E5 index.
 
-    After a kill, a failure or Ctrl-C the same command goes on where it was. Parts that lie in the folder already are
-    used. Parts go straight into their file, without a second copy, and their checksums are compared at the end.
+    slime-search download-wiki18 --save_path data --dry-run
 
-    HF_ENDPOINT names a mirror of the Hub, HF_TOKEN who you are.
+    slime-search download-wiki18 --save_path data --index hnsw64
+
+    After a kill, a failure or Ctrl-C the same command goes on where it was.
+    Parts that lie in the folder already are used. Parts go straight into their
+    file, without a second copy, and their checksums are compared at the end.
+
+    HF_ENDPOINT names a mirror of the Hugging Face Hub; HF_TOKEN is your access
+    token there.
     """
     from slime_search.retrieval.download.hub import CORPUS, INDEXES
     from slime_search.retrieval.download.plan import carry_out, check_room, corpus_step, index_step

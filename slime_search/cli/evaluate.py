@@ -105,7 +105,8 @@ def evaluate(
         bool, typer.Option("--fresh", help="Remove what the folder holds, and begin.", rich_help_panel=_RESULTS)
     ] = False,
     published: Annotated[
-        Size | None, typer.Option(help="Print published numbers of this size beside.", rich_help_panel=_RESULTS)
+        Size | None,
+        typer.Option(help="Print the published numbers of models of this size beside.", rich_help_panel=_RESULTS),
     ] = None,
 ) -> None:
     """Score an agent on test sets: EM, F1, retrieval hits, searches, tokens and

@@ -34,7 +34,13 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 @app.callback()
 def _main() -> None:
-    """Run a training beside the services that it needs, in one tmux session, as the environment says."""
+    """Run a training beside the services that it needs, in one tmux session.
+
+    slime-search launch search-r1 --dry-run
+
+    Model, data and services are named by the environment variables that
+    docs/run-scripts.md lists, such as CORPUS_PATH and TRAIN_SCRIPT.
+    """
 
 
 def launch_command(kind: type[S], problems: Check[S]) -> Callable[..., None]:
@@ -46,10 +52,16 @@ def launch_command(kind: type[S], problems: Check[S]) -> Callable[..., None]:
     """
 
     def launch(
-        options: Annotated[list[str] | None, typer.Argument(help="Options of the training script, after --.")] = None,
-        dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and print the commands.")] = False,
-        attach: Annotated[bool, typer.Option("--attach", help="Show the session.")] = False,
-        stop: Annotated[bool, typer.Option("--stop", help="End the session that runs.")] = False,
+        options: Annotated[
+            list[str] | None, typer.Argument(help="Options of the training script, after --: -- --num-rollout 500.")
+        ] = None,
+        dry_run: Annotated[
+            bool, typer.Option("--dry-run", help="Check everything and print the commands; start nothing.")
+        ] = False,
+        attach: Annotated[
+            bool, typer.Option("--attach", help="Show the session while it runs; Ctrl-b d leaves it.")
+        ] = False,
+        stop: Annotated[bool, typer.Option("--stop", help="End the session that another terminal started.")] = False,
         own_script: Annotated[bool, typer.Option("--own-script", hidden=True)] = False,
     ) -> None:
         settings = _settings(kind)
@@ -143,7 +155,24 @@ def _stop(session: str, limit_s: float) -> int:
     return 0
 
 
-app.command("search-r1", help="Run a training with its retrieval server.")(launch_command(LaunchSettings, problems))
-app.command("thinker-searcher", help="Run a Thinker's training with its retriever and its Searcher.")(
-    launch_command(ThinkerLaunchSettings, thinker_problems)
-)
+_SEARCH_R1 = """Run a training with its retrieval server.
+
+CORPUS_PATH=data/wiki-18.jsonl INDEX_PATH=data/e5_Flat.index \\
+  TRAIN_SCRIPT=examples/search_r1/run_qwen2.5_3B.sh \\
+  slime-search launch search-r1 -- --num-rollout 500
+
+Starts the retriever, waits until it is ready, starts the training, and
+exits with its code. Ctrl-C, or the end of either, ends what was started.
+examples/search_r1/run_with_retrieval.sh lists the environment variables.
+"""
+_THINKER_SEARCHER = """Run a Thinker's training with its retriever and its Searcher.
+
+examples/thinker_searcher/run_all.sh --dry-run
+
+calls slime-search launch thinker-searcher with the example's scripts, and
+lists the environment variables. Starts the retriever, the frozen model, the
+Searcher and the training, each once what it needs is ready, and exits with
+the training's code. Ctrl-C, or the end of any, ends what was started.
+"""
+app.command("search-r1", help=_SEARCH_R1)(launch_command(LaunchSettings, problems))
+app.command("thinker-searcher", help=_THINKER_SEARCHER)(launch_command(ThinkerLaunchSettings, thinker_problems))

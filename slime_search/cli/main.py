@@ -13,7 +13,6 @@ from slime_search.cli.console import need
 
 app = typer.Typer(
     name="slime-search",
-    help="Train LLM search agents by reinforcement learning on slime.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
@@ -108,9 +107,16 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _main(
-    version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
-    """Train LLM search agents by reinforcement learning on slime."""
+    """Train LLM search agents by reinforcement learning on slime.
+
+    slime-search quickstart
+
+    slime-search COMMAND --help shows what a command takes, with examples.
+    """
 
 
 class _Unparsed(TyperCommand):
@@ -131,6 +137,4 @@ def _forwarding(name: str, subcommand: Subcommand) -> Callable[[typer.Context], 
 
 
 for _name, _subcommand in SUBCOMMANDS.items():
-    app.command(_name, cls=_Unparsed, help=f"{_subcommand.help} (--help for its options)")(
-        _forwarding(_name, _subcommand)
-    )
+    app.command(_name, cls=_Unparsed, help=_subcommand.help)(_forwarding(_name, _subcommand))

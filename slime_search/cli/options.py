@@ -31,7 +31,7 @@ RecipeName = Annotated[
     str | None,
     typer.Option(
         "--recipe",
-        help=f"One of {', '.join(RECIPES)}, or a module on PYTHONPATH with the two hooks.",
+        help=f"One of {', '.join(RECIPES)}, or a module on PYTHONPATH with generate and reward_func.",
         show_default="search-r1",
         rich_help_panel=_ENGINE,
         metavar="NAME",
@@ -41,7 +41,7 @@ EngineUrl = Annotated[
     str | None,
     typer.Option(
         "--engine-url",
-        help=f"A running server, without /v1. A bearer token is read from {API_KEY}.",
+        help=f"The inference server, such as http://127.0.0.1:30000. {API_KEY} holds its bearer token, if it has one.",
         show_default=False,
         rich_help_panel=_ENGINE,
         metavar="URL",
@@ -57,7 +57,13 @@ ProtocolOption = Annotated[
     ),
 ]
 ModelName = Annotated[
-    str, typer.Option("--model", help="The model's name on the server.", rich_help_panel=_ENGINE, metavar="NAME")
+    str,
+    typer.Option(
+        "--model",
+        help="The model's name on the server, as /v1/models lists it; SGLang takes any.",
+        rich_help_panel=_ENGINE,
+        metavar="NAME",
+    ),
 ]
 Checkpoint = Annotated[
     str | None,
@@ -74,7 +80,7 @@ QuickstartFolder = Annotated[
     Path | None,
     typer.Option(
         "--quickstart",
-        help="The folder of a finished quickstart, in place of everything above: its recipe, model and retriever.",
+        help="The folder of a finished quickstart: its recipe, model and retriever, in place of the options above.",
         show_default=False,
         rich_help_panel=_ENGINE,
         metavar="FOLDER",
@@ -82,19 +88,26 @@ QuickstartFolder = Annotated[
 ]
 Before = Annotated[
     bool,
-    typer.Option("--before", help="Its policy from before reinforcement learning.", rich_help_panel=_ENGINE),
+    typer.Option(
+        "--before", help="Ask the quickstart's policy as it was before reinforcement learning.", rich_help_panel=_ENGINE
+    ),
 ]
 Temperature = Annotated[
     float,
-    typer.Option("--temperature", min=0.0, help="0 takes the likeliest token each time.", rich_help_panel=_SAMPLING),
+    typer.Option(
+        "--temperature",
+        min=0.0,
+        help="Of the sampling; 0 takes the likeliest token each time.",
+        rich_help_panel=_SAMPLING,
+    ),
 ]
 TurnTokens = Annotated[
     int | None,
     typer.Option(
         "--turn-tokens",
         min=1,
-        help="Tokens that a turn may have.",
-        show_default="512; a quickstart's own",
+        help="The most tokens of a turn.",
+        show_default="512; with --quickstart its own",
         rich_help_panel=_SAMPLING,
     ),
 ]

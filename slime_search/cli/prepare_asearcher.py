@@ -28,12 +28,21 @@ def asearcher(
 ) -> None:
     """Make the files that a search agent with a teacher is trained on: ASearcher's questions as chat messages.
 
-    Leaves train.parquet, test/asearcher.parquet (held out) and test/hotpotqa.parquet (its dev split) in the output
-    folder. A question may stand in a column question, query, problem, input, instruction, prompt or messages; answers
-    in golden_answers, answer, answers, aug_answer, ground_truth, target, reward_model or label, all of which count.
-    Questions that occur twice, or in HotpotQA's dev split, are left out and counted.
+    slime-search prepare-data asearcher
 
-    Comes from the Hub where nothing else is said (HF_ENDPOINT, HF_TOKEN and HF_HOME are honoured).
+    slime-search prepare-data asearcher --source questions.jsonl --validation 200
+
+    Leaves train.parquet, test/asearcher.parquet (held out) and
+    test/hotpotqa.parquet (its dev split) in the output folder.
+
+    A question may stand in a column question, query, problem, input,
+    instruction, prompt or messages; answers in golden_answers, answer, answers,
+    aug_answer, ground_truth, target, reward_model or label, all of which count.
+    Questions that occur twice, or in HotpotQA's dev split, are left out and
+    counted.
+
+    What is not named comes from the Hugging Face Hub (HF_ENDPOINT, HF_TOKEN and
+    HF_HOME are honoured).
     """
     from slime_search.data.asearcher import prepare_asearcher, source_files
 

@@ -40,23 +40,34 @@ def prepare_data(
             "--data-dir", help="Read <name>/<split>.jsonl here, as FlashRAG has them.", show_default="download"
         ),
     ] = None,
-    train: Annotated[str, typer.Option(help="Data sets to train on, in this order.")] = _TRAIN,
-    test: Annotated[str, typer.Option(help="Data sets to test on.")] = _TEST,
+    train: Annotated[
+        str, typer.Option(help="Data sets to train on, in this order, with commas between; empty for none.")
+    ] = _TRAIN,
+    test: Annotated[str, typer.Option(help="Data sets to test on, with commas between; empty for none.")] = _TEST,
     form: Annotated[
         FormatName,
         typer.Option(
             "--format",
-            help="Search-R1's prompt with tags, that of CoDA's planner, or messages and a tool for the chat recipe.",
+            help="search-r1: its prompt with tags. coda: the prompt of CoDA's planner. chat: messages and a tool, for "
+            "tool calling.",
         ),
     ] = FormatName.SEARCH_R1,
     keep_leaks: Annotated[
         bool, typer.Option("--keep-leaks", help="Train on questions that are in a test set, as published runs do.")
     ] = False,
 ) -> None:
-    """Make the files that a search agent is trained and tested on: NQ and HotpotQA, and the seven test sets.
+    """Make the files that a search agent is trained on (NQ and HotpotQA) and tested on (seven sets).
 
-    Comes from FlashRAG's collection on the Hub (HF_ENDPOINT, HF_TOKEN and HF_HOME are honoured). Training questions
-    that occur twice, or in a test set, are left out and counted. Test sets stay as they are, so that scores compare.
+    slime-search prepare-data
+
+    slime-search prepare-data --format chat --output data/chat
+
+    slime-search prepare-data --train nq --test nq,bamboogle
+
+    The questions come from FlashRAG's collection on the Hugging Face Hub
+    (HF_ENDPOINT, HF_TOKEN and HF_HOME are honoured), or from --data-dir.
+    Training questions that occur twice, or in a test set, are left out and
+    counted. Test sets stay as they are, so that scores compare.
     """
     if context.invoked_subcommand:
         return

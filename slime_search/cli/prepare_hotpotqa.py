@@ -27,22 +27,31 @@ def hotpotqa_only(
         ),
     ] = None,
     index: Annotated[bool, typer.Option(help="Build the index too; BM25 needs none.")] = True,
-    retriever_name: Annotated[str, typer.Option(help="The encoder's family.")] = "e5",
-    retriever_model: Annotated[str, typer.Option(help="The encoder.")] = "intfloat/e5-base-v2",
-    device: Annotated[str, typer.Option(help="Where it computes: cpu, cuda or cuda:0.")] = "cpu",
-    batch_size: Annotated[int, typer.Option(min=1, help="Texts that it takes at once.")] = 64,
+    retriever_name: Annotated[str, typer.Option(help="The encoder's family: e5, bge, contriever, dpr or auto.")] = "e5",
+    retriever_model: Annotated[
+        str, typer.Option(help="The encoder that makes the index: a folder or a Hub name.")
+    ] = "intfloat/e5-base-v2",
+    device: Annotated[str, typer.Option(help="Where the encoder computes: cpu, cuda or cuda:0.")] = "cpu",
+    batch_size: Annotated[int, typer.Option(min=1, help="Texts that the encoder takes at once.")] = 64,
     keep_leaks: Annotated[
         bool, typer.Option("--keep-leaks", help="Train on questions that are in the test set, too.")
     ] = False,
 ) -> None:
-    """Make a world of HotpotQA alone: its questions, and a corpus of the paragraphs that come with them.
+    """Make a small data set to train and search on: HotpotQA's questions, and the paragraphs that come with them.
 
-    Leaves train.parquet, test/hotpotqa.parquet (the dev split, whose answers are known), corpus.jsonl and faiss.index
-    in the output folder. The corpus holds the paragraphs that each question was written from and those that distract
-    from them: hundreds of thousands, where Wikipedia has 21 million passages.
+    slime-search prepare-data hotpotqa-only
 
-    Comes from FlashRAG's collection on the Hub (HF_ENDPOINT, HF_TOKEN and HF_HOME are honoured). Give the same command
-    again after an interruption: the index goes on where it was.
+    slime-search prepare-data hotpotqa-only --no-index --output data/bm25
+
+    Leaves train.parquet, test/hotpotqa.parquet (the dev split, whose answers
+    are known), corpus.jsonl and faiss.index in the output folder. The corpus
+    holds the paragraphs that each question was written from and those that
+    distract from them: hundreds of thousands, where Wikipedia has 21 million
+    passages.
+
+    The questions come from FlashRAG's collection on the Hugging Face Hub
+    (HF_ENDPOINT, HF_TOKEN and HF_HOME are honoured), or from --data-dir. Give
+    the same command again after an interruption: the index goes on where it was.
     """
     if index:
         need("retrieval", "torch", "faiss", "sentence_transformers")

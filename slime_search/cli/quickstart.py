@@ -35,27 +35,50 @@ def quickstart(
     output: Annotated[Path, typer.Option(help="Folder for the model, metrics, curve and report.")] = Path(
         "runs/quickstart"
     ),
-    seed: Annotated[int, typer.Option(help="Seeds the encyclopedia, the start and the sampling.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the encyclopedia, the initial weights and the sampling.")] = 0,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="GRPO steps: 50 of 128 rollouts each; with a teacher 24 of 32.")
+        int | None,
+        typer.Option(
+            min=1,
+            help="GRPO steps, of 128 rollouts each; of 32 with a teacher.",
+            show_default="50; 24 with a teacher",
+        ),
     ] = None,
     cold_start_steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Supervised steps before that, of each model; 500 to 800 by recipe and dialect."),
+        typer.Option(
+            min=1,
+            help="Supervised steps of each model before that.",
+            show_default="500 to 800, by recipe and dialect",
+        ),
     ] = None,
-    recipe: Annotated[Shown, typer.Option(help="One agent that searches, two agents, or one that has a teacher.")] = (
-        Shown.SEARCH_R1
-    ),
-    dialect: Annotated[Speech, typer.Option(help="Of search-r1: tags, or OpenAI tool calls over the chat API.")] = (
-        Speech.TAGS
-    ),
+    recipe: Annotated[
+        Shown,
+        typer.Option(
+            help="search-r1: one agent that searches. thinker-searcher, coda: agents that call others. distill: one "
+            "with a teacher."
+        ),
+    ] = (Shown.SEARCH_R1),
+    dialect: Annotated[
+        Speech,
+        typer.Option(help="How search-r1 calls a search: with tags, or with OpenAI tool calls over the chat API."),
+    ] = (Speech.TAGS),
 ) -> None:
     """Watch a search agent learn on this machine, in minutes, without a GPU or a download.
 
-    A model of 0.86 million parameters imitates a poor teacher, then learns by GRPO to search an invented encyclopedia
-    and to answer from what it finds. Held-out questions are about people, towns and companies that it never saw.
+    slime-search quickstart
 
-    Leaves summary.json, metrics.jsonl, curve.png, report.html and the trained model in the output folder.
+    slime-search quickstart --dialect tools --output runs/tools
+
+    slime-search quickstart --recipe coda --steps 10 --output runs/short
+
+    A model of 0.86 million parameters imitates demonstrations that know the
+    format and search badly, then learns by GRPO to search an invented
+    encyclopedia and to answer from what it finds. Held-out questions are
+    about people, towns and companies that it never saw.
+
+    Leaves summary.json, metrics.jsonl, curve.png, report.html and the trained
+    model in the output folder.
     """
     _with_cpu_settings()
     from slime_search.local.presets import preset_of

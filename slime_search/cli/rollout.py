@@ -46,17 +46,25 @@ _FAST_FAILURE = {"engine_attempts": 2, "search_attempts": 2}
 def rollout(
     questions: Annotated[
         Path | None,
-        typer.Option(help="A .parquet or .jsonl file of prepare-data or FlashRAG.", show_default=False),
+        typer.Option(
+            help="A file of questions with answers: .parquet or .jsonl, of prepare-data or FlashRAG.",
+            show_default=False,
+        ),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Its first questions only.", show_default="all")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="The first so many questions of the file.", show_default="all")
+    ] = None,
     ask: Annotated[
         list[str] | None, typer.Option(help="A question; may be repeated.", show_default="asked for, one by one")
     ] = None,
     gold: Annotated[
         list[str] | None,
-        typer.Option(help="Its right answer, for a reward; one an --ask, or several for one.", show_default=False),
+        typer.Option(
+            help="The right answer to an --ask, for a reward: one for each, or several for a single one.",
+            show_default=False,
+        ),
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Attempts at each question.")] = 1,
+    samples: Annotated[int, typer.Option(min=1, help="Rollouts of each question.")] = 1,
     prompt_template: Annotated[
         Path | None,
         typer.Option(
@@ -68,8 +76,8 @@ def rollout(
     show: Annotated[
         Show | None,
         typer.Option(
-            help="A line a rollout; each turn and search as soon as it is there; or every token with its owner and "
-            "log-probability.",
+            help="lines: one for each rollout. turns: each turn and search as soon as it is there. tokens: every "
+            "token, with who wrote it and its log-probability.",
             show_default="lines with --questions, else turns",
         ),
     ] = None,
@@ -88,7 +96,7 @@ def rollout(
     seed: Annotated[
         int | None,
         typer.Option(
-            help="Of the first attempt; each further one's is one more. For SGLang with "
+            help="The sampling seed of a question's first rollout; each further one gets one more. For SGLang with "
             "--enable-deterministic-inference, and the embedded engine.",
             show_default="the engine's",
             rich_help_panel="Sampling",
@@ -97,19 +105,22 @@ def rollout(
     turn_tokens: TurnTokens = None,
     concurrency: Concurrency = 16,
 ) -> None:
-    """Roll a recipe out against a live engine, outside training, and look at what it does.
+    """Ask a live engine questions with a recipe, outside training, and watch every turn and search.
 
     Watch a question turn by turn, on a server whose model SGLang names:
 
-        slime-search rollout --engine-url http://127.0.0.1:30000 --ask "Who wrote Emma?"
+    slime-search rollout --engine-url http://127.0.0.1:30000 \\
+      --ask "Who wrote Emma?"
 
     Try another prompt on fifty questions, and keep the rollouts:
 
-        slime-search rollout --engine-url http://127.0.0.1:30000 --prompt-template new.txt
-        --questions data/test/nq.parquet --limit 50 --output new.jsonl
+    slime-search rollout --engine-url http://127.0.0.1:30000 \\
+      --prompt-template new.txt --questions data/test/nq.parquet --limit 50 \\
+      --output new.jsonl
 
-    The recipe's settings come from the environment, as in training: SLIME_SEARCH_LOCAL__SEARCH_URL is the retriever,
-    SLIME_SEARCH_MAX_TURNS the searches. Ends with a table of scores, tokens, times and failures.
+    The recipe's settings come from the environment, as in training:
+    SLIME_SEARCH_LOCAL__SEARCH_URL is the retriever, SLIME_SEARCH_MAX_TURNS the
+    number of searches. Ends with a table of scores, tokens, times and failures.
     """
     _print_retries()
     end_on_signals()

@@ -17,17 +17,24 @@ def main(
     model_path: Annotated[Path, typer.Option(help="A Hugging Face folder with a causal language model.")],
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes any free one.")] = 30000,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the model's arithmetic.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of the model.", show_default="torch's")
+    ] = None,
     max_running_requests: Annotated[int, typer.Option(min=1, help="Requests at once; further ones wait.")] = 256,
     context_length: Annotated[
-        int | None, typer.Option(min=1, help="The most tokens of a request; by default the model's.")
+        int | None, typer.Option(min=1, help="The most tokens of a request.", show_default="the model's")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the requests that bring no sampling_seed.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the sampling, for requests without a sampling_seed.")] = 0,
     exit_with_parent: Annotated[
         bool, typer.Option("--exit-with-parent", help="End when stdin ends; for a parent that holds it as a pipe.")
     ] = False,
 ) -> None:
-    """Serves a tiny model over SGLang's HTTP protocol."""
+    """Serves a small model over SGLang's /generate and chat protocol, on a CPU.
+
+    slime-search serve-engine --model-path runs/quickstart/model
+
+    It is for trying recipes and tests without a GPU; real models need SGLang.
+    """
     # Threads that wait busily starve each other as soon as another program uses a core. This is read once, when torch
     # is loaded, and so it has to come first.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -207,9 +207,17 @@ def main(
 ) -> None:
     """Serves a corpus over Search-R1's /retrieve protocol.
 
-    BM25 needs a corpus alone; an encoder needs the index of its vectors as well (see build-index).
+    slime-search serve-retriever --corpus_path wiki-18.jsonl
 
-    Where the environment holds SLIME_SEARCH_RETRIEVER_TOKEN, /retrieve and /metrics ask for it as a bearer token.
+    slime-search serve-retriever --corpus_path wiki-18.jsonl \\
+      --retriever_name e5 --retriever_model intfloat/e5-base-v2 \\
+      --index_path e5_Flat.index --port 8000
+
+    BM25, the default, needs a corpus alone; an encoder needs the index of its
+    vectors as well (see slime-search build-index).
+
+    Where the environment holds SLIME_SEARCH_RETRIEVER_TOKEN, /retrieve and
+    /metrics ask for it as a bearer token.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)

@@ -34,12 +34,19 @@ def main(
         bool, typer.Option("--exit-with-parent", help="End when stdin ends; for a parent that holds it as a pipe.")
     ] = False,
 ) -> None:
-    """Serves a Searcher: POST /search {"queries": ["Who directed Inception?"]}, /ready, /health and /metrics.
+    """Serves the Searcher that a Thinker delegates its questions to: an agent that searches and answers.
 
-    How it searches and answers is read from the environment, as the Thinker's recipe reads it:
-    SLIME_SEARCH_LOCAL__SEARCH_URL (the retriever, http://127.0.0.1:8000/retrieve), SLIME_SEARCH_TOPK (3),
-    SLIME_SEARCH_SEARCHER_MAX_TURNS (3), SLIME_SEARCH_SEARCHER_TURN_TOKENS (400) and so on; SEARCHER_ENGINE_KEY is an
-    openai server's bearer token.
+    slime-search serve-searcher --model /root/Qwen2.5-1.5B-Instruct \\
+      --engine-url http://127.0.0.1:30001
+
+    Its routes are POST /search {"queries": ["Who directed Inception?"]}, /ready,
+    /health and /metrics.
+
+    How it searches and answers is read from the environment, as the Thinker's
+    recipe reads it: SLIME_SEARCH_LOCAL__SEARCH_URL (the retriever,
+    http://127.0.0.1:8000/retrieve), SLIME_SEARCH_TOPK (3),
+    SLIME_SEARCH_SEARCHER_MAX_TURNS (3), SLIME_SEARCH_SEARCHER_TURN_TOKENS (400)
+    and so on. SEARCHER_ENGINE_KEY is the bearer token of an openai server.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)

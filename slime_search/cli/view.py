@@ -31,7 +31,9 @@ def view(
     ],
     tokenizer: Annotated[
         str | None,
-        typer.Option(help="The policy's folder or Hub name. Decodes dumps.", show_default="token ids are shown"),
+        typer.Option(
+            help="The policy's folder or Hub name, to show a dump's tokens as text.", show_default="ids are shown"
+        ),
     ] = None,
     reward_key: Annotated[
         str | None, typer.Option(help="slime's --reward-key, where the rewards of a dump are dicts.")
@@ -39,21 +41,22 @@ def view(
     export: Annotated[
         Path | None, typer.Option(metavar="FILE.html", help="Write one self-contained page instead of serving.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Rollouts of an exported page.")] = 100,
-    text: Annotated[str, typer.Option(help="Words of question or answer.", rich_help_panel=_FILTERS)] = "",
+    limit: Annotated[int, typer.Option(min=1, help="The most rollouts of an exported page.")] = 100,
+    text: Annotated[str, typer.Option(help="Words of the question or the answer.", rich_help_panel=_FILTERS)] = "",
     result: Annotated[str, typer.Option(help="right or wrong.", rich_help_panel=_FILTERS)] = "",
-    reward_min: Annotated[float | None, typer.Option(rich_help_panel=_FILTERS)] = None,
-    reward_max: Annotated[float | None, typer.Option(rich_help_panel=_FILTERS)] = None,
-    searches_min: Annotated[int | None, typer.Option(rich_help_panel=_FILTERS)] = None,
-    searches_max: Annotated[int | None, typer.Option(rich_help_panel=_FILTERS)] = None,
+    reward_min: Annotated[float | None, typer.Option(help="The least reward.", rich_help_panel=_FILTERS)] = None,
+    reward_max: Annotated[float | None, typer.Option(help="The most.", rich_help_panel=_FILTERS)] = None,
+    searches_min: Annotated[int | None, typer.Option(help="The fewest searches.", rich_help_panel=_FILTERS)] = None,
+    searches_max: Annotated[int | None, typer.Option(help="The most.", rich_help_panel=_FILTERS)] = None,
     ending: Annotated[
         str,
         typer.Option(help="answered, truncated, out_of_turns, failed or aborted.", rich_help_panel=_FILTERS),
     ] = "",
-    recipe: Annotated[str, typer.Option(rich_help_panel=_FILTERS)] = "",
-    source: Annotated[str, typer.Option(help="The data set.", rich_help_panel=_FILTERS)] = "",
+    recipe: Annotated[str, typer.Option(help="Such as search-r1.", rich_help_panel=_FILTERS)] = "",
+    source: Annotated[str, typer.Option(help="The data set, such as nq.", rich_help_panel=_FILTERS)] = "",
     checkpoint: Annotated[
-        str, typer.Option(help="A stage, or a file where several are shown.", rich_help_panel=_FILTERS)
+        str,
+        typer.Option(help="before or after, of a quickstart; or a file's name, of several.", rich_help_panel=_FILTERS),
     ] = "",
     sort: Annotated[
         str,
@@ -63,8 +66,12 @@ def view(
             rich_help_panel=_FILTERS,
         ),
     ] = "",
-    descending: Annotated[bool, typer.Option("--descending", rich_help_panel=_FILTERS)] = False,
-    host: Annotated[str, typer.Option(help="The address to listen on. Nobody is asked who they are.")] = "127.0.0.1",
+    descending: Annotated[
+        bool, typer.Option("--descending", help="The largest first.", rich_help_panel=_FILTERS)
+    ] = False,
+    host: Annotated[
+        str, typer.Option(help="The address to listen on. There is no password: whoever reaches it sees the rollouts.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes any free one.")] = 8010,
     browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
@@ -72,10 +79,14 @@ def view(
 
     The page is served on this machine alone; on a cluster, forward its port.
 
-    [dim]ssh -L 8010:127.0.0.1:8010 CLUSTER[/]\n
-    [dim]slime-search view runs/quickstart[/]\n
-    [dim]slime-search view dumps/ --tokenizer Qwen/Qwen2.5-3B[/]\n
-    [dim]slime-search view runs/quickstart --export wrong.html --checkpoint after --result wrong[/]
+    ssh -L 8010:127.0.0.1:8010 CLUSTER
+
+    slime-search view runs/quickstart
+
+    slime-search view dumps/ --tokenizer Qwen/Qwen2.5-3B
+
+    slime-search view runs/quickstart --export wrong.html \\
+      --checkpoint after --result wrong
     """
     from slime_search.viewer.selection import read_selection, select
 

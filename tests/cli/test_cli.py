@@ -1,11 +1,19 @@
 """The command line in an environment that has the plugin only."""
 
+import inspect
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
+
+from slime_search.cli.main import SUBCOMMANDS
 
 ROOT = Path(__file__).parents[2]
 WITHOUT_EXTRAS = """
@@ -35,9 +43,28 @@ def test_help_names_the_commands() -> None:
     assert all(command in done.stdout for command in ("quickstart", "serve-retriever", "serve-engine"))
 
 
-@pytest.mark.parametrize(
-    "command", ["doctor", "serve-retriever", "serve-engine", "prepare-data", "evaluate", "compare", "rollout", "curves"]
-)
+def commands() -> Iterator[tuple[str, Any]]:
+    """Every command with its name, those of groups included."""
+    for name, subcommand in SUBCOMMANDS.items():
+        module = import_module(f"slime_search.cli.{subcommand.module}")
+        command: Any = typer.main.get_command(module.app)
+        yield f"slime-search {name}", command
+        for nested, inner in getattr(command, "commands", {}).items():
+            yield f"slime-search {name} {nested}", inner
+
+
+@pytest.mark.parametrize(("name", "command"), [pytest.param(*pair, id=pair[0]) for pair in commands()])
+def test_help_teaches(name: str, command: Any) -> None:
+    """There is a line to copy, every option is explained, and lines are those of a terminal of 80 columns."""
+    told = inspect.cleandoc(command.help)
+    assert re.search(rf"^.*{name}\b.*$", told, re.MULTILINE), told
+    _, *rest = told.split("\n\n")
+    assert [line for part in rest for line in part.splitlines() if len(line) > 78] == []
+    unexplained = [param.name for param in command.params if not (getattr(param, "help", None) or param.hidden)]
+    assert unexplained == []
+
+
+@pytest.mark.parametrize("command", ["doctor", "serve-retriever", "launch", "curves"])
 def test_a_command_of_its_own_shows_its_options(command: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "slime_search.cli", command, "--help"],
