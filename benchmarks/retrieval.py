@@ -1,7 +1,7 @@
 """How fast the retrieval server is with an encoder: ``python -m benchmarks.retrieval``.
 
-The server and one in the style that people train with today (``plain_retriever.py``) load the same encoder, the same
-flat index and the same corpus, and are asked in turn. What is measured and why: benchmarks/README.md.
+The server, one in the style that people train with today (``plain_retriever.py``) and that one tuned load the same
+encoder, the same flat index and the same corpus, and are asked in turn. What is measured and why: benchmarks/README.md.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+import psutil
 import torch
 import typer
 from joblib import cpu_count
@@ -73,6 +74,10 @@ class Side:
     queries_per_s: list[float] = field(default_factory=list)
     p50_s: list[float] = field(default_factory=list)
     p99_s: list[float] = field(default_factory=list)
+    ready_s: float = 0.0
+    """From its start until it is ready."""
+    memory_mb: float = 0.0
+    """RSS of its processes then."""
 
     def add(self, lone: Load, crowd: Load) -> None:
         self.lone_ms.append(lone.quantile_s(0.5) * 1e3)
@@ -84,6 +89,7 @@ class Side:
 @dataclass(slots=True)
 class Measured:
     plain: Side = field(default_factory=Side)
+    tuned: Side = field(default_factory=Side)
     ours: Side = field(default_factory=Side)
     repeated_per_s: list[float] = field(default_factory=list)
     offline_per_s: list[float] = field(default_factory=list)
@@ -127,12 +133,17 @@ def _measure(fixture: Fixture, rounds: int, progress: Progress) -> Measured:
     task = progress.add_task("starting the servers", total=rounds)
     progress.refresh()
     offline = _load_offline(fixture)
-    with _plain_server(fixture) as plain, _our_server(fixture) as ours:
+    with (
+        _plain_server(fixture, measured.plain) as plain,
+        _plain_server(fixture, measured.tuned, "--tuned", port=18_103) as tuned,
+        _our_server(fixture, measured.ours) as ours,
+    ):
         compared = fixture.questions(COMPARED_QUESTIONS, seed=0)
         measured.agreement = _agreement(asyncio.run(top_ids(plain, compared)), asyncio.run(top_ids(ours, compared)))
         for number in range(rounds):
             for name, url, side, count in (
                 ("the plain server", plain, measured.plain, PLAIN_QUESTIONS),
+                ("the tuned one", tuned, measured.tuned, OUR_QUESTIONS // 2),
                 ("slime-search", ours, measured.ours, OUR_QUESTIONS),
             ):
                 progress.update(task, description=f"asking {name}", completed=number)
@@ -180,25 +191,27 @@ def _offline_per_s(retriever: DenseRetriever, questions: list[str], batch: int) 
 
 
 @contextmanager
-def _plain_server(fixture: Fixture) -> Iterator[str]:
+def _plain_server(fixture: Fixture, side: Side, *options: str, port: int = 18_101) -> Iterator[str]:
     files = ("--encoder", fixture.encoder, "--corpus", fixture.corpus, "--index", fixture.index)
     # As shipped: with the threads that torch and FAISS choose by themselves.
-    with _server("benchmarks.plain_retriever", *files, port=18_101) as url:
+    with _server("benchmarks.plain_retriever", *files, *options, port=port, side=side) as url:
         yield url
 
 
 @contextmanager
-def _our_server(fixture: Fixture) -> Iterator[str]:
+def _our_server(fixture: Fixture, side: Side) -> Iterator[str]:
     files = ("--retriever_model", fixture.encoder, "--corpus_path", fixture.corpus, "--index_path", fixture.index)
-    with _server("slime_search.cli", "serve-retriever", "--retriever_name", "e5", *files, port=18_102) as url:
+    command = ("serve-retriever", "--retriever_name", "e5", *files)
+    with _server("slime_search.cli", *command, port=18_102, side=side) as url:
         yield url
 
 
 @contextmanager
-def _server(module: str, *options: str | Path, port: int) -> Iterator[str]:
+def _server(module: str, *options: str | Path, port: int, side: Side) -> Iterator[str]:
     command = [sys.executable, "-m", module, *map(str, options), "--port", str(port)]
     environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     with tempfile.TemporaryFile() as log:
+        started = time.monotonic()
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         try:
             deadline = time.monotonic() + READY_S
@@ -206,7 +219,12 @@ def _server(module: str, *options: str | Path, port: int) -> Iterator[str]:
                 if process.poll() is not None or time.monotonic() > deadline:
                     log.seek(0)
                     raise SystemExit(f"{module} did not get ready:\n{log.read().decode(errors='replace')[-2_000:]}")
-                time.sleep(0.2)
+                time.sleep(0.05)
+            side.ready_s = time.monotonic() - started
+            of_server = psutil.Process(process.pid)
+            side.memory_mb = (
+                sum(one.memory_info().rss for one in (of_server, *of_server.children(recursive=True))) / 1e6
+            )
             yield f"http://127.0.0.1:{port}/retrieve"
         finally:
             process.terminate()
@@ -215,15 +233,18 @@ def _server(module: str, *options: str | Path, port: int) -> Iterator[str]:
 
 def _report(console: Console, measured: Measured) -> list[Verdict]:
     table = Table(title=f"One question a request; medians of {len(measured.ours.lone_ms)} rounds", title_justify="left")
-    for heading in ("", "1 client, p50", f"{CLIENTS} clients", "p50", "p99"):
+    for heading in ("", "1 client, p50", f"{CLIENTS} clients", "p50", "p99", "ready after", "memory"):
         table.add_column(heading, justify="left" if not heading else "right")
-    for name, side in (("plain server", measured.plain), ("slime-search", measured.ours)):
+    sides = (("plain server", measured.plain), ("plain server, tuned", measured.tuned), ("slime-search", measured.ours))
+    for name, side in sides:
         table.add_row(
             name,
             f"{statistics.median(side.lone_ms):.1f} ms",
             f"{_spread(side.queries_per_s)} q/s",
             f"{statistics.median(side.p50_s) * 1e3:.0f} ms",
             f"{statistics.median(side.p99_s) * 1e3:.0f} ms",
+            f"{side.ready_s:.1f} s",
+            f"{side.memory_mb:.0f} MB",
         )
     table.add_row(
         f"slime-search, every question {REPEATS} times", "", f"{_spread(measured.repeated_per_s)} q/s", "", ""
@@ -239,8 +260,8 @@ def _report(console: Console, measured: Measured) -> list[Verdict]:
 
 
 def _verdicts(measured: Measured) -> list[Verdict]:
-    def ratio(numbers: Callable[[Side], list[float]]) -> float:
-        return statistics.median(numbers(measured.ours)) / statistics.median(numbers(measured.plain))
+    def ratio(numbers: Callable[[Side], list[float]], to: Side = measured.plain) -> float:
+        return statistics.median(numbers(measured.ours)) / statistics.median(numbers(to))
 
     rate = statistics.median(measured.ours.queries_per_s)
     repeated = statistics.median(measured.repeated_per_s) / rate
@@ -249,6 +270,14 @@ def _verdicts(measured: Measured) -> list[Verdict]:
         Verdict(
             f"queries/s {crowd} against the plain server", ratio(lambda side: side.queries_per_s), 8, at_least=True
         ),
+        Verdict(
+            f"queries/s {crowd} against the tuned one",
+            ratio(lambda side: side.queries_per_s, measured.tuned),
+            1,
+            at_least=True,
+        ),
+        Verdict("ready, of the plain server's time", measured.ours.ready_s / measured.plain.ready_s, 1, at_least=False),
+        Verdict("memory, of the plain server's", measured.ours.memory_mb / measured.plain.memory_mb, 1, at_least=False),
         Verdict(f"p99 {crowd}, of the plain server's", ratio(lambda side: side.p99_s), 1 / 4, at_least=False),
         Verdict("latency at 1 client, of the plain server's", ratio(lambda side: side.lone_ms), 1.05, at_least=False),
         Verdict(
