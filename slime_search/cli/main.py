@@ -73,7 +73,7 @@ SUBCOMMANDS = {
         "serve_retriever",
         "Serve a corpus over Search-R1's /retrieve protocol.",
         "bm25",
-        ("fastapi", "bm25s", "prometheus_client"),
+        ("fastapi", "bm25s", "prometheus_client", "Stemmer"),
     ),
     "build-index": Subcommand(
         "build_index",

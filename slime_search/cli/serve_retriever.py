@@ -51,9 +51,17 @@ Model = Annotated[
 ]
 Bm25Language = Annotated[
     Language,
-    _option("bm25_language", "Stem the words of this language for BM25, and leave its stop words out.", _SERVED),
+    _option(
+        "bm25_language",
+        "Whose words BM25 stems, and whose stop words it leaves out, in passages and queries alike; none takes words "
+        "as they are.",
+        _SERVED,
+    ),
 ]
-Hybrid = Annotated[bool, _option("hybrid", "Fuse BM25's ranking with the encoder's (reciprocal rank fusion).", _SERVED)]
+Hybrid = Annotated[
+    bool,
+    _option("hybrid", "Fuse BM25's ranking with the encoder's; scores are the sums of 1 / (60 + rank) then.", _SERVED),
+]
 Reranker = Annotated[
     str | None, _option("reranker", "A cross-encoder that orders the best passages anew.", _SERVED, show_default="none")
 ]
@@ -179,7 +187,7 @@ def main(
     retriever_name: Name = RetrieverName.BM25,
     index_path: IndexPath = None,
     retriever_model: Model = None,
-    bm25_language: Bm25Language = Language.NONE,
+    bm25_language: Bm25Language = Language.ENGLISH,
     hybrid: Hybrid = False,
     reranker: Reranker = None,
     rerank_depth: RerankDepth = 50,

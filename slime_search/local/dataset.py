@@ -172,7 +172,7 @@ def _rows(questions: Iterable[Question], split: str) -> list[dict[str, Any]]:
 
 
 def _searcher(documents: Sequence[Passage]) -> Callable[[str], list[Passage]]:
-    """The search of the retrieval server, without the server."""
+    """The search of the retrieval server that ``stack.RetrieverProcess`` starts, without the server."""
     index = Bm25Index.build(_contents(document) for document in documents)
 
     def search(query: str) -> list[Passage]:

@@ -34,6 +34,9 @@ class RetrieverProcess(LocalService):
             "serve-retriever",
             "--retriever_name",
             "bm25",
+            # The encyclopedia's words are made up; a stemmer made for English would take some of them for others.
+            "--bm25_language",
+            "none",
             "--corpus_path",
             str(corpus),
         ]

@@ -78,7 +78,7 @@ class RetrieverSettings:
     precision: str = "auto"
     batch_size: int = 64
     """Texts a forward pass, at most."""
-    bm25_language: Language = Language.NONE
+    bm25_language: Language = Language.ENGLISH
     """Whose words BM25 stems, and whose stop words it leaves out."""
     hybrid: bool = False
     """Whether BM25 is fused with the encoder's ranking."""

@@ -16,6 +16,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import lru_cache
 
 import regex
 
@@ -34,11 +35,17 @@ _WITHOUT_BLANKS = regex.compile(rf"(?V1)[[{_SCRIPTS}]&&[\p{{L}}\p{{M}}\p{{N}}]]+
 _CHARACTER = regex.compile(r"\X")
 _TURKISH_I = "i\u0307"
 """What "İ" is in lower case; "izmir" should find İzmir."""
-_POSSESSIVE = re.compile(r"['’]s\b", re.IGNORECASE)
+_POSSESSIVE = re.compile(r"(?<=\w)['’＇]s\b", re.IGNORECASE)
+_UNSTEMMED = 2
+"""Letters of the longest words that Lucene's PorterStemmer leaves alone; Snowball's makes "u" of "us"."""
+_SUFFIXES = {"bly": "ble", "blies": "ble", "logy": "log", "logies": "log"}
+"""Of longer stems, which Lucene's PorterStemmer takes for one; Snowball's, as first published, does not."""
+_VOWEL_AND_CONSONANT = re.compile(r"(?:[aeiou]|(?<=[^aeiou])y)(?:[^aeiouy]|(?<=[aeiou])y)")
+_STEMS_KEPT = 1 << 17
 
 
 def split_words(text: str) -> list[str]:
-    """All words in order. Nothing is stemmed or left out as a stop word."""
+    """All words in order, none of them stemmed or left out."""
     if text.isascii():
         return _PLAIN_WORD.findall(text.lower())
     folded = unicodedata.normalize("NFKC", text).casefold().replace(_TURKISH_I, "i")
@@ -84,7 +91,9 @@ class Language(StrEnum):
 def splitter_of(language: Language) -> Callable[[str], list[str]]:
     """What takes texts apart: ``split_words``, and for a language also its Snowball stemmer and its stop words.
 
-    English is Lucene's EnglishAnalyzer: without possessives and 33 stop words, stemmed by Porter.
+    English is Lucene's EnglishAnalyzer: possessives and 33 stop words are left out, and words are stemmed by Porter. A
+    query of stop words alone has no words then, and finds nothing. What counts as one word stays that of
+    ``split_words``, where Lucene keeps "don't", "3,000" and "example.com" whole.
 
     Raises:
         SetupError: the stemmers are not installed.
@@ -92,19 +101,33 @@ def splitter_of(language: Language) -> Callable[[str], list[str]]:
     if language == Language.NONE:
         return split_words
     if importlib.util.find_spec("Stemmer") is None:
-        raise SetupError(f"bm25_language: {language} needs stemmers", "run: pip install PyStemmer")
+        raise SetupError(
+            f"bm25_language: {language} needs stemmers",
+            "run: pip install PyStemmer, or take words as they are with --bm25_language none",
+        )
     import Stemmer
 
     stop_words = frozenset(_stop_words(language))
-    stemmer = Stemmer.Stemmer("porter" if language == Language.ENGLISH else str(language))
+    if language != Language.ENGLISH:
+        stem: Callable[[list[str]], list[str]] = Stemmer.Stemmer(str(language)).stemWords
+        return lambda text: stem([word for word in split_words(text) if word not in stop_words])
+    porter: Callable[[str], str] = Stemmer.Stemmer("porter").stemWord
+    stem_word = lru_cache(_STEMS_KEPT)(lambda word: porter(_with_suffix_of_lucene(word)))
 
     def split(text: str) -> list[str]:
-        if language == Language.ENGLISH:
-            text = _POSSESSIVE.sub("", text)
-        stemmed: list[str] = stemmer.stemWords([word for word in split_words(text) if word not in stop_words])
-        return stemmed
+        words = split_words(_POSSESSIVE.sub("", text))
+        return [stem_word(word) if len(word) > _UNSTEMMED else word for word in words if word not in stop_words]
 
     return split
+
+
+def _with_suffix_of_lucene(word: str) -> str:
+    """The word with the suffix whose stem is also its own in Lucene: "technolog" of "technologies"."""
+    for suffix, other in _SUFFIXES.items():
+        stem = word.removesuffix(suffix)
+        if stem != word and _VOWEL_AND_CONSONANT.search(stem):
+            return stem + other
+    return word
 
 
 def _stop_words(language: Language) -> Sequence[str]:

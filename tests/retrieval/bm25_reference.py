@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from slime_search.retrieval.words import split_words
+from slime_search.retrieval.words import Language, split_words, splitter_of
 
 K1, B = 1.5, 0.75
 
 WORDS = ["red", "blue", "fox", "hen", "the", "of", "café", "中文", "x_1", "7"]
 """The words of the test corpus."""
+
+as_served = splitter_of(Language.ENGLISH)
+"""How a server takes texts apart that was told nothing else."""
 
 
 def bm25_scores(texts: Sequence[str], query: str, split: Callable[[str], list[str]] = split_words) -> dict[int, float]:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from slime_search.retrieval.bm25 import Bm25Index
 from slime_search.retrieval.retriever import Hit
-from slime_search.retrieval.words import Language, split_words, splitter_of
+from slime_search.retrieval.words import split_words
 from tests.retrieval.bm25_reference import bm25_scores, check_hits
 
 # Few words, so that texts share them, with the characters on which tokenisers disagree.
@@ -107,20 +107,3 @@ def test_words_do_not_depend_on_what_stands_beside_them(left: str, right: str) -
 def test_composed_and_combining_forms_have_the_same_words(text: str) -> None:
     composed, apart = (split_words(unicodedata.normalize(form, text)) for form in ("NFC", "NFD"))
     assert composed == apart
-
-
-def test_a_language_s_words_are_stemmed_and_its_stop_words_left_out() -> None:
-    pytest.importorskip("Stemmer", reason="needs the extra: bm25")
-    split = splitter_of(Language.ENGLISH)
-    assert split("Emma's cities and the running of foxes’s dogs") == ["emma", "citi", "run", "fox", "dog"]
-    index = Bm25Index.build(["the cities", "a dog runs", "der Hund"], split)
-    assert [[hit.row_index for hit in hits] for hits in index.search(["city", "running", "the"], 3)] == [[0], [1], []]
-    assert splitter_of(Language.GERMAN)("die Häuser") == splitter_of(Language.GERMAN)("das Haus")
-    assert splitter_of(Language.NONE) is split_words
-
-
-@pytest.mark.parametrize("language", Language)
-def test_every_language_splits_english_and_chinese(language: Language) -> None:
-    pytest.importorskip("Stemmer", reason="needs the extra: bm25")
-    words = splitter_of(language)("Beijing 北京")
-    assert words[-3:] == ["北", "北京", "京"]

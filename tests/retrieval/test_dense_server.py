@@ -16,6 +16,7 @@ from slime_search.retrieval.encoders.encoder import Vectors
 from slime_search.retrieval.encoders.loading import load_encoder
 from slime_search.retrieval.errors import SetupError
 from slime_search.retrieval.retriever import Hit
+from tests.retrieval.bm25_reference import as_served
 from tests.retrieval.retrieval_process import Server
 from tests.support.encoders import SIZES, save_bert
 
@@ -72,7 +73,7 @@ def test_answers_are_the_closest_passages(
 
 
 def test_a_hybrid_ranks_by_both(dense: Dense, corpus_path: Path, texts: list[str]) -> None:
-    words = Bm25Index.build(texts)
+    words = Bm25Index.build(texts, as_served)
     retriever = load_collection(dense.settings(corpus_path, hybrid=True), Progress(disable=True)).retriever
     for question, found in zip(QUESTIONS, retriever.search(QUESTIONS, 5), strict=True):
         shares: dict[int, float] = {}

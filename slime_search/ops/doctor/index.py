@@ -101,7 +101,7 @@ def _why_not(setup: Setup) -> str | None:
     given = setup.launch.model_fields_set & {"corpus_path", "index_path"}
     if not setup.starts_retriever and not given:
         return "the retrieval server has them"
-    if importlib.util.find_spec("bm25s") is None:
+    if any(importlib.util.find_spec(name) is None for name in ("bm25s", "Stemmer")):
         raise Waits("pip install 'slime-search[bm25]', or [retrieval], has to be done first")
     paths = [setup.launch.corpus_path] + ([setup.launch.index_path] if setup.launch.needs_index else [])
     missing = [path for path in paths if path is None or not path.exists()]
@@ -129,12 +129,13 @@ class Rows(NamedTuple):
 
 @lru_cache(8)
 def count_rows(path: Path) -> Rows:
-    """Raises CorpusError where the file can't be read, or its beginning is none of passages."""
+    """Raises SetupError where the file can't be read, or its beginning is none of passages."""
     from slime_search.retrieval.corpus_file import glance, passage_text
-    from slime_search.retrieval.words import split_words
+    from slime_search.retrieval.words import Language, splitter_of
 
     seen = glance(path, _SAMPLED_ROWS)
-    words = sum(len(set(split_words(passage_text(orjson.loads(row))))) for row in seen.rows) / len(seen.rows)
+    split = splitter_of(Language.ENGLISH)
+    words = sum(len(set(split(passage_text(orjson.loads(row))))) for row in seen.rows) / len(seen.rows)
     if seen.total is not None:
         return Rows(seen.total, True, words)
     size = path.stat().st_size

@@ -48,7 +48,7 @@ def problems_of_retriever(settings: LaunchSettings) -> Iterator[Problem]:
     if settings.needs_index:
         yield from missing_modules("retrieval", "torch", "faiss", "fastapi")
     else:
-        yield from missing_modules("bm25", "fastapi", "bm25s")
+        yield from missing_modules("bm25", "fastapi", "bm25s", "Stemmer")
     if settings.corpus_path is None or not settings.corpus_path.exists():
         yield Problem(f"CORPUS_PATH: {settings.corpus_path} does not exist", settings.how_to_get_it)
     if settings.needs_index and (settings.index_path is None or not settings.index_path.exists()):

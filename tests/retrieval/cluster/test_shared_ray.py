@@ -17,6 +17,7 @@ pytest.importorskip("ray.serve", reason="needs the extra: cluster")
 
 from slime_search.retrieval.bm25 import Bm25Index
 from slime_search.retrieval.cluster.connection import of_one_machine
+from tests.retrieval.bm25_reference import as_served
 from tests.retrieval.cluster.processes import replicas
 from tests.retrieval.retrieval_process import Server
 from tests.support.processes import wait_until
@@ -92,7 +93,7 @@ def test_servers_share_a_cluster_and_leave_it_as_it_was(
 
 
 def _lose_no_query(ray: Ray, server: Server, texts: list[str]) -> None:
-    index = Bm25Index.build(texts)
+    index = Bm25Index.build(texts, as_served)
     victims = iter(sorted(ray.replicas("bm25")))
 
     def ask(number: int) -> None:
