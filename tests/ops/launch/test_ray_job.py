@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from slime_search.errors import ConfigError
 from slime_search.ops.launch.job_environment import plain, runtime_env, secrets
 from slime_search.ops.launch.ray_job import check_address
+from tests.ops.launch.launched import Site
 from tests.support.processes import free_port, wait_until
 
 ROOT = Path(__file__).parents[3]
@@ -168,6 +170,22 @@ def test_a_signal_stops_the_job_and_waits_for_its_end(head: Head, number: signal
     assert process.returncode == 128 + number, stdout + stderr
     assert mark.read_text() == "stopped"
     assert not [job for job in head.jobs() if job["status"] in ("PENDING", "RUNNING")]
+
+
+def test_ctrl_c_on_a_launched_run_ends_its_job_on_the_cluster_too(head: Head, site: Site) -> None:
+    sleeper, mark = site.folder / "sleeper.py", site.folder / "mark"
+    sleeper.write_text(SLEEPER)
+    script = site.script("train.sh", f"exec {shlex.join([*SUBMIT, sys.executable, str(sleeper), str(mark)])}")
+    ray = {name: head.environment[name] for name in ("PATH", "PYTHONPATH", "RAY_USAGE_STATS_ENABLED", "RAY_AUTH_MODE")}
+    process = site.start(TRAIN_SCRIPT=script, RAY_ADDRESS=head.url, STOP_TIMEOUT="60", **ray)
+    wait_until(lambda: "\nup\n" in site.log("training"))
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=150)
+    assert process.returncode == 130, stderr
+    assert mark.read_text() == "stopped"
+    assert "has ended" in site.log("training")
+    assert not [job for job in head.jobs() if job["status"] in ("PENDING", "RUNNING")]
+    site.assert_nothing_is_left()
 
 
 def test_a_cluster_that_does_not_answer_is_named() -> None:
