@@ -169,7 +169,7 @@ class RewardConfig(Section):
 
 
 class SearchConfig(BaseSettings, _KnownKeys):
-    """Everything that a search recipe can be told."""
+    """All settings of a search recipe."""
 
     model_config = SettingsConfigDict(
         extra="forbid",

@@ -31,7 +31,7 @@ class ProtocolError(SlimeSearchError):
 class TooManyFailures(SlimeSearchError):
     """So many trajectories died of one service that the rollout is not worth training on.
 
-    ``service`` failed most of them ("" where it was not told), and ``last_error`` is the last one's error.
+    ``service`` failed most of them ("" where it is not known), and ``last_error`` is the last one's error.
     """
 
     def __init__(self, message: str, *, service: str = "", last_error: str | None = None) -> None:

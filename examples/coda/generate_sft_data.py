@@ -47,7 +47,7 @@ def main(
     output: Annotated[Path, typer.Option(help="The .parquet to write.")] = Path("data/coda/sft.parquet"),
     search_url: Annotated[str | None, typer.Option(help="The retriever's /retrieve.", show_default="config")] = None,
     teacher_url: Annotated[
-        str | None, typer.Option(help="Base URL of a server with /v1/completions that plays the teacher.")
+        str | None, typer.Option(help="Base URL of a server with /v1/completions and the teacher's model.")
     ] = None,
     teacher_model: Annotated[str, typer.Option(help="The teacher's name there. TEACHER_API_KEY opens it.")] = "default",
     temperature: Annotated[float, typer.Option(min=0.0, help="The teacher's.")] = 0.7,
@@ -65,7 +65,7 @@ def main(
         made = load_tokenizer(tokenizer)
         teacher = _model(config, made, teacher_url, teacher_model) if teacher_url else _templates(made, seed)
         demonstrator = Demonstrator(
-            teacher, search_tool(config), made, config, turn_tokens=512, in_flight=in_flight, temperature=temperature
+            teacher, search_tool(config), made, config, turn_tokens=512, concurrency=in_flight, temperature=temperature
         )
         rows: list[dict[str, Any]] = []
         stopped = _collected(demonstrator, problems, rows)

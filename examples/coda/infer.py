@@ -39,7 +39,7 @@ def main(
     turn_tokens: Annotated[int, typer.Option(min=1, help="Tokens that a turn may have.")] = 512,
 ) -> None:
     """Ask questions of a checkpoint and watch planner and executors turn by turn."""
-    # Nothing is trained on here, so no log-probabilities are needed, and a server that is down is told of at once.
+    # Nothing is trained on here, so no log-probabilities are needed, and a server that is down is reported soon.
     config = {**CODA_CONFIGS, "return_logprob": False, "engine_attempts": 2}
     if search_url:
         config["local"] = {**CODA_CONFIGS["local"], "search_url": search_url}

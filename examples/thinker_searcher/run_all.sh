@@ -10,7 +10,7 @@
 #
 # Environment: SESSION_NAME, TRAIN_SCRIPT, SEARCHER_SCRIPT, DATA, CORPUS_PATH, INDEX_PATH, RETRIEVER_NAME, RETRIEVER_MODEL,
 # RETRIEVER_OPTIONS, RETRIEVAL_SERVER_URL, RETRIEVAL_TIMEOUT, SEARCHER_SERVER_URL, SEARCHER_ENGINE_URL,
-# SEARCHER_ENGINE_PORT, SEARCHER_TIMEOUT, STOP_TIMEOUT, LOG_DIR, PYTHON; and what the scripts that it runs are told.
+# SEARCHER_ENGINE_PORT, SEARCHER_TIMEOUT, STOP_TIMEOUT, LOG_DIR, PYTHON; and the variables of the scripts that it runs.
 #
 # On its end, Ctrl-C or a failure at any stage what it started is ended, and nothing else.
 set -euo pipefail

@@ -1,4 +1,4 @@
-"""``python -m slime_search.cli``, for scripts that must use the Python they were told of."""
+"""``python -m slime_search.cli``, for scripts that have to use a certain Python."""
 
 from slime_search.cli.main import app
 

@@ -75,7 +75,7 @@ def watch(
     pushed. A Hub that is not reachable does not disturb the training.
     """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # it runs beside what has a screen of its own
-    place = CheckpointFolder(folder)
+    checkpoints = CheckpointFolder(folder)
     stop = threading.Event()
 
     def on_signal(number: int, frame: object) -> None:
@@ -89,9 +89,9 @@ def watch(
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     training = None if until_pid is None else _alive(until_pid)
     with one_sentence():
-        pusher = None if hub is None else Pusher(HubRepo(hub), place, keep=keep, retry_s=retry_s)
+        pusher = None if hub is None else Pusher(HubRepo(hub), checkpoints, keep=keep, retry_s=retry_s)
         with _alone(folder, stop):
-            fine = Watcher(place, pusher, keep=keep).run(
+            fine = Watcher(checkpoints, pusher, keep=keep).run(
                 lambda: until_pid is not None and (training is None or _alive(until_pid) != training),
                 stop,
                 poll_s=poll_s,
@@ -135,14 +135,14 @@ def _alone(folder: Path, stop: threading.Event) -> Iterator[None]:
     """Waits until no other one looks after the folder, such as that of an earlier run, which pushes its last."""
     (folder / MANIFESTS).mkdir(parents=True, exist_ok=True)
     with (folder / MANIFESTS / ".lock").open("w") as lock:
-        told = False
+        announced = False
         while not stop.is_set():
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if not told:
+                if not announced:
                     logger.info("%s: another process looks after these checkpoints; waiting until it ends", folder)
-                told = True
+                announced = True
                 stop.wait(1.0)
         yield

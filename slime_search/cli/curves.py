@@ -61,7 +61,7 @@ def curves(
     if as_json:
         sys.stdout.write(orjson.dumps({"runs": runs}).decode() + "\n")
     elif image is not None:
-        _console.print(_told(runs, image), markup=False, soft_wrap=True)
+        _console.print(_summary(runs, image), markup=False, soft_wrap=True)
 
 
 def _draw(runs: Mapping[str, Sequence[Metric]], path: Path, title: str) -> None:
@@ -75,7 +75,7 @@ def _draw(runs: Mapping[str, Sequence[Metric]], path: Path, title: str) -> None:
         raise DataError(f"--output {path}: {error.strerror}; name a file that can be written") from None
 
 
-def _told(runs: Mapping[str, Sequence[Metric]], path: Path) -> str:
+def _summary(runs: Mapping[str, Sequence[Metric]], path: Path) -> str:
     counts = []
     for name, rows in runs.items():
         steps = {phase: len({row["step"] for row in rows if row.get("phase") == phase}) for phase in ("train", "eval")}

@@ -24,7 +24,7 @@ from slime_search.cli.options import (
     RecipeName,
     Temperature,
     TurnTokens,
-    opened_as_told,
+    opened_by_options,
 )
 from slime_search.config import ENV_PREFIX
 from slime_search.errors import ConfigError
@@ -123,7 +123,7 @@ def evaluate(
     rollouts again that a service failed.
     """
     end_on_signals()
-    # Failures are counted here, and told at the end.
+    # Failures are counted here, and printed at the end.
     logging.getLogger("slime_search.core.failures").setLevel(logging.ERROR)
     console = Console()
     store = Store(output)
@@ -131,7 +131,7 @@ def evaluate(
         if samples > 1 and temperature == 0:
             raise ConfigError(f"--samples {samples}: greedy samples are all the same; set --temperature")
         baseline = _baseline(recipe, no_search, rag, quickstart)
-        with opened_as_told(
+        with opened_by_options(
             recipe=baseline or recipe,
             engine_url=engine_url,
             protocol=protocol,

@@ -117,7 +117,7 @@ Concurrency = Annotated[
 
 
 @contextmanager
-def opened_as_told(
+def opened_by_options(
     *,
     recipe: str | None,
     engine_url: str | None,

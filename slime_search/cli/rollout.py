@@ -26,7 +26,7 @@ from slime_search.cli.options import (
     RecipeName,
     Temperature,
     TurnTokens,
-    opened_as_told,
+    opened_by_options,
 )
 from slime_search.data.questions import Question
 from slime_search.errors import ConfigError, DataError, TooManyFailures
@@ -131,7 +131,7 @@ def rollout(
             file = stack.enter_context(_appending(output)) if output else None
             with stderr.status("opening"):
                 opened = stack.enter_context(
-                    opened_as_told(
+                    opened_by_options(
                         recipe=recipe,
                         engine_url=engine_url,
                         protocol=protocol,

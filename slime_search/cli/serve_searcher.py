@@ -61,7 +61,7 @@ def main(
             warm_up,
             host=host,
             port=port,
-            at_once=sessions,
+            concurrency=sessions,
             queue_size=queue_size,
             exit_with_parent=exit_with_parent,
         )

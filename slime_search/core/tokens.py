@@ -143,10 +143,10 @@ class TokenCodec:
         return self._split(text)
 
     def _split_at_controls(self, text: str) -> tuple[str, list[int], str]:
-        places = [match.span() for match in self._controls.finditer(text)]
-        if not places:
+        spans = [match.span() for match in self._controls.finditer(text)]
+        if not spans:
             return text, [], ""
-        (start, _), (last, end) = places[0], places[-1]
+        (start, _), (last, end) = spans[0], spans[-1]
         return text[:start], self.trusted(text[start:end]), text[last if self._has_boundary else end :]
 
     @property

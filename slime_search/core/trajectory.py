@@ -89,7 +89,7 @@ class Segment:
 class CallRecord:
     """One tool call that returned. ``turn`` counts from 0; ``latency_s`` is wall time with queueing and retries.
 
-    ``details`` is what else the tool told of it, as plain JSON.
+    ``details`` is what else the tool reported of it, as plain JSON.
     """
 
     turn: int

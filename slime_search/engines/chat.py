@@ -65,7 +65,7 @@ class ChatEngine:
         self._tools = list(tools)
         self._model = model
         self._template_kwargs = dict(template_kwargs or {})
-        self._told = token_in
+        self._configured = token_in
         self._return_logprob = return_logprob
         self._sticky = sticky
         self._extra = dict(extra or {})
@@ -79,12 +79,12 @@ class ChatEngine:
             ServiceError: it does not answer.
             ProtocolError: no way to it is exact.
         """
-        return self._told or await self._way.get()
+        return self._configured or await self._way.get()
 
     @property
     def renders_messages(self) -> bool:
         """Whether this server is known to render conversations itself."""
-        return (self._told or self._way.known) is TokenIn.MESSAGES
+        return (self._configured or self._way.known) is TokenIn.MESSAGES
 
     def conversation(self, messages: Callable[[], Sequence[Message]]) -> "ChatConversation":
         """The engine of one trajectory; ``messages`` is asked for what was said so far, where the server renders it."""
@@ -147,7 +147,7 @@ class ChatEngine:
             answer = await self._ask(PROBE_IDS)
             took = answer.prompt_ids == PROBE_IDS
             if answer.prompt_ids is None and answer.prompt_tokens == len(PROBE_IDS):
-                # Only the length is told, which a rendered message might have; it does not have two.
+                # The server says the length alone, which a rendered message might have; it does not have two.
                 took = (await self._ask(_OTHER_PROBE_IDS)).prompt_tokens == len(_OTHER_PROBE_IDS)
         except NoTokenIds:
             return ChatOffer()

@@ -150,5 +150,5 @@ def _meta(
     """
     kept = {key: value for key, value in meta.items() if key != "output_token_logprobs"}
     reason = {"type": _FINISH[choice["finish_reason"]].value}
-    told = {"completion_tokens": len(ids), "prompt_tokens": usage.get("prompt_tokens", 0)}
-    return {**told, **kept, "finish_reason": reason}
+    counts = {"completion_tokens": len(ids), "prompt_tokens": usage.get("prompt_tokens", 0)}
+    return {**counts, **kept, "finish_reason": reason}

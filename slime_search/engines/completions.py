@@ -84,12 +84,12 @@ def _passed_on(sampling_params: Mapping[str, Any]) -> dict[str, Any]:
 def _stop_left_out(text: str, stop: Sequence[str], choice: Mapping[str, Any]) -> str:
     """The stop string that ended ``text``, which the route cuts off.
 
-    vLLM (``stop_reason``) and SGLang (``matched_stop``) tell it. Elsewhere it closes the tag that is left open; without
-    one it was the end of the turn.
+    vLLM (``stop_reason``) and SGLang (``matched_stop``) return it. Elsewhere it closes the tag that is left open;
+    without one it was the end of the turn.
     """
-    for told in (choice.get("stop_reason"), choice.get("matched_stop")):
-        if isinstance(told, str) and told in stop:
-            return "" if text.endswith(told) else told
+    for reason in (choice.get("stop_reason"), choice.get("matched_stop")):
+        if isinstance(reason, str) and reason in stop:
+            return "" if text.endswith(reason) else reason
     open_tags = [closing for closing in stop if (tag := _CLOSING.fullmatch(closing)) and _is_open(text, tag[1])]
     return max(open_tags, key=lambda closing: text.rfind(closing.replace("/", "", 1)), default="")
 

@@ -80,7 +80,7 @@ async def ask_server(url: str, token: str | None = None) -> ServerInfo:
 async def _ask_engine(
     session: aiohttp.ClientSession, engine: str, url: str, kind: ServerKind, workers: tuple[str, ...]
 ) -> ServerInfo:
-    async def told(path: str) -> Mapping[str, Any]:
+    async def answer_of(path: str) -> Mapping[str, Any]:
         try:
             body = await _get(session, engine + path)
         except (aiohttp.ClientError, TimeoutError):
@@ -88,7 +88,7 @@ async def _ask_engine(
         return body if isinstance(body, dict) else {}
 
     server, older, version, models = await asyncio.gather(
-        *map(told, ("/server_info", "/get_server_info", "/version", "/v1/models"))
+        *map(answer_of, ("/server_info", "/get_server_info", "/version", "/v1/models"))
     )
     sglang = server or older
     card = _first_model(models)

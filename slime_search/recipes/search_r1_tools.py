@@ -25,7 +25,7 @@ NOTATION_KEY = "notation"
 
 TOOLS = (SEARCH_TOOL,)
 TOOL_SCHEMAS = [tool.schema for tool in TOOLS]
-"""What the model is told, and what a training file's tools column holds."""
+"""The tools as the model is shown them, and as a training file's tools column holds them."""
 
 
 class SearchR1Tools(SearchRecipe["ChatParts"]):

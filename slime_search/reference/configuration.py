@@ -118,10 +118,10 @@ def _values(field: FieldInfo) -> str:
 
 def _kinds(annotation: Any) -> Iterator[str]:
     if get_origin(annotation) in (Union, types.UnionType):
-        for one in get_args(annotation):
-            yield from _kinds(one)
+        for choice in get_args(annotation):
+            yield from _kinds(choice)
     elif get_origin(annotation) is Literal:
-        yield ", ".join(f"`{one}`" for one in get_args(annotation))
+        yield ", ".join(f"`{choice}`" for choice in get_args(annotation))
     else:
         yield _NAMES[get_origin(annotation) or annotation]
 

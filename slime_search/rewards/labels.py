@@ -66,7 +66,7 @@ def _text(value: Any) -> str:
     """A single answer that is no text.
 
     Raises:
-        DataError: it is a date, of which the text can't be told.
+        DataError: it is a date, whose text as it was written is lost.
     """
     if isinstance(value, datetime.date):
         raise DataError(

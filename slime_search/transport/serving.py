@@ -24,7 +24,7 @@ SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
 class ListenError(SlimeSearchError):
-    """The server can't listen where it is told to; the message says why and what to do."""
+    """The server can't listen at its address; the message says why and what to do."""
 
 
 class DrainingServer(uvicorn.Server):

@@ -65,7 +65,7 @@ def demonstrator(retriever: ScriptedRetriever, tokenizer: Any, **config: Any) ->
     overlay = {"local": {"search_url": retriever.search_url}, "search_attempts": 1, "max_turns": 4, **config}
     made = load_config({}, overlay, CodaConfig)
     teacher = lambda problem: TemplateTeacher(problem, tokenizer, random.Random(0))  # noqa: E731
-    return Demonstrator(teacher, search_tool(made), tokenizer, made, turn_tokens=512, in_flight=4)
+    return Demonstrator(teacher, search_tool(made), tokenizer, made, turn_tokens=512, concurrency=4)
 
 
 def demonstrated(one: Demonstrator, *problems: Problem) -> list[dict[str, Any]]:

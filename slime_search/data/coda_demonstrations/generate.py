@@ -34,7 +34,7 @@ class Demonstrator:
         search: the executors' tool.
         config: the recipe's, with its budgets.
         turn_tokens: tokens a turn.
-        in_flight: problems at once.
+        concurrency: problems at the same time.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Demonstrator:
         config: CodaConfig,
         *,
         turn_tokens: int,
-        in_flight: int,
+        concurrency: int,
         temperature: float = 0.0,
     ) -> None:
         self._engine_for, self._search = engine_for, search
@@ -61,7 +61,7 @@ class Demonstrator:
         )
         self._executor_budget = executor_budget(config.executor, self._budget)
         self._sampling = {**SAMPLING, "temperature": temperature}
-        self._in_flight = in_flight
+        self._concurrency = concurrency
         self.tally: Counter[str] = Counter()
         """How many runs were ``kept``, or why not."""
 
@@ -75,7 +75,7 @@ class Demonstrator:
         running: set[asyncio.Task[list[dict[str, Any]]]] = set()
         try:
             while True:
-                while len(running) < self._in_flight and (problem := next(upcoming, None)) is not None:
+                while len(running) < self._concurrency and (problem := next(upcoming, None)) is not None:
                     running.add(asyncio.create_task(self._rows(problem)))
                 if not running:
                     return
@@ -89,10 +89,10 @@ class Demonstrator:
 
     async def _rows(self, problem: Problem) -> list[dict[str, Any]]:
         run = await self.run(problem)
-        verdict = verdict_on(run, problem)
-        self.tally[verdict] += 1
+        outcome = outcome_of(run, problem)
+        self.tally[outcome] += 1
         facts = {"kind": "mathematics" if problem.solution else "search"}
-        return list(rows_of(run, facts)) if verdict == "kept" else []
+        return list(rows_of(run, facts)) if outcome == "kept" else []
 
     async def run(self, problem: Problem) -> Run:
         """One problem, carried out by planner and executors."""
@@ -114,7 +114,7 @@ class Demonstrator:
         return Run(problem.text, planner, executors.trajectories, self._planner_tags)
 
 
-def verdict_on(run: Run, problem: Problem) -> str:
+def outcome_of(run: Run, problem: Problem) -> str:
     """``kept``, or the first thing that is wrong with a run."""
     if run.planner.answer is None or any(executor.answer is None for executor in run.executors):
         return "no answer"

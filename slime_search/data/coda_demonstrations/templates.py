@@ -34,7 +34,7 @@ GIVE_UP = "I don't know."
 
 
 class TemplateTeacher:
-    """Plays planner and executors of one problem, turn by turn, as an engine does."""
+    """Says what planner and executors of one problem say, turn by turn, as an engine does."""
 
     def __init__(self, problem: Problem, tokenizer: Tokenizer, rng: random.Random) -> None:
         self._problem = problem

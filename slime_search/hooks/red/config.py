@@ -1,4 +1,4 @@
-"""What RED can be told, and what it needs of slime's arguments."""
+"""RED's settings, and what it needs of slime's arguments."""
 
 import os
 from pathlib import Path

@@ -35,7 +35,7 @@ class CheckpointFolder:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._told: set[str] = set()
+        self._announced: set[str] = set()
 
     def tracked(self) -> int | None:
         """The iteration that slime would load; None where there is none, or no number."""
@@ -136,14 +136,14 @@ class CheckpointFolder:
                 self._unseal(found)
 
     def _flaw(self, manifest: Manifest, *, thorough: bool = False) -> str | None:
-        """As ``flaw_of``; told once. The times of copies are noted, so that they are read once."""
+        """As ``flaw_of``; each flaw is logged once. The times of copies are noted, so that they are read once."""
         flaw = flaw_of(self.root, manifest, thorough=thorough)
         if flaw is None:
             present = with_times(self.root, manifest)
             if present != manifest:
                 write_text(self.root / manifest_name(manifest.iteration), present.to_json())
-        elif flaw not in self._told:
-            self._told.add(flaw)
+        elif flaw not in self._announced:
+            self._announced.add(flaw)
             logger.warning("checkpoint %d is not as it was sealed: %s", manifest.iteration, flaw)
         return flaw
 

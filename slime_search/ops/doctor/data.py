@@ -116,12 +116,12 @@ def _lengths_of(setup: Setup, name: str, prompts: Sequence[Any]) -> Result:
     setup.longest_prompt = max(setup.longest_prompt, lengths[-1])
     limit = _context(setup)
     over = sum(length >= limit for length in lengths)
-    told = f"{lengths[len(lengths) // 2]:,} tokens in the middle, {lengths[-1]:,} at most (of {len(lengths):,})"
+    finding = f"{lengths[len(lengths) // 2]:,} tokens in the middle, {lengths[-1]:,} at most (of {len(lengths):,})"
     if not over:
-        return passed(name, told)
+        return passed(name, finding)
     report = failed if over == len(lengths) else warned
     share = f"{over / len(lengths):.1%} do not fit in a context of {limit:,} tokens"
-    return report(name, f"{told}; {share}", "raise MAX_CONTEXT_LEN, or leave these questions out")
+    return report(name, f"{finding}; {share}", "raise MAX_CONTEXT_LEN, or leave these questions out")
 
 
 def context(setup: Setup) -> Iterator[Result]:
@@ -129,23 +129,23 @@ def context(setup: Setup) -> Iterator[Result]:
     config, positions = setup.config, setup.checkpoint.positions
     length = config.max_context_tokens or setup.run.max_context_len
     if positions is not None and length > positions:
-        told = f"{length:,} tokens, and the model was made for {positions:,}"
-        yield failed("context", told, f"export MAX_CONTEXT_LEN={positions}")
+        finding = f"{length:,} tokens, and the model was made for {positions:,}"
+        yield failed("context", finding, f"export MAX_CONTEXT_LEN={positions}")
         return
     if not setup.longest_prompt:
         raise Waits("prompts have to be readable first")
     searches = setup.tool_turns * (config.max_observation_tokens or 0)
     longest = setup.longest_prompt + (setup.tool_turns + 1) * TURN_TOKENS + searches
-    told = (
+    finding = (
         f"{length:,} tokens; {setup.tool_turns + 1} turns of {TURN_TOKENS} and {setup.tool_turns} results of "
         f"{config.max_observation_tokens or 'any number'} after the longest prompt take {longest:,}"
     )
     if longest <= length and config.max_observation_tokens is not None:
-        yield passed("context", told)
+        yield passed("context", finding)
         return
     longer = positions is None or longest <= positions
     fix = f"raise MAX_CONTEXT_LEN to {longest}, or lower" if longer else "lower"
-    yield warned("context", f"{told}: such trajectories end truncated", f"{fix} max_observation_tokens or max_turns")
+    yield warned("context", f"{finding}: such trajectories end truncated", f"{fix} max_observation_tokens or max_turns")
 
 
 def _context(setup: Setup) -> int:

@@ -41,20 +41,20 @@ def server(setup: Setup) -> Iterator[Result]:
     if info.is_router and not info.workers:
         yield failed("engine", str(info), "start the engines; slime's register themselves with its router")
         return
-    told = str(info)
+    finding = str(info)
     if info.is_router:
-        told += f" ({', '.join(info.workers)})"
+        finding += f" ({', '.join(info.workers)})"
     wanted = setup.run.max_context_len
     if info.limits is None:
-        yield passed("engine", f"{told}; does not tell how long its context is")
+        yield passed("engine", f"{finding}; does not tell how long its context is")
     elif info.limits.total_tokens + _RESERVE < wanted:
         yield warned(
             "engine",
-            f"{told}; {info.limits.total_tokens} tokens of prompt and response, and MAX_CONTEXT_LEN is {wanted}",
+            f"{finding}; {info.limits.total_tokens} tokens of prompt and response, and MAX_CONTEXT_LEN is {wanted}",
             "serve with a longer --context-length; as it is, longer trajectories end as truncated",
         )
     else:
-        yield passed("engine", f"{told}; {info.limits.total_tokens} tokens of prompt and response")
+        yield passed("engine", f"{finding}; {info.limits.total_tokens} tokens of prompt and response")
 
 
 def generate(setup: Setup) -> Iterator[Result]:
@@ -76,8 +76,8 @@ def generate(setup: Setup) -> Iterator[Result]:
         yield failed("/generate", f"returns token {outside[0]}, which HF_CHECKPOINT does not have", fix)
         return
     version = completion.meta_info.get("weight_version")
-    told = f"took {len(prompt)} input_ids, returned {len(completion.token_ids)} ids with log-probabilities"
-    yield passed("/generate", told + (f", weight version {version}" if version is not None else ""))
+    finding = f"took {len(prompt)} input_ids, returned {len(completion.token_ids)} ids with log-probabilities"
+    yield passed("/generate", finding + (f", weight version {version}" if version is not None else ""))
 
 
 def routing_replay(setup: Setup) -> Iterator[Result]:
@@ -120,14 +120,14 @@ def chat(setup: Setup) -> Iterator[Result]:
     except (ServiceError, ProtocolError) as error:
         yield failed("tool calling", str(error), "serve with SGLang, or use the recipe with tags")
         return
-    told = f"{found}: {_WAYS[found]}"
+    finding = f"{found}: {_WAYS[found]}"
     if (asked == "input_ids" and found is not TokenIn.INPUT_IDS) or (asked == "generate" and found is TokenIn.MESSAGES):
-        yield failed("tool calling", f"{told}; and chat.token_in is {asked!r}", 'set chat.token_in to "auto"')
+        yield failed("tool calling", f"{finding}; and chat.token_in is {asked!r}", 'set chat.token_in to "auto"')
     elif TokenIn.MESSAGES in (found, asked):
         fix = "SGLang takes token ids; with messages leave out --partial-rollout"
         yield warned("tool calling", f"messages: {_WAYS[TokenIn.MESSAGES]}", fix)
     else:
-        yield passed("tool calling", told)
+        yield passed("tool calling", finding)
 
 
 def _returns_experts(url: str) -> bool:

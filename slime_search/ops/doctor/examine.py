@@ -24,7 +24,7 @@ TOPICS: dict[str, ModuleType] = {
 
 
 def examine(setup: Setup, on_check: Callable[[str], object] = lambda name: None) -> Report:
-    """Makes every check. ``on_check`` is told the topic and the check before each one."""
+    """Makes every check. ``on_check`` is called with the topic and the check before each."""
     findings = []
     for topic, module in TOPICS.items():
         for check in module.CHECKS:

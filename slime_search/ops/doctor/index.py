@@ -74,8 +74,8 @@ def index(setup: Setup) -> Iterator[Result]:
     fits = f"{rows} (the server counts them)" if near else "as many passages"
     yield passed("index", f"{path}: {facts.kind}, {facts.vectors:,} vectors of {facts.dimension} numbers; {fits}")
     if made is None:
-        told = f"{model} is no folder and not in the Hub's cache; the server's first start downloads it"
-        yield warned("encoder", told, f"hf download {model}, where this machine has no internet later")
+        finding = f"{model} is no folder and not in the Hub's cache; the server's first start downloads it"
+        yield warned("encoder", finding, f"hf download {model}, where this machine has no internet later")
     else:
         yield passed("encoder", f"{model} makes vectors of {made} numbers")
 
@@ -95,7 +95,7 @@ def _check_ids(path: Path, corpus_path: Path) -> None:
 
 
 def _why_not(setup: Setup) -> str | None:
-    """Why corpus and index are not looked at. Raises Waits where something else is missing that is told already."""
+    """Why corpus and index are not looked at. Raises Waits where another check reports what is missing."""
     if setup.config.search_backend != "local":
         return f"search_backend is {setup.config.search_backend!r}"
     given = setup.launch.model_fields_set & {"corpus_path", "index_path"}

@@ -52,18 +52,18 @@ def gpu_memory(setup: Setup) -> Iterator[Result]:
     if "--faiss_gpu" in shlex.split(setup.launch.retriever_options) and setup.starts_retriever:
         need += _index_memory(setup) * 2 // len(setup.gpus)
     least, free = min(gpu.total for gpu in used), min(gpu.free for gpu in used)
-    told = (
+    finding = (
         f"{decimal(least)} each; weights, gradients and Adam take {decimal(need)} "
         f"(6 + 12/{max(1, setup.run.num_gpus // setup.run.tp)} bytes a parameter / TP {setup.run.tp}), activations more"
     )
     if need > least:
-        yield failed("GPU memory", told, "raise NUM_GPUS and TP, or take a smaller model")
+        yield failed("GPU memory", finding, "raise NUM_GPUS and TP, or take a smaller model")
     elif need * _ROOM > least:
-        yield warned("GPU memory", told, "raise TP or NUM_GPUS, or lower MAX_TOKENS_PER_GPU if it runs out")
+        yield warned("GPU memory", finding, "raise TP or NUM_GPUS, or lower MAX_TOKENS_PER_GPU if it runs out")
     elif free < least * 0.9:
-        yield warned("GPU memory", f"{told}; only {decimal(free)} are free", "end what runs there: nvidia-smi")
+        yield warned("GPU memory", f"{finding}; only {decimal(free)} are free", "end what runs there: nvidia-smi")
     else:
-        yield passed("GPU memory", told)
+        yield passed("GPU memory", finding)
 
 
 def ram(setup: Setup) -> Iterator[Result]:
@@ -76,22 +76,22 @@ def ram(setup: Setup) -> Iterator[Result]:
         parts["the trainer's state between turns"] = _training_need(setup) * setup.run.num_gpus
     there, free = _ram()
     need = sum(parts.values())
-    told = f"{decimal(free)} of {decimal(there)} free"
+    finding = f"{decimal(free)} of {decimal(there)} free"
     if parts:
         shares = ", ".join(f"{what} {decimal(size)}" for what, size in parts.items())
-        told += f"; at least {decimal(need)} needed ({shares})"
+        finding += f"; at least {decimal(need)} needed ({shares})"
     if need > there:
         yield failed(
-            "RAM", told, "build-index --kind rabitq makes a store of a seventh of the size; or take a larger machine"
+            "RAM", finding, "build-index --kind rabitq makes a store of a seventh of the size; or take a larger machine"
         )
     elif need > free:
-        yield warned("RAM", told, "end what else runs here")
+        yield warned("RAM", finding, "end what else runs here")
     else:
-        yield passed("RAM", told)
+        yield passed("RAM", finding)
     shared = shutil.disk_usage("/dev/shm").total if Path("/dev/shm").is_dir() else None
     if shared is not None and shared < _SHARED_LEAST:
-        told = f"{shared / 2**20:.0f} MiB; NCCL and Ray exchange data there"
-        yield warned("/dev/shm", told, "docker run --shm-size=16g, or --ipc=host")
+        finding = f"{shared / 2**20:.0f} MiB; NCCL and Ray exchange data there"
+        yield warned("/dev/shm", finding, "docker run --shm-size=16g, or --ipc=host")
 
 
 def disk(setup: Setup) -> Iterator[Result]:
@@ -102,17 +102,19 @@ def disk(setup: Setup) -> Iterator[Result]:
         yield failed("disk", f"SAVE: {existing} can't be written", "export SAVE=<a folder on a large disk>")
         return
     free = shutil.disk_usage(existing).free
-    one, count = saved_bytes(setup.checkpoint.parameters), setup.run.num_rollout // setup.run.save_interval
-    told = (
-        f"{decimal(free)} free for SAVE {folder}; a checkpoint takes about {decimal(one)} "
+    size, count = saved_bytes(setup.checkpoint.parameters), setup.run.num_rollout // setup.run.save_interval
+    finding = (
+        f"{decimal(free)} free for SAVE {folder}; a checkpoint takes about {decimal(size)} "
         f"(14 bytes a parameter), and {count} are written"
     )
-    if one > free:
-        yield failed("disk", told, "export SAVE=<a folder on a larger disk>")
-    elif one * count > free:
-        yield warned("disk", told, "export SAVE=<a folder on a larger disk>, raise SAVE_INTERVAL, or delete old ones")
+    if size > free:
+        yield failed("disk", finding, "export SAVE=<a folder on a larger disk>")
+    elif size * count > free:
+        yield warned(
+            "disk", finding, "export SAVE=<a folder on a larger disk>, raise SAVE_INTERVAL, or delete old ones"
+        )
     else:
-        yield passed("disk", told)
+        yield passed("disk", finding)
 
 
 def dashboard(setup: Setup) -> Iterator[Result]:
@@ -168,8 +170,8 @@ def _ram() -> tuple[int, int]:
     there, free = values["MemTotal"], values["MemAvailable"]
     limit = Path("/sys/fs/cgroup/memory.max")
     used = Path("/sys/fs/cgroup/memory.current")
-    if limit.is_file() and used.is_file() and (told := limit.read_text().strip()).isdigit() and int(told) < there:
-        there = int(told)
+    if limit.is_file() and used.is_file() and (most := limit.read_text().strip()).isdigit() and int(most) < there:
+        there = int(most)
         free = min(free, max(0, there - int(used.read_text())))
     return there, free
 

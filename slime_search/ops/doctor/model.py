@@ -52,20 +52,20 @@ def tokenizer(setup: Setup) -> Iterator[Result]:
         yield failed("tokenizer", "transformers is not installed", "pip install transformers")
         return
     except (OSError, ValueError) as error:
-        told = f"{folder}: {' '.join(str(error).split())[:300]}"
-        yield failed("tokenizer", told, "copy the model's tokenizer files there too")
+        finding = f"{folder}: {' '.join(str(error).split())[:300]}"
+        yield failed("tokenizer", finding, "copy the model's tokenizer files there too")
         return
-    told = f"{type(found).__name__}, {len(found):,} tokens, ends with {found.eos_token!r}"
+    finding = f"{type(found).__name__}, {len(found):,} tokens, ends with {found.eos_token!r}"
     if found.eos_token is None:
-        yield failed("tokenizer", told, "name eos_token in tokenizer_config.json: a turn could not end")
+        yield failed("tokenizer", finding, "name eos_token in tokenizer_config.json: a turn could not end")
     elif model.vocabulary is not None and len(found) > model.vocabulary:
         yield failed(
             "tokenizer",
-            f"{told}; the model has vectors for {model.vocabulary:,}",
+            f"{finding}; the model has vectors for {model.vocabulary:,}",
             "take the tokenizer that belongs to the model, or resize its embeddings",
         )
     else:
-        yield passed("tokenizer", told)
+        yield passed("tokenizer", finding)
 
 
 def tags(setup: Setup) -> Iterator[Result]:
@@ -84,11 +84,11 @@ def tags(setup: Setup) -> Iterator[Result]:
         yield failed("tags", str(error), "use the tokenizer of another model")
         return
     own = sum(len(codec.trusted(tag)) == 1 for tag in known)
-    told = f"{own or 'none'} of {len(known)} tags are tokens of their own"
+    finding = f"{own or 'none'} of {len(known)} tags are tokens of their own"
     if came_back == hostile:
-        yield passed("tags", f"{told}; passages can't forge them")
+        yield passed("tags", f"{finding}; passages can't forge them")
     else:
-        yield warned("tags", f"{told}; the tokenizer changes passages", "none needed, unless much is not ASCII")
+        yield warned("tags", f"{finding}; the tokenizer changes passages", "none needed, unless much is not ASCII")
 
 
 def chat_template(setup: Setup) -> Iterator[Result]:

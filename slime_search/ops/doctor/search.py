@@ -100,8 +100,8 @@ def _before_it_starts(setup: Setup) -> Iterator[Result]:
     if not problems:
         what = "words (BM25)" if not settings.needs_index else f"{settings.retriever_name}, {settings.index_path}"
         port = port_of(settings.retrieval_server_url)
-        told = f"run_with_retrieval.sh starts it on port {port}, which is free: {what}, {settings.corpus_path}"
-        yield skipped("retriever", told)
+        finding = f"run_with_retrieval.sh starts it on port {port}, which is free: {what}, {settings.corpus_path}"
+        yield skipped("retriever", finding)
 
 
 def _search_once(setup: Setup, url: str, name: str) -> Result:
@@ -114,13 +114,15 @@ def _search_once(setup: Setup, url: str, name: str) -> Result:
     except ServiceError as error:
         return failed(name, str(error), _fix(url, error.status))
     found = len(result.passages)
-    told = f"{url} answers {query[:60]!r} with {found} of {config.topk} passages"
+    finding = f"{url} answers {query[:60]!r} with {found} of {config.topk} passages"
     if found < config.topk:
-        return warned(name, told, "is the corpus the right one? BM25 finds only passages that share a word")
-    told += f", the first on {result.passages[0].title.strip()[:40] or 'no title'!r}"
+        return warned(name, finding, "is the corpus the right one? BM25 finds only passages that share a word")
+    finding += f", the first on {result.passages[0].title.strip()[:40] or 'no title'!r}"
     if setup.launch.is_local and url == f"{setup.launch.retrieval_server_url}/retrieve":
-        told += ". It runs already: start the training script itself, run_with_retrieval.sh wants the port for its own"
-    return passed(name, told)
+        finding += (
+            ". It runs already: start the training script itself, run_with_retrieval.sh wants the port for its own"
+        )
+    return passed(name, finding)
 
 
 def _fix(url: str, status: int | None) -> str:

@@ -92,7 +92,7 @@ class RunSettings(BaseSettings):
 
 
 def launch_settings(run: RunSettings, **given: Any) -> LaunchSettings:
-    """What ``run_with_retrieval.sh`` is told, with its defaults for what is not ``given``."""
+    """The settings of ``run_with_retrieval.sh``, with its defaults for what is not ``given``."""
     settings = LaunchSettings(_env_ignore_empty=True, **{name: value for name, value in given.items() if value})
     corpus, index = run.downloaded / "wiki-18.jsonl", run.downloaded / "e5_Flat.index"
     packed = corpus.with_name(f"{corpus.name}.gz")

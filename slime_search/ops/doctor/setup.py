@@ -1,4 +1,4 @@
-"""The set-up that is looked at: what was told, and what several checks need to know of it."""
+"""The set-up that is looked at: the options and variables given, and what several checks need to know of it."""
 
 import importlib
 import sys
@@ -28,7 +28,7 @@ from slime_search.transport import readiness
 class Setup:
     """What is to be run.
 
-    The properties raise Waits where another check has told already what is wrong with them.
+    The properties raise Waits where another check has reported already what is wrong with them.
     """
 
     run: RunSettings

@@ -72,17 +72,17 @@ def python(setup: Setup) -> Iterator[Result]:
     except Waits:
         yield failed("python3", setup.__dict__["_probed"]["failure"], "install Python 3.11 or newer")
         return
-    told = f"{found['python']}, {found['executable']}"
+    finding = f"{found['python']}, {found['executable']}"
     if tuple(int(part) for part in found["python"].split(".")[:2] if part.isdigit()) < _OLDEST:
-        yield failed("python3", told, "slime-search needs Python 3.11 or newer: activate such an environment")
+        yield failed("python3", finding, "slime-search needs Python 3.11 or newer: activate such an environment")
     elif found["plugin"] is not None:
         yield failed(
             "python3",
-            f"{told}, can't import slime_search ({found['plugin']})",
+            f"{finding}, can't import slime_search ({found['plugin']})",
             "the run scripts call python3: activate the environment that has slime-search, or install it there",
         )
     else:
-        yield passed("python3", told)
+        yield passed("python3", finding)
     yield passed("slime-search", slime_search.__version__)
 
 

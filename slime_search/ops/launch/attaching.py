@@ -16,7 +16,7 @@ class Viewer:
 
     Args:
         session: its name.
-        console: what is told there while the client has the terminal is held back until it gives it back.
+        console: what is printed there while the client has the terminal is held back until it gives it back.
     """
 
     def __init__(self, session: str, console: Console) -> None:

@@ -140,8 +140,8 @@ class RayJob:
             except (OSError, RuntimeError) as error:
                 unanswered += 1
                 if unanswered == _UNANSWERED:
-                    told = f"does not tell of job {self.id} any more ({error})"
-                    raise ServiceUnavailable("Ray", self._address, told) from None
+                    reason = f"no longer answers about job {self.id} ({error})"
+                    raise ServiceUnavailable("Ray", self._address, reason) from None
             await asyncio.sleep(_POLL_S)
 
 

@@ -53,7 +53,7 @@ class Supervisor:
         training: the command.
         log_dir: where each window's output is kept, as ``<log_prefix>_<time>.log``.
         stop_timeout: seconds that a process has to end before it is killed.
-        console: where progress is told.
+        console: where progress is printed.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ class Executors:
     """The executors of one planner, which keeps their trajectories in the order of their tasks.
 
     Args:
-        agent: plays each executor.
+        agent: runs as each executor.
         prompt: what an executor is asked, with a placeholder for the task.
         session_id: the planner's. An executor has one of its own, so that a router may send it to another engine.
     """

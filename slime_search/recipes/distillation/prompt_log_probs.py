@@ -8,7 +8,7 @@ from slime_search.errors import ProtocolError, TransientFault
 
 
 class Span(NamedTuple):
-    """Tokens to be scored: those from place ``start`` on, each given all before it. ``start`` is at least 1."""
+    """Tokens to be scored: those from position ``start`` on, each given all before it. ``start`` is at least 1."""
 
     token_ids: Sequence[int]
     start: int

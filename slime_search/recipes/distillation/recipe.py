@@ -26,7 +26,7 @@ from slime_search.recipes.search_r1_tools import ChatParts, SearchR1Tools
 
 TOOLS = (SEARCH_MANY_TOOL,)
 TOOL_SCHEMAS = [tool.schema for tool in TOOLS]
-"""What the model is told, and what a training file's tools column holds."""
+"""The tools as the model is shown them, and as a training file's tools column holds them."""
 
 
 class SearchTool(SearchR1Tools):

@@ -22,7 +22,8 @@ class ThinkerLog:
 
     Args:
         max_turns: questions that a Thinker may delegate.
-        every_turn: tell each turn. Else turns are told at DEBUG, and a summary at INFO, once a minute at most.
+        every_turn: log each turn at INFO. Else turns are logged at DEBUG, and a summary at INFO, once a minute at
+            most.
     """
 
     def __init__(self, *, max_turns: int, every_turn: bool) -> None:
@@ -35,23 +36,23 @@ class ThinkerLog:
 
     @contextmanager
     def thinking(self, number: Any, trajectory: Trajectory) -> Iterator[None]:
-        """Around one Thinker's work; tells how it ended."""
+        """Around one Thinker's work; logs how it ended."""
         self._active += 1
         try:
             yield
         finally:
             self._active -= 1
         how = f"answers {_shown(trajectory.answer)}" if trajectory.answer is not None else f"ended {trajectory.ending}"
-        self._tell("Thinker %s %s", number, how)
+        self._log("Thinker %s %s", number, how)
         self._summarise()
 
     def watched(self, number: Any, searcher: Tool, trajectory: Trajectory) -> Tool:
-        """``searcher``, with what it is asked and what comes back told."""
+        """``searcher``, which logs what it is asked and what comes back."""
 
         async def ask(query: str) -> ToolResult:
             turn = trajectory.tool_turns + 1
             self._counts["delegated"] += 1
-            self._tell(
+            self._log(
                 "Thinker %s, turn %d of %d (%d active), asks %s",
                 *(number, turn, self._max_turns, self._active, _shown(query)),
             )
@@ -60,7 +61,7 @@ class ThinkerLog:
                 result = await searcher(query)
             except ServiceError as error:
                 self._counts["failed"] += 1
-                self._tell("Thinker %s gets nothing: %s", number, error)
+                self._log("Thinker %s gets nothing: %s", number, error)
                 raise
             self._came_back(number, result, time.monotonic() - start)
             return result
@@ -70,13 +71,13 @@ class ThinkerLog:
     def _came_back(self, number: Any, result: ToolResult, seconds: float) -> None:
         answered = result.details["answer"] is not None
         self._counts["answered" if answered else "left open"] += 1
-        self._tell(
+        self._log(
             "Thinker %s reads after %.1f s, %d turns and %d searches of the Searcher: %s",
             *(number, seconds, len(result.details["turns"]), len(result.details["queries"])),
             _shown(" ".join(result.blocks)),
         )
 
-    def _tell(self, message: str, *values: object) -> None:
+    def _log(self, message: str, *values: object) -> None:
         logger.log(self._level, message, *values)
 
     def _summarise(self) -> None:

@@ -90,7 +90,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8001,
-    at_once: int = 256,
+    concurrency: int = 256,
     queue_size: int = 4_096,
     exit_with_parent: bool = False,
 ) -> None:
@@ -126,7 +126,7 @@ def serve(
         sys.stdout.flush()
 
     metrics = Metrics()
-    sessions = Sessions(searcher, at_once=at_once, queue_size=queue_size, metrics=metrics)
+    sessions = Sessions(searcher, concurrency=concurrency, queue_size=queue_size, metrics=metrics)
     server = draining_server(create_app(sessions, warm_up, drain, metrics, lifespan), drain, lifespan=True)
     # A signal waits until there is a loop that can end in order.
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)

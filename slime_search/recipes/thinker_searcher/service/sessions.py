@@ -65,15 +65,15 @@ class Sessions:
 
     Args:
         searcher: answers each question.
-        at_once: sessions at the same time.
+        concurrency: sessions at the same time.
         queue_size: questions that may wait for one.
         metrics: what is counted.
     """
 
-    def __init__(self, searcher: Searcher, *, at_once: int, queue_size: int, metrics: Metrics) -> None:
+    def __init__(self, searcher: Searcher, *, concurrency: int, queue_size: int, metrics: Metrics) -> None:
         self._searcher = searcher
-        self._running = asyncio.Semaphore(at_once)
-        self._room = at_once + queue_size
+        self._running = asyncio.Semaphore(concurrency)
+        self._room = concurrency + queue_size
         self._metrics = metrics
         self._accepted = 0
 
