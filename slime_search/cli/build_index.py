@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from slime_search.cli.console import one_sentence
-from slime_search.retrieval.indexing.command import build_store
+from slime_search.data.asked import read_asked
+from slime_search.retrieval.indexing.command import Asked, build_store
 from slime_search.retrieval.vectors.manifest import Kind, Manifest
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -40,6 +41,15 @@ def main(
     shards: Annotated[
         int, typer.Option(min=1, help="Parts in which rabitq can be served; other kinds can be in any number.")
     ] = 1,
+    self_test_queries: Annotated[
+        Path | None,
+        typer.Option(
+            "--self-test-queries",
+            "--self_test_queries",
+            help="Questions to test with, 500 of all over the file at most: .jsonl, .parquet, or .txt with one a line.",
+            show_default="made of the passages or the vectors",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="Where the encoder computes: cpu, cuda or cuda:0.")] = "cpu",
     precision: Annotated[str, typer.Option(help="What the encoder computes in: auto, fp32, bf16 or fp16.")] = "auto",
     batch_size: Annotated[
@@ -61,10 +71,12 @@ def main(
     that is 32 GB on disk, and 16 GB (sq8) or 2.4 GB (rabitq) in memory.
 
     After Ctrl-C or a kill, give the same command again: at most the last few
-    thousand vectors are made anew. A self-test of the finished index ends it.
+    thousand vectors are made anew. A self-test of the finished index ends it;
+    with --self-test-queries a store that is complete is tested anew.
     """
     console = Console(stderr=True)
     with one_sentence(interrupted=f"interrupted; give the same command again to go on with {output}"):
+        asked = None if self_test_queries is None else _asked(self_test_queries)
         manifest = build_store(
             output,
             corpus_path=corpus_path,
@@ -75,8 +87,14 @@ def main(
             shards=shards,
             encoding={"device": device, "precision": precision, "batch_size": batch_size},
             console=console,
+            asked=asked,
         )
     _report(manifest, output)
+
+
+def _asked(path: Path) -> Asked:
+    """Raises DataError."""
+    return Asked(list(read_asked(path)), f"questions of {path.name}")
 
 
 def _report(manifest: Manifest, output: Path) -> None:
@@ -98,5 +116,6 @@ def _report(manifest: Manifest, output: Path) -> None:
     if test.recall[depth] < least:
         console.print(
             f"[bold red]WARNING[/bold red] recall of the best {depth} is {test.recall[depth]:.4f}, below {least}: "
-            "these vectors suit this kind badly. Build with --kind sq8, which is exact."
+            "these vectors suit this kind badly, or the test's queries are harder than yours. Measure with your own, "
+            "--self-test-queries, or build with --kind sq8, which is exact."
         )

@@ -90,7 +90,7 @@ def question_of(row: Mapping[str, Any], *, source: str | None = None, number: in
     return Question(
         source=source if source is not None else _source_of(row),
         id=well_formed(str(identifier)),
-        text=well_formed(_text_of(row, messages)),
+        text=well_formed(text_of(row, messages)),
         answers=tuple(answers_of(row)),
         messages=messages,
         details=details,
@@ -131,7 +131,8 @@ def _other_spellings(row: Mapping[str, Any], answers: Collection[str]) -> list[s
         return []
 
 
-def _text_of(row: Mapping[str, Any], messages: list[Message] | None) -> str:
+def text_of(row: Mapping[str, Any], messages: list[Message] | None) -> str:
+    """The question of a row that may bring a prompt. Raises DataError where it has none."""
     metadata, details = row.get("metadata"), row.get("extra_info")
     for columns in (row, metadata, details):
         if not isinstance(columns, Mapping):

@@ -1,11 +1,14 @@
 """Builds a store, or carries on with one."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.progress import Progress
 
+from slime_search.retrieval.errors import VectorIndexError
 from slime_search.retrieval.indexing.code_files import write_codes
 from slime_search.retrieval.indexing.folder import opened
 from slime_search.retrieval.indexing.inputs import Input, Questions
@@ -38,22 +41,33 @@ def measure(index: VectorIndex, questions: Questions, truth: Neighbours) -> Self
     return SelfTest(queries=len(questions.vectors), made_from=questions.made_from, recall=recall)
 
 
-def build(store: Path, source: Source, load: Callable[[], Input], progress: Progress) -> Manifest:
-    """The manifest of a complete store; one that is complete already is left as it is.
+def build(
+    store: Path,
+    source: Source,
+    load: Callable[[], Input],
+    progress: Progress,
+    ask: Callable[[], Questions] | None = None,
+) -> Manifest:
+    """The manifest of a complete store; one that is complete already is left as it is, or tested anew with ``ask``.
 
     Args:
         store: the folder.
         source: what it is built from, by which an interrupted build is recognised.
         load: gives the vectors; called when some are missing or to be tested.
         progress: shows the steps.
+        ask: gives the queries of the self-test; None makes them of the vectors or their passages.
 
     Raises:
-        VectorIndexError: the folder holds something else, or the vectors can't be stored.
+        VectorIndexError: the folder holds something else, or the vectors can't be stored or do not fit the queries.
     """
     Part(0, source.shards).rows(source.count)
     with opened(store, source) as folder:
         if Manifest.exists(store):
-            return Manifest.read(store)
+            manifest = Manifest.read(store)
+            if ask is not None:
+                manifest = _tested(store, manifest, np.load(store / VECTORS, mmap_mode="c"), ask, progress)
+                manifest.write(store)
+            return manifest
         vectors_in = load()
         vectors = write_vectors(
             folder,
@@ -63,9 +77,6 @@ def build(store: Path, source: Source, load: Callable[[], Input], progress: Prog
             _bar(progress, "vectors", vectors_in.count),
         )
         codes = write_codes(folder, vectors, source.kind, source.shards, _bar(progress, "codes", len(vectors)))
-        testing = progress.add_task("self-test", total=None)
-        questions = vectors_in.questions(vectors, QUERIES)
-        truth = true_neighbours(vectors, questions)
         manifest = Manifest(
             source=source,
             dimension=vectors_in.dimension,
@@ -73,11 +84,27 @@ def build(store: Path, source: Source, load: Callable[[], Input], progress: Prog
             lost=codes.lost,
             longest=codes.longest,
         )
-        tested = measure(open_as(store, manifest), questions, truth)
-        manifest = manifest.model_copy(update={"self_test": tested})
-        progress.update(testing, total=1, completed=1)
+        made = partial(vectors_in.questions, vectors, QUERIES)
+        manifest = _tested(store, manifest, vectors, ask or made, progress)
         folder.finish(manifest)
         return manifest
+
+
+def _tested(
+    store: Path, manifest: Manifest, vectors: Stored, ask: Callable[[], Questions], progress: Progress
+) -> Manifest:
+    """The manifest with what the store finds, which is opened for it."""
+    testing = progress.add_task("self-test", total=None)
+    questions = ask()
+    if questions.vectors.shape[1] != manifest.dimension:
+        raise VectorIndexError(
+            f"--self-test-queries: --retriever_model makes vectors of {questions.vectors.shape[1]} numbers, and "
+            f"{store} holds vectors of {manifest.dimension}",
+            "name the encoder that made them",
+        )
+    tested = measure(open_as(store, manifest), questions, true_neighbours(vectors, questions))
+    progress.update(testing, total=1, completed=1)
+    return manifest.model_copy(update={"self_test": tested})
 
 
 def _bar(progress: Progress, name: str, total: int) -> Callable[[int], object]:

@@ -1,7 +1,7 @@
 """Where the vectors of a store come from: a corpus and an encoder, or an index that holds them already."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from slime_search.retrieval.corpus import Corpus
-from slime_search.retrieval.encoders.encoder import Encoder, Vectors
+from slime_search.retrieval.encoders.encoder import Encoder, QueryEncoder, Vectors
 from slime_search.retrieval.errors import VectorIndexError
 from slime_search.retrieval.indexing.vector_file import CHUNK_ROWS
 from slime_search.retrieval.vectors.effort import MADE_FROM, near
@@ -20,6 +20,8 @@ from slime_search.retrieval.vectors.rescoring import Stored
 _SPOTS = 64
 _SPOT_BYTES = 4_096
 _QUERY_CHARS = 200
+_OF_SENTENCES = 0.83
+"""A passage's first sentence is nearer to it than a question: 0.75 against 0.60 and 0.52 on the text of ``near``."""
 
 
 def stamp_of(path: Path) -> str:
@@ -38,6 +40,12 @@ class Questions(NamedTuple):
 
     vectors: Vectors
     made_from: str
+
+
+def asked_of(encoder: QueryEncoder, texts: Sequence[str], how_many: int, name: str) -> Questions:
+    """Queries that somebody asks, ``how_many`` of all over ``texts`` at most; ``name`` says where they are from."""
+    step = max(1, len(texts) // how_many)
+    return Questions(encoder.encode_queries(texts[: step * how_many : step]), name)
 
 
 class Input(Protocol):
@@ -72,7 +80,8 @@ class EncodedCorpus:
         step = max(1, self.count // how_many)
         texts = islice(self._corpus.texts(), 0, step * how_many, step)
         queries = [_first_sentence(text) for text in texts]
-        return Questions(self._encoder.encode_queries(queries), "the first sentences of passages")
+        vectors = near(self._encoder.encode_queries(queries), _OF_SENTENCES)
+        return Questions(vectors, f"the first sentences of passages with noise, cosine {_OF_SENTENCES} to them")
 
 
 class FlatIndexFile:

@@ -223,7 +223,8 @@ def test_a_packed_corpus_is_estimated_until_the_server_has_counted_it(site: Site
     Corpus.read(path)
     count_rows.cache_clear()
     assert count_rows(path)[:2] == (5000, True)
-    assert count_rows(path).words == pytest.approx(5, abs=1)
+    # "title", n, n * 7919, "number"; "is" and "a" are stop words.
+    assert count_rows(path).words == pytest.approx(4, abs=0.1)
 
 
 def test_a_tar_as_the_published_corpus_is_one(site: Site) -> None:
