@@ -57,6 +57,16 @@ def doctor(
     engine_url: Annotated[
         str | None, typer.Option(help="Also look at this SGLang server or router.", show_default="none is asked")
     ] = None,
+    measures_coverage: Annotated[
+        bool,
+        typer.Option(
+            "--coverage",
+            help="Also read the whole corpus for gold answers, and ask a retriever that runs: what EM can be at most.",
+        ),
+    ] = False,
+    coverage_questions: Annotated[
+        int, typer.Option(min=1, help="Of each data set, that the retriever is asked for --coverage at most.")
+    ] = 500,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")] = False,
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Show the traceback where a check itself failed.")
@@ -94,10 +104,13 @@ def doctor(
         eval_data=eval_data or sorted((run.data / "test").glob("*.parquet")),
         engine_url=engine_url.rstrip("/").removesuffix("/generate") if engine_url else None,
         token=os.environ.get(RETRIEVER_TOKEN) or None,
+        measures_coverage=measures_coverage,
+        coverage_questions=coverage_questions,
     )
     logging.disable(logging.WARNING)
     try:
         with stderr.status("looking") as status:
+            setup.tell = lambda doing: status.update(f"looking at {escape(doing)}")
             report = examine(setup, lambda name: status.update(f"looking at {escape(name)}"))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None

@@ -55,6 +55,24 @@ def prepare_data(
     keep_leaks: Annotated[
         bool, typer.Option("--keep-leaks", help="Train on questions that are in a test set, as published runs do.")
     ] = False,
+    with_audit: Annotated[
+        bool,
+        typer.Option(
+            "--audit", help="Tell how many questions of each set have a gold answer in some passage of --corpus-path."
+        ),
+    ] = False,
+    corpus_path: Annotated[
+        Path | None,
+        typer.Option("--corpus-path", "--corpus_path", help="The retriever's corpus, for --audit.", show_default=False),
+    ] = None,
+    retriever_url: Annotated[
+        str | None,
+        typer.Option(help="A retriever that runs, which --audit asks too.", show_default="none"),
+    ] = None,
+    topk: Annotated[int, typer.Option(min=1, help="Passages a question, for --audit.")] = 3,
+    audit_questions: Annotated[
+        int, typer.Option(min=1, help="Of each set, that --audit asks the retriever at most.")
+    ] = 500,
 ) -> None:
     """Make the files that a search agent is trained on (NQ and HotpotQA) and tested on (seven sets).
 
@@ -75,6 +93,8 @@ def prepare_data(
 
     console = Console()
     with one_sentence(interrupted="Interrupted. Run the same command again."):
+        if with_audit and (corpus_path is None or not corpus_path.exists()):
+            raise DataError(f"--audit: --corpus-path {corpus_path} is not there; name the retriever's corpus")
         files = {"train": _files(train, "train", data_dir), "test": _files(test, "test", data_dir)}
         with Progress(console=console, transient=True) as progress:
             prepared = prepare(**files, output=output, form=FORMATS[form], progress=progress, keep_leaks=keep_leaks)
@@ -89,6 +109,11 @@ def prepare_data(
     if evaluation:
         console.print(f"  --eval-prompt-data {evaluation}", soft_wrap=True, markup=False)
         console.print("  (path@[0:500] takes the first 500 rows of a file)", markup=False)
+    if with_audit and corpus_path is not None:
+        from slime_search.cli.audit import audit
+
+        with one_sentence(interrupted="Interrupted. The files are written; the audit alone was not ended."):
+            audit(prepared, corpus_path, retriever_url, topk, audit_questions, console)
 
 
 app.command("hotpotqa-only")(hotpotqa_only)

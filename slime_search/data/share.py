@@ -24,7 +24,8 @@ class Share(NamedTuple):
         middle = (self.hits + _Z**2 / 2) / (self.total + _Z**2)
         spread = math.sqrt(self.value * (1 - self.value) / self.total + _Z**2 / (4 * self.total**2))
         half = _Z * spread / (1 + _Z**2 / self.total)
-        return max(0.0, middle - half), min(1.0, middle + half)
+        # Rounding must not put the share itself outside.
+        return min(self.value, max(0.0, middle - half)), max(self.value, min(1.0, middle + half))
 
     def __str__(self) -> str:
         low, high = self.interval

@@ -60,10 +60,12 @@ class Corpus:
                 return None
         return ids
 
-    def texts(self) -> Iterator[str]:
-        """The searchable text of every row, in order; the title, where a row has one, comes before the text."""
-        released = 0
-        for index in range(len(self)):
+    def texts(self, rows: range | None = None) -> Iterator[str]:
+        """The searchable text of ``rows``, or of every row, in order; the title, where a row has one, comes before the
+        text."""
+        wanted = range(len(self)) if rows is None else rows
+        released = int(self._offsets[wanted.start]) // mmap.PAGESIZE * mmap.PAGESIZE
+        for index in wanted:
             yield passage_text(orjson.loads(self.row(index)))
             # What is read once would otherwise count as the process's memory until the kernel needs it.
             if self._offsets[index] - released > _STREAMED_BYTES:

@@ -4,7 +4,18 @@ import traceback
 from collections.abc import Callable, Iterator
 from types import ModuleType
 
-from slime_search.ops.doctor import configuration, data, engine, index, machine, model, search, slime_hooks, software
+from slime_search.ops.doctor import (
+    configuration,
+    coverage,
+    data,
+    engine,
+    index,
+    machine,
+    model,
+    search,
+    slime_hooks,
+    software,
+)
 from slime_search.ops.doctor.results import Finding, Report, Result, Status, Waits, skipped
 from slime_search.ops.doctor.setup import Setup
 
@@ -18,6 +29,7 @@ TOPICS: dict[str, ModuleType] = {
     "Data": data,
     "Search": search,
     "Index": index,
+    "Coverage": coverage,
     "Engine": engine,
     "Machine": machine,
 }

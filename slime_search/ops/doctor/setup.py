@@ -2,7 +2,7 @@
 
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -40,6 +40,11 @@ class Setup:
     engine_url: str | None = None
     token: str | None = None
     """The retrieval server's."""
+    measures_coverage: bool = False
+    coverage_questions: int = 500
+    """Of each data set, that a running retriever is asked at most."""
+    tell: Callable[[str], object] = lambda doing: None
+    """Told what a check that takes minutes is at."""
     longest_prompt: int = 0
     """Tokens of the longest one in the data, once that was looked at."""
 
