@@ -1,12 +1,12 @@
 """Requests to an engine, and what a plain forward pass says about its answers."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 import torch
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 MESSAGES = [{"role": "user", "content": "Who wrote the tragedy?"}]
 ALL_IDS = {"logprobs": True, "return_token_ids": True, "return_meta_info": True}
@@ -65,8 +65,29 @@ class Reference:
     def log_probs(self, prompt: list[int], output: list[int], temperature: float = 1.0) -> torch.Tensor:
         """Of the tokens of ``output``, one each."""
         with torch.inference_mode():
-            logits = self.model(input_ids=torch.tensor([prompt + output])).logits[0, len(prompt) - 1 : -1]
+            logits = self.logits(prompt + output, len(prompt) - 1)[:-1]
         return (logits / temperature).log_softmax(-1).gather(1, torch.tensor(output)[:, None])[:, 0]
+
+    def logits(self, ids: list[int], first: int) -> torch.Tensor:
+        """After each token from ``first`` on."""
+        return self.model(input_ids=torch.tensor([ids])).logits[0, first:]
+
+
+@dataclass(frozen=True)
+class SharingReference(Reference):
+    """Computes what a sequence has in common with the one before it once. For models whose forward pass takes long."""
+
+    _cache: DynamicCache = field(default_factory=DynamicCache)
+    _held: list[int] = field(default_factory=list)
+
+    def logits(self, ids: list[int], first: int) -> torch.Tensor:
+        pairs = enumerate(zip(self._held, ids[:first], strict=False))
+        common = next((at for at, (a, b) in pairs if a != b), min(len(self._held), first))
+        if len(self._held) > common:
+            self._cache.crop(common - len(self._held))
+        self._held[:] = ids
+        found = self.model(input_ids=torch.tensor([ids[common:]]), past_key_values=self._cache, use_cache=True).logits
+        return found[0, first - common :]
 
 
 def log_probs(choice: dict[str, Any]) -> list[float]:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from tests.conformance.conformance_client import DEFAULT_TEMPERATURE, Client, Reference
+from tests.conformance.conformance_client import DEFAULT_TEMPERATURE, Client, Reference, SharingReference
 from tests.conformance.engine_processes import CONTEXT, Server, embedded, router, sglang, vllm
 from tests.conformance.lessons import teach
 from tests.conformance.measured import HEADER, MEASURED
@@ -102,7 +102,7 @@ def small_router_server(small_folder: Path, tmp_path_factory: pytest.TempPathFac
     """The real router before the real SGLang of a small pre-trained model."""
     python, logs = _router_python(), tmp_path_factory.mktemp("small")
     with (
-        sglang(_sglang_python(), small_folder, logs / "sglang") as engine,
+        sglang(_sglang_python(), small_folder, logs / "sglang", prefix_cache=True) as engine,
         router(python, engine, logs / "router") as started,
     ):
         yield started
@@ -111,7 +111,7 @@ def small_router_server(small_folder: Path, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(scope="session")
 def small_reference(small_folder: Path) -> Reference:
     torch.set_num_threads(1)
-    return Reference(AutoModelForCausalLM.from_pretrained(small_folder, dtype=torch.float32).eval())
+    return SharingReference(AutoModelForCausalLM.from_pretrained(small_folder, dtype=torch.float32).eval())
 
 
 def _sglang_python() -> str:

@@ -41,7 +41,7 @@ def embedded(model_path: Path, log: Path) -> Iterator[Server]:
 
 
 @contextmanager
-def sglang(python: str, model_path: Path, log: Path) -> Iterator[Server]:
+def sglang(python: str, model_path: Path, log: Path, *, prefix_cache: bool = False) -> Iterator[Server]:
     """SGLang on the CPU, unless the environment or ``SGLANG_FLAGS``, which come last, say otherwise."""
     options = {
         "--model-path": str(model_path),
@@ -57,7 +57,10 @@ def sglang(python: str, model_path: Path, log: Path) -> Iterator[Server]:
         "--tool-call-parser": "qwen",
     }
     flags = [part for option in options.items() for part in option]
-    flags += ["--disable-overlap-schedule", "--disable-radix-cache", *os.environ.get("SGLANG_FLAGS", "").split()]
+    # One that is idle would keep a core from the other, which another model's tests ask.
+    flags += ["--disable-overlap-schedule", "--sleep-on-idle"]
+    flags += [] if prefix_cache else ["--disable-radix-cache"]
+    flags += os.environ.get("SGLANG_FLAGS", "").split()
     # More threads than cores to themselves make its many small steps crawl.
     defaults = {"SGLANG_USE_CPU_ENGINE": "1", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}

@@ -14,6 +14,7 @@ import pytest
 from slime_search.engines.server_info import ServerKind, ask_server
 from slime_search.engines.token_in import TokenIn
 from slime_search.hooks.contract import LocalSample
+from slime_search.hooks.runtime import runtime
 from slime_search.hooks.samples import RECORD_KEY
 from tests.conformance.conformance_client import Reference
 from tests.conformance.engine_processes import Server
@@ -30,19 +31,20 @@ SAMPLINGS = {"T=1": (1.0, 1.0), "T=0.7, top-p 0.9": (0.7, 0.9), "greedy": (0.0, 
 RECIPES = {"tools": tools_recipe, "tags": tags_recipe}
 SMALL_TURN_TOKENS = 48
 
-SHOWN = {
+SHOWN = (
+    ("a comet", "Comet: ice and dust that circles the sun.", "ice and dust"),
+    ("basalt", "Basalt: a dark rock from lava.", "a dark rock"),
+    ("a sonnet", "Sonnet: a poem of fourteen lines.", "a poem"),
+)
+"""What the model is shown of rollouts: it was never trained to search, and imitates."""
+WRITTEN = {
     "tools": (
-        '<tool_call>\n{"name": "search", "arguments": {"query": "what a comet is"}}\n</tool_call>',
-        "<tool_response>\nComet: ice and dust that circles the sun.\n</tool_response>",
-        "<answer> ice and dust </answer>",
+        '<tool_call>\n{{"name": "search", "arguments": {{"query": "what is {}"}}}}\n</tool_call>',
+        "<tool_response>\n{}\n</tool_response>",
     ),
-    "tags": (
-        "<think> I look it up. </think>\n<search> what a comet is </search>",
-        "<information>Comet: ice and dust that circles the sun.</information>",
-        "<think> It says so. </think>\n<answer> ice and dust </answer>",
-    ),
+    "tags": ("<search> what is {} </search>", "<information>{}</information>"),
 }
-"""What the model is shown of one rollout: it was never trained to search, and imitates."""
+"""A call and its result in each recipe."""
 SUBJECTS = ("a glacier", "the moon", "a violin", "tea", "the heart", "a bridge", "rust", "a vowel")
 
 
@@ -58,8 +60,6 @@ def test_a_tiny_models_trajectories_hold_what_the_engine_sampled(
 ) -> None:
     samples = asked(as_text=True, words=TAG_WORDS if recipe == "tags" else WORDS)
     run = _played(recipe, sampling, router_server, samples, retriever)
-    assert len(run.turns) > TRAJECTORIES
-    assert any(sample.metadata[RECORD_KEY]["calls"] for sample in run.samples)
     record_property(MEASURED, run.judged(("tiny", recipe, sampling), reference))
 
 
@@ -76,15 +76,16 @@ def test_a_pre_trained_models_trajectories_hold_what_the_engine_sampled(
 ) -> None:
     samples = [_question(recipe, number) for number in range(TRAJECTORIES)]
     run = _played(recipe, sampling, small_router_server, samples, retriever, turn_tokens=SMALL_TURN_TOKENS)
-    # It calls or is corrected, so that there are turns after an observation.
-    assert len(run.turns) > TRAJECTORIES
     record_property(MEASURED, run.judged(("pre-trained", recipe, sampling), small_reference))
 
 
 def _question(recipe: str, number: int) -> LocalSample:
-    said = ["Question: what is a comet?", *SHOWN[recipe], f"Question {number}: what is {SUBJECTS[number % 8]}?"]
-    roles = ("user", "assistant", "user", "assistant", "user")
-    messages = [{"role": role, "content": text} for role, text in zip(roles, said, strict=True)]
+    call, result = WRITTEN[recipe]
+    said = []
+    for subject, passage, answer in SHOWN:
+        said += [f"What is {subject}?", call.format(subject), result.format(passage), f"<answer> {answer} </answer>"]
+    said.append(f"What is {SUBJECTS[number % len(SUBJECTS)]}?")
+    messages = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(said)]
     return LocalSample(index=number, prompt=messages, label="x", session_id=f"s{number}")
 
 
@@ -98,6 +99,8 @@ class _Run:
 
     def judged(self, names: Sequence[str], reference: Reference) -> str:
         """A row of what was measured. Fails unless what is trained is, turn by turn, what was asked and answered."""
+        # It calls, so that there are turns after an observation.
+        assert any(sample.metadata[RECORD_KEY]["calls"] for sample in self.samples)
         assert shares(self.turns, self.samples) == (1.0, 1.0)
         worst = assert_exact(self.samples, reference, self.temperature)
         return row(names, self.samples, self.turns, worst, self.seconds)
@@ -135,10 +138,9 @@ def test_the_router_is_told_from_its_engine_and_chats_are_left(
     assert (through.version, through.limits) == (there.version, there.limits)
 
     async def way(server: Server) -> TokenIn:
-        from slime_search.hooks.runtime import load_tokenizer
-
         args = arguments(server)
-        parts = tools_recipe(retriever)._parts(args).ready(args, load_tokenizer(args.hf_checkpoint))
+        here = runtime(args)
+        parts = tools_recipe(retriever)._parts(args, here)
         return await parts.engine.token_in()
 
     assert asyncio.run(way(router_server)) is TokenIn.GENERATE
