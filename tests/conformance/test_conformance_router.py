@@ -14,15 +14,17 @@ import pytest
 from slime_search.engines.server_info import ServerKind, ask_server
 from slime_search.engines.token_in import TokenIn
 from slime_search.hooks.contract import LocalSample
-from slime_search.hooks.runtime import runtime
+from slime_search.hooks.runtime import policy_chat
 from slime_search.hooks.samples import RECORD_KEY
+from slime_search.recipes.search_r1_tools import TOOL_SCHEMAS
 from tests.conformance.conformance_client import Reference
 from tests.conformance.engine_processes import Server
 from tests.conformance.measured import MEASURED, row
 from tests.conformance.relay import Relay, Turn, shares
 from tests.conformance.trajectories import TAG_WORDS, TRAJECTORIES, WORDS, arguments, asked, assert_exact, played
-from tests.support.chat_rollouts import tools_recipe
+from tests.support.chat_rollouts import generate_all, tools_recipe
 from tests.support.rollouts import recipe as tags_recipe
+from tests.support.rollouts import sampling_params
 from tests.support.scripted_retriever import ScriptedRetriever
 
 Status = LocalSample.Status
@@ -138,10 +140,7 @@ def test_the_router_is_told_from_its_engine_and_chats_are_left(
     assert (through.version, through.limits) == (there.version, there.limits)
 
     async def way(server: Server) -> TokenIn:
-        args = arguments(server)
-        here = runtime(args)
-        parts = tools_recipe(retriever)._parts(args, here)
-        return await parts.engine.token_in()
+        return await policy_chat(arguments(server), tools_recipe(retriever).config(), TOOL_SCHEMAS).token_in()
 
     assert asyncio.run(way(router_server)) is TokenIn.GENERATE
     assert asyncio.run(way(sglang_server)) is TokenIn.INPUT_IDS
@@ -162,9 +161,6 @@ def test_what_outgrows_the_engines_context_is_truncated(
         samples.append(sample)
     args = arguments(server)
     args.rollout_max_context_len = None
-    from tests.support.chat_rollouts import generate_all
-    from tests.support.rollouts import sampling_params
-
     params = sampling_params(max_new_tokens=4000, ignore_eos=True)
     results = generate_all(RECIPES[recipe](retriever), args, samples, params)
     for sample in results:
