@@ -16,7 +16,7 @@ from slime_search.hooks.samples import RECORD_KEY
 from slime_search.transport.client import close_sessions
 from tests.conformance.conformance_client import Reference
 from tests.conformance.engine_processes import Server
-from tests.conformance.trajectories import arguments, asked, assert_exact, played
+from tests.conformance.trajectories import TRAJECTORIES, TURN_TOKENS, arguments, asked, assert_exact, played
 from tests.support.chat_rollouts import tools_recipe
 from tests.support.rollouts import sampling_params
 from tests.support.scripted_retriever import ScriptedRetriever
@@ -24,11 +24,11 @@ from tests.support.scripted_retriever import ScriptedRetriever
 Status = LocalSample.Status
 
 
-@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize(("temperature", "turn_tokens"), [(0.0, TURN_TOKENS), (1.0, TURN_TOKENS), (0.0, 16)])
 def test_trajectories_hold_what_the_engine_sampled(
-    server: Server, reference: Reference, retriever: ScriptedRetriever, temperature: float
+    server: Server, reference: Reference, retriever: ScriptedRetriever, temperature: float, turn_tokens: int
 ) -> None:
-    rollouts = played(tools_recipe(retriever), server, asked(as_text=True), temperature)
+    rollouts = played(tools_recipe(retriever), server, asked(as_text=True), temperature, turn_tokens=turn_tokens)
     assert all(len(rollout) == 1 for rollout in rollouts)
     samples = [rollout[0] for rollout in rollouts]
     assert_exact(samples, reference, temperature)
@@ -36,11 +36,12 @@ def test_trajectories_hold_what_the_engine_sampled(
     records = [sample.metadata[RECORD_KEY] for sample in samples]
     assert all(record["drift"] == {"realigned": 0, "forked": 0, "lost_tokens": 0} for record in records)
     endings = Counter(segment["finish"] for record in records for segment in record["segments"])
+    if turn_tokens < TURN_TOKENS:
+        # Most of the answers that the model has learned are longer.
+        assert endings["length"] >= TRAJECTORIES // 2
+        return
     assert endings["stop"] and endings[None]
-    if temperature:
-        # Which ramble is up to chance; greedily, they may all find an end.
-        assert endings["length"]
-    else:
+    if temperature == 0:
         # Those asked "two" call twice in their first turn.
         assert sum([call["turn"] for call in record["calls"]].count(0) == 2 for record in records) >= 10
 
