@@ -168,12 +168,20 @@ def report(effort: "Effort | None", progress: Progress) -> None:
     """Says on stderr how hard an approximate index searches, and warns where it finds too little."""
     if effort is None:
         return
-    progress.console.print(f"index: {effort}", highlight=False)
+    progress.console.print(f"index: {effort}", highlight=False, soft_wrap=True)
+    if effort.loses:
+        progress.console.print(
+            "[yellow]warning:[/] the index holds codes alone, and what they lose can't be measured from its file; an "
+            "index with RFlat, or a store of build-index, scores what it finds from the vectors",
+            highlight=False,
+            soft_wrap=True,
+        )
     if effort.is_low:
         progress.console.print(
             f"[yellow]warning:[/] the index misses more than 5% of the best passages; raise --{effort.setting}, or "
-            "build it with more lists or links",
+            "build it with more lists, links or longer codes",
             highlight=False,
+            soft_wrap=True,
         )
 
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from slime_search.retrieval.errors import VectorIndexError
-from slime_search.retrieval.vectors.effort import LEAST_RECALL, WANTED_RECALL, Effort
+from slime_search.retrieval.vectors.effort import LEAST_RECALL, WANTED_RECALL, Effort, recall_of
 from slime_search.retrieval.vectors.opening import open_index
 from slime_search.retrieval.vectors.vector_index import VectorIndex
 
@@ -88,6 +88,52 @@ def test_other_kinds_have_none(clustered: npt.NDArray[np.float32], flat_file: Pa
     faiss.write_index(index, str(tmp_path / "sq.index"))
     assert open_index(tmp_path / "sq.index").effort is None
     assert open_index(flat_file).effort is None
+
+
+@pytest.mark.parametrize("kind", ["IVF16,PQ32x4", "IDMap2,IVF16,PQ32x4"])
+def test_vectors_refine_as_many_candidates_as_it_takes(
+    kind: str, clustered: npt.NDArray[np.float32], tmp_path: Path
+) -> None:
+    codes, refined = (
+        built(tmp_path / f"{number}.index", kind + end, clustered) for number, end in enumerate(("", ",RFlat"))
+    )
+    before, effort = effort_of(open_index(codes)), effort_of(open_index(refined))
+    assert (before.loses, before.k_factor) == (True, None)
+    assert not effort.loses
+    assert effort.k_factor is not None and effort.k_factor > 1
+    assert effort.recall is not None and effort.recall >= WANTED_RECALL
+    assert recall(open_index(refined), clustered) > recall(open_index(codes), clustered) + 0.05
+    assert str(before).endswith("of what its codes hold")
+    assert f"k_factor {effort.k_factor}: recall@10" in str(effort)
+
+
+def test_codes_without_lists_are_refined_as_well(clustered: npt.NDArray[np.float32], tmp_path: Path) -> None:
+    path = built(tmp_path / "a.index", "PQ32x4,RFlat", clustered)
+    as_saved = faiss.read_index(str(path)).search(clustered[:200], 10)[1]
+    exact = faiss.IndexFlatIP(clustered.shape[1])
+    exact.add(clustered)
+    truth = exact.search(clustered[:200], 10)[1]
+    assert recall_of(open_index(path).search(clustered[:200], 10).rows, truth) > recall_of(as_saved, truth) + 0.05
+
+
+@pytest.mark.parametrize("kind", ["IVF16,Flat", "IVF16,SQ8", "IVF16,SQfp16", "HNSW8", "HNSW8,SQ8"])
+def test_vectors_that_are_kept_lose_nothing_to_speak_of(
+    kind: str, clustered: npt.NDArray[np.float32], tmp_path: Path
+) -> None:
+    assert not effort_of(open_index(built(tmp_path / "a.index", kind, clustered))).loses
+
+
+@pytest.mark.parametrize("kind", ["IVF16,SQ4", "IVF16,RaBitQ"])
+def test_codes_of_few_bits_lose(kind: str, clustered: npt.NDArray[np.float32], tmp_path: Path) -> None:
+    assert effort_of(open_index(built(tmp_path / "a.index", kind, clustered))).loses
+
+
+def built(path: Path, kind: str, vectors: npt.NDArray[np.float32]) -> Path:
+    index = faiss.index_factory(vectors.shape[1], kind, faiss.METRIC_INNER_PRODUCT)
+    index.train(vectors)
+    index.add_with_ids(vectors, np.arange(len(vectors))) if "IDMap" in kind else index.add(vectors)
+    faiss.write_index(index, str(path))
+    return path
 
 
 def test_a_report_says_what_was_saved_and_what_is_found() -> None:
