@@ -1,6 +1,6 @@
 """Which questions have a gold answer in some text: what an agent that says what it reads can get right at most."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -26,18 +26,20 @@ class AnswerFinder:
         self.found: set[str] = set()
         self._words: set[str] = set()
         self._phrases: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-        for answer in sorted(set(map(normalize_answer, answers))):
-            match answer.split():
-                case [word]:
-                    self._words.add(word)
-                case [first, second, *_]:
-                    self._phrases[first, second].append(answer)
-        self._beginnings = set(self._phrases)
+        pairs_of = {answer: list(pairwise(answer.split())) for answer in set(map(normalize_answer, answers)) - {""}}
+        shared = Counter(pair for pairs in pairs_of.values() for pair in pairs)
+        for answer, pairs in pairs_of.items():
+            if pairs:
+                # By "of salamis", and not by "battle of", which stands in many texts and answers.
+                self._phrases[min(pairs, key=lambda pair: (shared[pair], pair))].append(answer)
+            else:
+                self._words.add(answer)
+        self._pairs = set(self._phrases)
 
     @property
     def is_done(self) -> bool:
         """Whether nothing is left to look for."""
-        return not self._words and not self._beginnings
+        return not self._words and not self._pairs
 
     def look_in(self, text: str) -> None:
         """Adds what stands in ``text`` to ``found``."""
@@ -46,16 +48,19 @@ class AnswerFinder:
         if here := self._words.intersection(words):
             self._words -= here
             self.found |= here
-        for beginning in self._beginnings.intersection(pairwise(words)):
+        if not (known := self._pairs.intersection(pairwise(words))):
+            return
+        padded = f" {normalized} "
+        for pair in known:
             left = []
-            for answer in self._phrases[beginning]:
-                if f" {answer} " in f" {normalized} ":
+            for answer in self._phrases[pair]:
+                if f" {answer} " in padded:
                     self.found.add(answer)
                 else:
                     left.append(answer)
-            self._phrases[beginning] = left
+            self._phrases[pair] = left
             if not left:
-                self._beginnings.discard(beginning)
+                self._pairs.discard(pair)
 
 
 class Coverage(NamedTuple):
