@@ -4,6 +4,8 @@
 # make test-sglang  the embedded engine's tests against a real SGLang, SGLANG_PYTHON=<a Python that has it>; ROUTER=1
 #                   also through the real router, ROUTER_PYTHON=<a Python that has sglang-router> if it is another
 # make test-vllm    the tool-calling recipe against a real vLLM, VLLM_PYTHON=<a Python that has it>
+# make lint         lint and types alone
+# make benchmark    the rollout's speed against a bare client's; benchmarks/README.md has the others
 # make clean        removes the environment and caches; models and evaluations stay
 
 PYTHON ?= python3
@@ -11,7 +13,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUTPUT ?= runs/quickstart
 SEED ?= 0
-DIALECT ?= tags
+DIALECT ?=
 RECIPE ?= search-r1
 
 .PHONY: quickstart test test-sglang test-vllm needs-sglang needs-vllm lint benchmark clean help
@@ -20,7 +22,8 @@ help:
 	@sed -n 's/^# //p' Makefile
 
 quickstart: $(VENV)/.local
-	$(BIN)/slime-search quickstart --output $(OUTPUT) --seed $(SEED) --recipe $(RECIPE) --dialect $(DIALECT)
+	$(BIN)/slime-search quickstart --output $(OUTPUT) --seed $(SEED) --recipe $(RECIPE) \
+		$(if $(DIALECT),--dialect $(DIALECT))
 
 test: lint
 	$(BIN)/python -m pytest -n 2
@@ -45,13 +48,13 @@ lint: $(VENV)/.dev
 benchmark: $(VENV)/.dev
 	$(BIN)/python -m benchmarks.rollout
 
-# One environment; the stamps say which extras are in it.
+## One environment; the stamps say which extras are in it.
 $(VENV)/.%: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "slime-search needs Python 3.11 or newer; set PYTHON=")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
 	touch $@
 
-# Trained models and evaluations, in $(OUTPUT) and elsewhere, stay.
+## Trained models and evaluations, in $(OUTPUT) and elsewhere, stay.
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -6,6 +6,7 @@ from the environment (``SLIME_SEARCH_TOPK=5``, ``SLIME_SEARCH_LOCAL__SEARCH_URL=
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from slime_search.errors import ConfigError
+from slime_search.validation import reason
 
 ENV_PREFIX = "SLIME_SEARCH_"
 RETRIEVER_TOKEN = "SLIME_SEARCH_RETRIEVER_TOKEN"
@@ -87,8 +89,13 @@ def listed(urls: str | tuple[str, ...], *, path: str = "") -> tuple[str, ...]:
 
 
 def check_http_url(url: str) -> None:
-    """Raises ValueError where it is not a whole one."""
-    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+    """Raises ValueError where it is not a whole one: it lacks http:// or a host, or its port can't be."""
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, or brackets that do not close
+        whole = False
+    if not whole:
         raise ValueError(f"{url!r} is not a whole URL; write one such as http://127.0.0.1:8000/retrieve")
 
 
@@ -117,6 +124,13 @@ class GoogleConfig(Section):
     """Seconds to wait for a page. One that does not come is replaced by its snippet."""
     page_concurrency: int = Field(64, ge=1)
     """Pages on their way at most, in this process."""
+
+    @field_validator("endpoint", "proxy")
+    @classmethod
+    def _is_http_url(cls, value: str | None) -> str | None:
+        if value is not None:
+            check_http_url(value)
+        return value
 
     @field_validator("api_key")
     @classmethod
@@ -247,7 +261,7 @@ def load_config(
     except ValidationError as error:
         raise ConfigError("\n".join(map(_explain, error.errors(include_url=False)))) from None
     except SettingsError as error:
-        raise ConfigError(f"{error}. A section is set key by key: {ENV_PREFIX}LOCAL__SEARCH_URL=http://…") from None
+        raise ConfigError(_explain_unread(error)) from None
 
 
 def _refuse_unknown_variables(kind: type[SearchConfig]) -> None:
@@ -271,8 +285,24 @@ def _merged(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, An
 
 def _explain(error: Any) -> str:
     key = ".".join(map(str, error["loc"]))
-    reason = error["msg"].removeprefix("Value error, ")
+    why = reason(error)
     if not key:
-        return f"search config: {reason}"
-    shown = "(hidden)" if "key" in key else repr(error["input"])
-    return f"search config, {key}: {reason}" if "unknown key" in reason else f"search config, {key} = {shown}: {reason}"
+        return f"search config: {why}"
+    variable = f"{ENV_PREFIX}{'__'.join(map(str, error['loc']))}".upper()
+    name = f"environment, {variable}" if variable in os.environ else f"search config, {key}"
+    if "unknown key" in why:
+        return f"{name}: {why}"
+    shown = "(hidden)" if "key" in key else repr(os.environ.get(variable, error["input"]))
+    return f"{name} = {shown}: {why}"
+
+
+def _explain_unread(error: SettingsError) -> str:
+    """Names the variables that hold a section, or a mapping, in another form than JSON."""
+    field = re.search(r'field "(\w+)"', str(error))
+    stem = f"{ENV_PREFIX}{field[1] if field else ''}".upper()
+    named = [name for name in os.environ if name.upper() == stem or name.upper().startswith(f"{stem}__")]
+    held = [f"{name} = {'(hidden)' if 'KEY' in name.upper() else repr(os.environ[name])}" for name in sorted(named)]
+    return (
+        f"environment, {', '.join(held) or stem}: expected are keys with values, written as JSON; or set a section key "
+        f"by key, as in {ENV_PREFIX}LOCAL__SEARCH_URL=http://127.0.0.1:8000/retrieve"
+    )

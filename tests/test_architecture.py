@@ -15,30 +15,30 @@ HEAVY = {"torch", "transformers", "ray", "matplotlib", "pyarrow", "fastapi", "uv
 
 # From the ground up. A room may import rooms of lower floors only, and imports just those that are named here.
 FLOORS: list[dict[str, str]] = [
-    {"errors": "", "files": ""},
-    {"config": "errors", "core": "errors", "transport": "errors"},
+    {"errors": "", "files": "", "validation": ""},
+    {"config": "errors validation", "core": "errors", "transport": "errors"},
     {
         "engines": "core errors transport",
         "dialects": "core errors",
         "tools": "config core errors transport",
         "rewards": "config core errors",
-        "retrieval": "errors files transport",
+        "retrieval": "errors files transport validation",
     },
-    {"hooks": "config core engines errors rewards transport"},
+    {"hooks": "config core engines errors rewards transport validation"},
     {
-        "recipes": "config core dialects engines errors hooks rewards tools transport",
-        "records": "core errors hooks",
+        "recipes": "config core dialects engines errors hooks rewards tools transport validation",
+        "records": "core errors hooks validation",
     },
     {"data": "core dialects errors files hooks recipes rewards", "viewer": "errors files hooks records"},
     {
-        "local": "config core dialects errors files hooks recipes records retrieval transport viewer",
+        "local": "config core dialects errors files hooks recipes records retrieval transport validation viewer",
         "ops": "config core data dialects engines errors files hooks recipes retrieval rewards tools transport",
     },
     {
-        "evaluation": "core data engines errors files hooks local recipes records rewards transport",
+        "evaluation": "config core data engines errors files hooks local recipes records rewards transport",
         "reference": "config hooks ops recipes retrieval",
     },
-    {"cli": "config data errors evaluation hooks local ops recipes retrieval transport viewer"},
+    {"cli": "config data errors evaluation hooks local ops recipes retrieval transport validation viewer"},
 ]
 PLAN = {room: set(below.split()) for floor in FLOORS for room, below in floor.items()}
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}

@@ -1,5 +1,6 @@
 """One configuration from three sources; every mistake is named with its key, its value and the fix."""
 
+import re
 from typing import Any
 
 import pytest
@@ -9,22 +10,22 @@ from slime_search.errors import ConfigError
 
 # Each mistake with what its message must say.
 MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
-    ({"topk": 0}, ["topk", "0", "greater than or equal to 1"]),
-    ({"topk": "many"}, ["topk", "'many'", "integer"]),
-    ({"max_turns": -1}, ["max_turns", "-1", "greater than or equal to 0"]),
+    ({"topk": 0}, ["topk", "0", "a number of at least 1"]),
+    ({"topk": "many"}, ["topk", "'many'", "a whole number"]),
+    ({"max_turns": -1}, ["max_turns", "-1", "a number of at least 0"]),
     ({"max_corrections": -1}, ["max_corrections", "-1"]),
     ({"search_concurrency": 0}, ["search_concurrency", "0"]),
-    ({"search_timeout_s": 0}, ["search_timeout_s", "0", "greater than 0"]),
+    ({"search_timeout_s": 0}, ["search_timeout_s", "0", "a number above 0"]),
     ({"search_attempts": 0}, ["search_attempts", "0"]),
     ({"engine_attempts": 0}, ["engine_attempts", "0"]),
-    ({"search_backend": "bing"}, ["search_backend", "'bing'", "'local' or 'google'"]),
+    ({"search_backend": "bing"}, ["search_backend", "'bing'", "one of 'local', 'google'"]),
     ({"max_observation_tokens": 3}, ["max_observation_tokens", "3", "16"]),
     ({"max_context_tokens": 3}, ["max_context_tokens", "3", "64"]),
-    ({"format_score": 1}, ["format_score", "1", "less than 1"]),
+    ({"format_score": 1}, ["format_score", "1", "a number below 1"]),
     ({"format_score": -0.1}, ["format_score", "-0.1"]),
     ({"max_failure_share": 1.5}, ["max_failure_share", "1.5"]),
-    ({"return_logprob": "perhaps"}, ["return_logprob", "'perhaps'", "boolean"]),
-    ({"reward": {"metric": "rouge"}}, ["reward.metric", "'rouge'", "'em' or 'f1'"]),
+    ({"return_logprob": "perhaps"}, ["return_logprob", "'perhaps'", "true or false"]),
+    ({"reward": {"metric": "rouge"}}, ["reward.metric", "'rouge'", "one of 'em', 'f1'"]),
     ({"reward": {"no_search_penalty": -1}}, ["reward.no_search_penalty", "-1"]),
     ({"local": {"search_url": "127.0.0.1:8000/retrieve"}}, ["local.search_url", "127.0.0.1:8000", "http://"]),
     ({"local": {"search_url": "http:///retrieve"}}, ["local.search_url", "http:///retrieve", "whole URL"]),
@@ -34,7 +35,9 @@ MISTAKES: list[tuple[dict[str, Any], list[str]]] = [
     ({"local": {"search_url": "http://r,"}}, ["local.search_url", "''", "whole URL"]),
     ({"local": {"search_url": 5}}, ["local.search_url", "5"]),
     ({"local": {"proxy": "proxy:3128"}}, ["local.proxy", "proxy:3128", "http://"]),
-    ({"google": {"snippet_only": "pages"}}, ["google.snippet_only", "'pages'", "boolean"]),
+    ({"local": {"search_url": "http://r:port"}}, ["local.search_url", "http://r:port", "whole URL"]),
+    ({"google": {"endpoint": "serper"}}, ["google.endpoint", "'serper'", "whole URL"]),
+    ({"google": {"snippet_only": "pages"}}, ["google.snippet_only", "'pages'", "true or false"]),
     ({"local": "http://r"}, ["local", "'http://r'"]),
     ({"tpok": 3}, ["'tpok'", "did you mean 'topk'"]),
     ({"zzz": 3}, ["'zzz'", "known keys", "max_turns"]),
@@ -63,10 +66,10 @@ def test_every_mistake_is_named_at_once() -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        ("SLIME_SEARCH_TOPK", "many", ["topk", "'many'"]),
-        ("SLIME_SEARCH_LOCAL__SEARCH_URL", "nowhere", ["local.search_url", "'nowhere'"]),
+        ("SLIME_SEARCH_TOPK", "many", ["SLIME_SEARCH_TOPK = 'many'", "a whole number"]),
+        ("SLIME_SEARCH_LOCAL__SEARCH_URL", "nowhere", ["SLIME_SEARCH_LOCAL__SEARCH_URL = 'nowhere'", "whole URL"]),
         ("SLIME_SEARCH_LOCAL__SERCH_URL", "http://r", ["'serch_url'", "'search_url'"]),
-        ("SLIME_SEARCH_LOCAL", "nowhere", ["local"]),
+        ("SLIME_SEARCH_LOCAL", "nowhere", ["SLIME_SEARCH_LOCAL = 'nowhere'", "SLIME_SEARCH_LOCAL__SEARCH_URL=http"]),
         ("SLIME_SEARCH_TPOK", "5", ["TPOK", "TOPK"]),
     ],
 )
@@ -77,6 +80,7 @@ def test_a_mistake_in_the_environment_is_named(
     with pytest.raises(ConfigError) as caught:
         load_config({})
     assert not [part for part in said if part.lower() not in str(caught.value).lower()], str(caught.value)
+    assert not re.search("EnvSettings|Input should|Value error", str(caught.value))
 
 
 @pytest.mark.parametrize("overlay", ["topk: 5", 5, ["topk"]])
@@ -147,3 +151,11 @@ def test_the_defaults_are_valid_and_a_configuration_is_frozen() -> None:
     assert config == SearchConfig()
     with pytest.raises(ValueError, match="frozen"):
         config.topk = 5  # type: ignore[misc]
+
+
+def test_a_key_in_the_environment_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLIME_SEARCH_GOOGLE__API_KEY", "secret-12345")
+    monkeypatch.setenv("SLIME_SEARCH_GOOGLE", "no JSON")
+    with pytest.raises(ConfigError, match="SLIME_SEARCH_GOOGLE") as caught:
+        load_config({})
+    assert "12345" not in str(caught.value)

@@ -12,8 +12,9 @@ source "$(dirname "${BASH_SOURCE[0]}")/training.sh"
 
 [[ ! -e $REF_LOAD ]] || stop "REF_LOAD: $REF_LOAD exists already; remove it or name another folder"
 [[ -f $HF_CHECKPOINT/config.json ]] || stop "HF_CHECKPOINT: $HF_CHECKPOINT has no config.json; hf download the model there"
+need_slime
 # shellcheck source=/dev/null
-source "$SLIME_HOME/scripts/models/$MODEL.sh" || stop "MODEL: $MODEL is none of $SLIME_HOME/scripts/models"
+source "$SLIME_HOME/scripts/models/$MODEL.sh"
 
 export PYTHONPATH=$SLIME_HOME:$MEGATRON_HOME${PYTHONPATH:+:$PYTHONPATH}
 exec python3 "$SLIME_HOME/tools/convert_hf_to_torch_dist.py" "${MODEL_ARGS[@]}" \

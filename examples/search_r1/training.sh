@@ -28,6 +28,12 @@ stop() {
     exit 2
 }
 
+# Before anything of slime's is read.
+need_slime() {
+    [[ -d $SLIME_HOME/scripts/models ]] || stop "SLIME_HOME: $SLIME_HOME has no scripts/models; name a checkout of slime"
+    [[ -f $SLIME_HOME/scripts/models/$MODEL.sh ]] || stop "MODEL: $MODEL is none of $SLIME_HOME/scripts/models"
+}
+
 # Where a run was interrupted, it goes on from SAVE by itself: slime loads what is there, else the reference.
 CKPT_ARGS=(
     --hf-checkpoint "$HF_CHECKPOINT"
@@ -168,8 +174,9 @@ launch() {
         dry_run=1
         shift
     fi
+    need_slime
     # shellcheck source=/dev/null
-    source "$SLIME_HOME/scripts/models/$MODEL.sh" || stop "MODEL: $MODEL is none of $SLIME_HOME/scripts/models"
+    source "$SLIME_HOME/scripts/models/$MODEL.sh" || stop "MODEL: $SLIME_HOME/scripts/models/$MODEL.sh failed"
     local hooks=(
         --custom-generate-function-path "$RECIPE.generate"
         --custom-rm-path "$RECIPE.reward_func"

@@ -7,8 +7,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from slime_search.cli.checking import look_for_model
 from slime_search.cli.console import one_sentence
 from slime_search.data.asked import read_asked
+from slime_search.errors import ConfigError
 from slime_search.retrieval.indexing.command import Asked, build_store
 from slime_search.retrieval.vectors.manifest import Kind, Manifest
 
@@ -76,6 +78,10 @@ def main(
     """
     console = Console(stderr=True)
     with one_sentence(interrupted=f"interrupted; give the same command again to go on with {output}"):
+        if output.exists() and not output.is_dir():
+            raise ConfigError(f"--output {output}: is a file", "name a folder, which is made where there is none")
+        if retriever_model is not None:
+            look_for_model("--retriever_model", retriever_model)
         asked = None if self_test_queries is None else _asked(self_test_queries)
         manifest = build_store(
             output,

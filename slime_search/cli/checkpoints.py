@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 from rich.logging import RichHandler
+from rich.markup import escape
 
 from slime_search.cli.console import one_sentence, stderr
 from slime_search.ops.checkpoints.folder import MANIFESTS, CheckpointFolder
@@ -88,6 +89,9 @@ def watch(
     if until_pid is not None:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     training = None if until_pid is None else _alive(until_pid)
+    if not folder.is_dir():
+        waiting = f"{folder}: does not exist yet; waiting until the training saves there"
+        stderr.print(escape(waiting), soft_wrap=True)
     with one_sentence():
         pusher = None if hub is None else Pusher(HubRepo(hub), checkpoints, keep=keep, retry_s=retry_s)
         with _alone(folder, stop):

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from slime_search.errors import SlimeSearchError
+from slime_search.validation import between, reason, shown
 
 stderr = Console(stderr=True, highlight=False)
 
@@ -49,17 +50,41 @@ def one_sentence(interrupted: str = "") -> Iterator[None]:
     """
     try:
         yield
-    except (SlimeSearchError, OSError) as error:
+    except SlimeSearchError as error:
         fail(str(error))
+    except OSError as error:
+        fail(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
     except KeyboardInterrupt:
         if interrupted:
             stderr.print(escape(interrupted), soft_wrap=True)
         raise typer.Exit(130) from None
 
 
+class WrongOption(typer.BadParameter):
+    """An option's value that can't be taken; the message names both, and what is expected."""
+
+    def format_message(self) -> str:
+        return self.message
+
+
+def wrong_option(error: typer.BadParameter) -> typer.BadParameter:
+    """The same error in our words, where it is one of typer's own checks."""
+    if not isinstance(error.__cause__, ValidationError) or error.param is None:
+        return error
+    fault = error.__cause__.errors(include_url=False)[0]
+    info = getattr(getattr(error.param, "type_descriptor", None), "parameter_info", None)
+    low, high = getattr(info, "min", None), getattr(info, "max", None)
+    why = reason(fault) if low is high is None else between(low, high)
+    _, is_choice, choices = why.partition(" is not one of ")
+    if is_choice:
+        why = f"expected is one of {choices.rstrip('.')}"
+    name = next(iter(error.param.opts), "") if error.param.opts else error.param.name
+    return WrongOption(f"{name} = {fault['input']}: {why}", ctx=error.ctx, param=error.param)
+
+
 def refuse_variables(error: ValidationError) -> NoReturn:
     """Ends the command with code 2, and a line for each environment variable that can't be read."""
     for part in error.errors():
         name = str(part["loc"][0]).upper()
-        stderr.print(f"[red]{name}:[/] {escape(str(part['input']))}: {escape(part['msg'])}", soft_wrap=True)
+        stderr.print(f"[red]{name}[/] = {escape(shown(part['input']))}: {escape(reason(part))}", soft_wrap=True)
     raise typer.Exit(2)

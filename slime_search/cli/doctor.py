@@ -12,11 +12,12 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
+from slime_search.cli.checking import url
 from slime_search.cli.console import refuse_variables, stderr
 from slime_search.config import RETRIEVER_TOKEN
 from slime_search.ops.doctor.examine import examine
 from slime_search.ops.doctor.results import show
-from slime_search.ops.doctor.settings import RunSettings, launch_settings
+from slime_search.ops.doctor.settings import EXAMPLES, RunSettings, launch_settings
 from slime_search.ops.doctor.setup import Setup
 
 app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
@@ -31,7 +32,8 @@ def doctor(
     recipe: Annotated[
         str | None,
         typer.Option(
-            help="The module with generate and reward_func, as in --custom-generate-function-path MODULE.generate.",
+            help="The module with generate and reward_func, as in --custom-generate-function-path MODULE.generate; or "
+            f"one of {', '.join(EXAMPLES)}.",
             show_default="that of $TRAIN_SCRIPT, else generate_with_search",
         ),
     ] = None,
@@ -55,7 +57,8 @@ def doctor(
         typer.Option("--index-path", "--index_path", help="The retriever's index.", show_default="$INDEX_PATH"),
     ] = None,
     engine_url: Annotated[
-        str | None, typer.Option(help="Also look at this SGLang server or router.", show_default="none is asked")
+        str | None,
+        typer.Option(help="Also look at this SGLang server or router.", show_default="none is asked", callback=url),
     ] = None,
     measures_coverage: Annotated[
         bool,

@@ -69,7 +69,7 @@ def launch_command(kind: type[S], problems: Check[S]) -> Callable[..., None]:
             windows = len(settings.services()) + 1
             raise typer.Exit(_stop(settings.session_name, windows * settings.stop_timeout + 10))
         can_start = _can_start(settings.session_name, list(problems(settings, own_script=own_script)))
-        if dry_run:
+        if dry_run and settings.train_script is not None:
             _print_commands(settings, options or ())
         if not can_start:
             raise typer.Exit(2)

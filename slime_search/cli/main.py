@@ -9,7 +9,7 @@ from rich.console import Console
 from typer.core import TyperCommand
 
 from slime_search import __version__
-from slime_search.cli.console import need
+from slime_search.cli.console import need, wrong_option
 
 app = typer.Typer(
     name="slime-search",
@@ -131,7 +131,12 @@ def _forwarding(name: str, subcommand: Subcommand) -> Callable[[typer.Context], 
     def run(context: typer.Context) -> None:
         need(subcommand.extra, *subcommand.needs)
         loaded = import_module(f"slime_search.cli.{subcommand.module}")
-        loaded.app(context.args, prog_name=f"slime-search {name}")
+        try:
+            code = loaded.app(context.args, prog_name=f"slime-search {name}", standalone_mode=False)
+        except typer.BadParameter as error:
+            raise wrong_option(error) from None
+        if isinstance(code, int):
+            raise typer.Exit(code)
 
     return run
 

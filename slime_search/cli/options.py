@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from slime_search.cli.checking import look_for_model, url
 from slime_search.errors import ConfigError
 from slime_search.evaluation.recipes import RECIPES
 from slime_search.evaluation.target import Opened, Policy, opened, opened_quickstart
@@ -45,6 +46,7 @@ EngineUrl = Annotated[
         show_default=False,
         rich_help_panel=_ENGINE,
         metavar="URL",
+        callback=url,
     ),
 ]
 ProtocolOption = Annotated[
@@ -148,6 +150,8 @@ def opened_by_options(
         return
     if before:
         raise ConfigError("--before: is a quickstart's; name its folder with --quickstart, or leave it out")
+    if checkpoint is not None:
+        look_for_model("--checkpoint", checkpoint)
     policy = Policy(
         recipe=recipe or Policy.recipe,
         engine_url=engine_url and engine_url.rstrip("/").removesuffix("/v1").removesuffix("/generate"),

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from slime_search.cli.checking import url
 from slime_search.cli.console import one_sentence
 from slime_search.cli.prepare_asearcher import asearcher
 from slime_search.cli.prepare_hotpotqa import hotpotqa_only
@@ -67,7 +68,7 @@ def prepare_data(
     ] = None,
     retriever_url: Annotated[
         str | None,
-        typer.Option(help="A retriever that runs, which --audit asks too.", show_default="none"),
+        typer.Option(help="A retriever that runs, which --audit asks too.", show_default="none", callback=url),
     ] = None,
     topk: Annotated[int, typer.Option(min=1, help="Passages a question, for --audit.")] = 3,
     audit_questions: Annotated[

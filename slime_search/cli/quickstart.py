@@ -60,9 +60,12 @@ def quickstart(
         ),
     ] = (Shown.SEARCH_R1),
     dialect: Annotated[
-        Speech,
-        typer.Option(help="How search-r1 calls a search: with tags, or with OpenAI tool calls over the chat API."),
-    ] = (Speech.TAGS),
+        Speech | None,
+        typer.Option(
+            help="How search-r1 calls a search: with tags, or with OpenAI tool calls over the chat API.",
+            show_default="tags; tools for distill",
+        ),
+    ] = None,
 ) -> None:
     """Watch a search agent learn on this machine, in minutes, without a GPU or a download.
 
@@ -85,9 +88,9 @@ def quickstart(
     from slime_search.local.quickstart import Quickstart, QuickstartConfig
 
     end_on_signals()
-    config = QuickstartConfig(
-        output=output, seed=seed, preset=preset_of(recipe, dialect), steps=steps, cold_start_steps=cold_start_steps
-    )
+    with one_sentence():
+        preset = preset_of(recipe, dialect)
+    config = QuickstartConfig(output=output, seed=seed, preset=preset, steps=steps, cold_start_steps=cold_start_steps)
     with one_sentence(interrupted=f"\nInterrupted. What was done until now is in {output}."):
         Quickstart(config, Console()).run()
 

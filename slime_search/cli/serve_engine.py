@@ -8,13 +8,16 @@ from typing import Annotated
 import typer
 
 from slime_search.cli.console import one_sentence
+from slime_search.errors import ConfigError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()
 def main(
-    model_path: Annotated[Path, typer.Option(help="A Hugging Face folder with a causal language model.")],
+    model_path: Annotated[
+        Path, typer.Option("--model-path", "--model", help="A Hugging Face folder with a causal language model.")
+    ],
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="The port to listen on; 0 takes any free one.")] = 30000,
     threads: Annotated[
@@ -35,6 +38,8 @@ def main(
 
     It is for trying recipes and tests without a GPU; real models need SGLang.
     """
+    with one_sentence():
+        _check_folder(model_path)
     # Threads that wait busily starve each other as soon as another program uses a core. This is read once, when torch
     # is loaded, and so it has to come first.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -58,3 +63,11 @@ def main(
     # Taking the interpreter apart after torch and transformers may last longer than a second.
     logging.shutdown()
     os._exit(0)
+
+
+def _check_folder(path: Path) -> None:
+    """Raises ConfigError where no model can be in it."""
+    if not path.is_dir():
+        raise ConfigError(f"--model-path {path}: there is no such folder", "name a Hugging Face folder with a model")
+    if not (path / "config.json").is_file():
+        raise ConfigError(f"--model-path {path}: has no config.json", "name a Hugging Face folder with a model")

@@ -10,9 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
+from slime_search.cli.checking import look_for_model
 from slime_search.cli.console import one_sentence
+from slime_search.retrieval.choices import Precision, RetrieverName
 from slime_search.retrieval.cluster.loading import Scale, load_cluster
-from slime_search.retrieval.collection import RetrieverName, RetrieverSettings, load_collection
+from slime_search.retrieval.collection import RetrieverSettings, check_settings, load_collection
 from slime_search.retrieval.computing import plan
 from slime_search.retrieval.loading import ServingOptions
 from slime_search.retrieval.protocol import MAX_TOPK
@@ -100,10 +102,8 @@ Device = Annotated[
     ),
 ]
 PrecisionName = Annotated[
-    str,
-    _option(
-        "precision", "auto, fp32, bf16 or fp16; auto is fp16 on a GPU, else bf16 if this CPU is fast at it.", _COMPUTED
-    ),
+    Precision,
+    _option("precision", "What it computes in; auto is fp16 on a GPU, else bf16 if this CPU is fast at it.", _COMPUTED),
 ]
 BatchSize = Annotated[int, _option("batch_size", "Texts a forward pass, at most.", _COMPUTED, min=1)]
 Workers = Annotated[
@@ -197,7 +197,7 @@ def main(
     nprobe: Nprobe = None,
     ef_search: EfSearch = None,
     device: Device = "auto",
-    precision: PrecisionName = "auto",
+    precision: PrecisionName = Precision.AUTO,
     batch_size: BatchSize = 64,
     workers: Workers = None,
     threads: Threads = 1,
@@ -247,6 +247,10 @@ def main(
         rerank_depth=rerank_depth,
     )
     with one_sentence():
+        check_settings(settings)
+        for option, name in (("--retriever_model", retriever_model), ("--reranker", reranker)):
+            if name is not None:
+                look_for_model(option, name)
         if replicas is max_replicas is shards is None:
             computing = plan(settings, threads, workers)
             load = partial(load_collection, computing.settings)

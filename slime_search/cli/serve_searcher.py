@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from slime_search.cli.checking import look_for_model, url
 from slime_search.cli.console import one_sentence
 from slime_search.config import load_config
 from slime_search.recipes.thinker_searcher.config import ThinkerConfig
@@ -16,9 +17,12 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @app.command()
 def main(
-    model: Annotated[str, typer.Option(help="The frozen model's folder or Hub name; its tokenizer is read.")],
+    model: Annotated[
+        str,
+        typer.Option("--model", "--model-path", help="The frozen model's folder or Hub name; its tokenizer is read."),
+    ],
     engine_url: Annotated[
-        str, typer.Option(help="Where an inference server serves that model, without a path.")
+        str, typer.Option(help="Where an inference server serves that model, without a path.", callback=url)
     ] = "http://127.0.0.1:30001",
     engine_api: Annotated[
         EngineApi, typer.Option(help="sglang: SGLang's /generate. openai: /v1/completions, as vLLM has it.")
@@ -54,6 +58,7 @@ def main(
 
     frozen = FrozenModel(model, engine_url, engine_api, engine_model or model)
     with one_sentence():
+        look_for_model("--model", model)
         config = load_config({}, kind=ThinkerConfig).model_copy(update={"searcher_concurrency": sessions})
         searcher, warm_up = searcher_and_warm_up(config, frozen)
         serve(

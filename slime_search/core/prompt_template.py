@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from slime_search.core.chat_prompt import chat_prompt
 from slime_search.core.tokens import TokenCodec
 from slime_search.errors import ConfigError
 
@@ -28,7 +29,7 @@ class PromptTemplate:
         text = template.replace(placeholder, _MARK)
         if chat is not None:
             messages = [{"role": "user", "content": text}]
-            text = codec.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False, **chat)
+            text = chat_prompt(codec.tokenizer, messages, **chat)
         if text.count(_MARK) != 1:
             raise ConfigError(f"prompt: the chat template writes a message {text.count(_MARK)} times, not once")
         before, _, after = text.partition(_MARK)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
+from slime_search.core.chat_prompt import chat_prompt
 from slime_search.errors import DataError
 
 TRUSTED_TEXTS_KEPT = 1_024
@@ -109,7 +110,7 @@ class TokenCodec:
         They are those of the tokenizer itself, which may put a word boundary before the first word.
         """
         if not isinstance(prompt, str):
-            prompt = self.tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
+            prompt = chat_prompt(self.tokenizer, prompt)
         return self._prompts(prompt)
 
     def untrusted(self, text: str) -> list[int]:

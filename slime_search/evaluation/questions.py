@@ -93,8 +93,11 @@ def read_prompt_template(path: Path) -> Callable[[str], list[Message]]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: can't be read as a prompt ({error})") from None
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise DataError(f"--prompt-template {path}: {reason}", f"name a text file with {MARK} in it") from None
+    except UnicodeDecodeError:
+        raise DataError(f"--prompt-template {path}: is no UTF-8 text", "save it as one") from None
     messages = _template_messages(path, text) if path.suffix == ".json" else [{"role": "user", "content": text}]
     if not any(MARK in message["content"] for message in messages):
         raise DataError(f"{path}: write {MARK} in it, where the question goes")

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from slime_search.config import check_http_url
+from slime_search.core.chat_prompt import chat_prompt
 from slime_search.core.tokens import TokenCodec
 from slime_search.data.questions import Message, Question
 from slime_search.engines.endpoint import Endpoint, Protocol
@@ -46,12 +48,12 @@ class Target:
 
         Raises:
             DataError: neither the recipe nor the question's row says how it is asked.
+            ConfigError: the tokenizer's chat template can't write it.
         """
         tokenizer = load_tokenizer(self.args.hf_checkpoint)
 
         def render(messages: Any) -> str:
-            text = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False)
-            return str(text)
+            return chat_prompt(tokenizer, messages)
 
         if self.prompt is not None:
             messages: list[Message] | None = self.prompt(question.text)
@@ -142,6 +144,11 @@ def opened(policy: Policy) -> Iterator[Opened]:
         ConfigError: neither a server nor a checkpoint is named, or there is no tokenizer.
         ServiceDied: the embedded engine did not start.
     """
+    if policy.engine_url is not None:
+        try:
+            check_http_url(policy.engine_url)
+        except ValueError as error:
+            raise ConfigError(f"--engine-url: {error}") from None
     with ExitStack() as stack:
         if policy.checkpoint is not None:
             checkpoint = policy.checkpoint

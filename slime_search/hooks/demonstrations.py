@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from slime_search.core.prompt_template import PromptTemplate
 from slime_search.core.tokens import TokenCodec, Tokenizer
 from slime_search.errors import ConfigError, DataError
+from slime_search.validation import reason
 
 TASK = "{task}"
 
@@ -67,7 +68,7 @@ def parse(prompt: Any, columns: Mapping[str, Any]) -> Demonstration:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
-        raise DataError(f"{field}: {first['msg']}, not {str(first['input'])[:200]!r}") from None
+        raise DataError(f"{field}: {reason(first)}, not {str(first['input'])[:200]!r}") from None
     if not any(piece.owner == "model" and piece.text for piece in made.segments):
         raise DataError("segments: none is the model's, so there is nothing to learn")
     return made

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from slime_search.core.prompt_template import PromptTemplate
 from slime_search.core.tokens import TokenCodec
 from slime_search.dialects.tags import SEARCH_R1_TAGS, TagDialect
+from slime_search.errors import ConfigError
 from slime_search.hooks.driving import Recipe
 from slime_search.hooks.facts import EXECUTOR
 from slime_search.local.demonstrations import ONLY_ROLE, QUESTION_ABOUT, SKILLED, UNSKILLED, Habits
@@ -193,6 +194,19 @@ PRESETS: Mapping[str, Preset] = {
 SEARCH_R1 = PRESETS["search-r1"]
 
 
-def preset_of(recipe: str, dialect: str) -> Preset:
-    """The preset of a recipe; Search-R1 speaks either dialect, the others tags."""
-    return _search_r1(POLICY_FORMATS[dialect]) if recipe == SEARCH_R1.name else PRESETS[recipe]
+def preset_of(recipe: str, dialect: str | None = None) -> Preset:
+    """The preset of a recipe. Search-R1 speaks either dialect, tags unless the other is named; the others speak one.
+
+    Raises:
+        ConfigError: the recipe does not speak the dialect.
+    """
+    if recipe == SEARCH_R1.name:
+        return _search_r1(POLICY_FORMATS[dialect or TAGS.name])
+    preset = PRESETS[recipe]
+    spoken = preset.policy_format.name
+    if dialect not in (None, spoken):
+        raise ConfigError(
+            f"--dialect {dialect}: --recipe {recipe} speaks {spoken} only; leave --dialect out, or take "
+            f"--recipe {SEARCH_R1.name}"
+        )
+    return preset

@@ -11,6 +11,7 @@ from typing import Any
 from slime_search.config import SearchConfig
 from slime_search.core.agent import ANSWER_ROOM, Agent
 from slime_search.core.cancellation import unless_cancelled
+from slime_search.core.chat_prompt import chat_prompt
 from slime_search.core.dialect import Observation, ToolCall
 from slime_search.core.tokens import TokenCodec, Tokenizer
 from slime_search.core.trajectory import Ending
@@ -95,7 +96,7 @@ class RetrieveThenAnswer(DirectAnswer):
 def _around_passages(codec: TokenCodec, prompt: str | Messages) -> tuple[str, str]:
     """What the rendered prompt says before the passages and after them."""
     if not isinstance(prompt, str):
-        prompt = str(codec.tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False))
+        prompt = chat_prompt(codec.tokenizer, prompt)
     before, found, after = prompt.rpartition(PASSAGES)
     if not found:
         raise DataError(

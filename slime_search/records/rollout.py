@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from slime_search.core.tokens import well_formed
 from slime_search.errors import DataError
 from slime_search.hooks.facts import EXECUTOR, RolloutFacts
+from slime_search.validation import reason
 
 Owner: TypeAlias = Literal["prompt", "model", "world"]
 Ending: TypeAlias = Literal["answered", "truncated", "out_of_turns", "failed", "aborted"]
@@ -236,4 +237,4 @@ def explain(root: str, error: ValidationError) -> str:
     value = repr(first["input"])
     value = value if len(value) <= 80 else f"{value[:80]}…"
     more = f" ({len(others)} more such errors)" if others else ""
-    return f"{root}{where}: {first['msg']}; got {value}{more}"
+    return f"{root}{where}: {reason(first)}; got {value}{more}"

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from rich.progress import Progress
 
 from slime_search.retrieval.bm25 import Bm25Index
+from slime_search.retrieval.choices import Precision, RetrieverName, is_device
 from slime_search.retrieval.corpus import Corpus
 from slime_search.retrieval.errors import CorpusError, SetupError
 from slime_search.retrieval.retriever import DenseRetriever, HybridRetriever, RerankedRetriever, Retriever
@@ -42,17 +42,6 @@ class Collection(NamedTuple):
     """Raises Unavailable where nothing could answer now."""
     processes: Callable[[], Mapping[str, ProcessFacts]] = dict
     """The other processes that it needs, by what they do."""
-
-
-class RetrieverName(StrEnum):
-    """BM25, or a family of encoders (``encoders/families.py``)."""
-
-    BM25 = "bm25"
-    E5 = "e5"
-    BGE = "bge"
-    CONTRIEVER = "contriever"
-    DPR = "dpr"
-    AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,14 +175,42 @@ def report(effort: "Effort | None", progress: Progress) -> None:
 
 
 def check_settings(settings: RetrieverSettings) -> None:
-    """Raises SetupError where options are missing or exclude each other."""
+    """Raises SetupError where options are missing, exclude each other, or can't be."""
+    if settings.precision not in list(Precision):
+        raise SetupError(f"precision: {settings.precision!r} is not one of {', '.join(Precision)}")
+    if not is_device(settings.device):
+        raise SetupError(f"device: {settings.device!r} is no device; write auto, cpu, cuda or cuda:0")
     if settings.name == RetrieverName.BM25:
         if settings.hybrid:
             raise SetupError("hybrid: fuses BM25 with an encoder; set retriever_name to one, e5 for example")
+        _refuse_what_bm25_lacks(settings)
         return
     for option, value in (("index_path", settings.index_path), ("retriever_model", settings.model)):
         if value is None:
             raise SetupError(f"{option}: retriever_name {settings.name} needs it (bm25 needs neither index nor model)")
+
+
+def _refuse_what_bm25_lacks(settings: RetrieverSettings) -> None:
+    """Of the index options that mean nothing to BM25, names the first that is set. Raises SetupError."""
+    given: dict[str, object] = {
+        "index_path": settings.index_path,
+        "retriever_model": settings.model,
+        "nprobe": settings.nprobe,
+        "ef_search": settings.ef_search,
+        "faiss_gpu": None if settings.index_device == "cpu" else True,
+        "quantization": None if settings.quantization == Quantization.AUTO else settings.quantization,
+    }
+    if settings.reranker is None:
+        given |= {
+            "device": None if settings.device in ("auto", "cpu") else settings.device,
+            "precision": None if settings.precision == Precision.AUTO else settings.precision,
+        }
+    for option, value in given.items():
+        if value is not None:
+            raise SetupError(
+                f"{option}: {value}: bm25 has neither index nor encoder; leave it out, or name the encoder's family "
+                "with retriever_name, e5 for example"
+            )
 
 
 def _dense(settings: RetrieverSettings, corpus: Corpus, progress: Progress) -> DenseRetriever:

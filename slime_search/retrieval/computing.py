@@ -6,7 +6,8 @@ import os
 from dataclasses import replace
 from typing import NamedTuple
 
-from slime_search.retrieval.collection import RetrieverName, RetrieverSettings
+from slime_search.retrieval.choices import RetrieverName
+from slime_search.retrieval.collection import RetrieverSettings
 from slime_search.retrieval.errors import SetupError
 
 _MODULES = ("torch", "faiss", "sentence_transformers", "joblib")

@@ -90,7 +90,10 @@ def glance(path: Path, rows: int) -> Glance:
             first = b"".join(islice(lines, rows))
     except OSError as error:
         raise CorpusError(f"{path}: {error.strerror}", "name a readable JSON Lines file") from None
-    starts = scan(io.BytesIO(first), str(path)).tolist()
+    try:
+        starts = scan(io.BytesIO(first), str(path)).tolist()
+    except CorpusError as error:
+        raise (error if packed else _by_its_name(path, error)) from None
     found = [first[start:end].rstrip() for start, end in pairwise(starts)]
     return Glance(found, len(first), len(kept.offsets) - 1 if kept else None, packed)
 
@@ -147,13 +150,26 @@ def _build(source: io.BufferedReader, path: Path, on_progress: OnProgress) -> Op
             with kept.unpacked.open("rb") as data:
                 stamps = (before, stamp(data))
         else:
-            offsets = scan(source, str(path), on_lines=report)
+            try:
+                offsets = scan(source, str(path), on_lines=report)
+            except CorpusError as error:
+                raise _by_its_name(path, error) from None
             stamps = (before, before)
         save(offsets_file, offsets, stamps)
         kept.publish_offsets(offsets_file)
     if opened := _open_kept(source, kept):
         return opened
     raise CorpusError(f"{path}: the file has changed while it was read; start again once it is complete")
+
+
+def _by_its_name(path: Path, error: CorpusError) -> CorpusError:
+    """What is wrong with plain lines, where the file's name promises packed ones."""
+    if path.suffix not in (".gz", ".tgz"):
+        return error
+    return CorpusError(
+        f"{path}: is not gzipped, as its name says, and no JSON Lines either ({error.found})",
+        "download it again, or name the right file",
+    )
 
 
 def _spool(source: io.BufferedReader, path: Path) -> OpenedCorpus:

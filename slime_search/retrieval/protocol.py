@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, Field, ValidationError, WithJsonSchema
 
+from slime_search.validation import reason, shown
+
 MAX_QUERIES = 4_096
 MAX_QUERY_CHARS = 16_384
 MAX_TOPK = 1_000
@@ -17,7 +19,6 @@ MAX_BODY_BYTES = 2 * MAX_QUERIES * MAX_QUERY_CHARS
 DETAILS_HEADER = "X-Slime-Search-Details"
 """A request that has it as "cached" is told which of its results were known. Others get the protocol's answer."""
 
-_SHOWN_CHARS = 80
 _EXAMPLE = '{"queries": ["who wrote Emma?"], "topk": 3, "return_scores": true}'
 _QUERIES_FIX = (
     f"send a string, or a list of at most {MAX_QUERIES} strings, of at most {MAX_QUERY_CHARS} characters each"
@@ -26,7 +27,7 @@ _FIXES = {
     "body": f"send a JSON object with Content-Type: application/json, like {_EXAMPLE}",
     "queries": _QUERIES_FIX,
     "query": _QUERIES_FIX,
-    "topk": f"send an integer from 1 to {MAX_TOPK}, or leave it out for the server's default",
+    "topk": f"send a whole number up to {MAX_TOPK}; 0, null or none is the server's default",
     "return_scores": "send true or false",
 }
 
@@ -119,21 +120,8 @@ def explain(error: Mapping[str, Any]) -> str:
     path = [part for part in error["loc"] if part != "body"]
     field = path[0] if path and path[0] in _FIXES else "body"
     field_path = "".join(f"[{part}]" if isinstance(part, int) else part for part in path) if field != "body" else "body"
-    found = f", got {_show(error['input'])}" if "input" in error else ""
-    return f"{field_path}: {error['msg']}{found}; {_FIXES[field]}"
-
-
-def _show(value: Any) -> str:
-    """A value in few characters, without lone surrogates, which could not be sent."""
-    if isinstance(value, dict):
-        text = f"an object with the keys {list(value)}"
-    elif isinstance(value, list):
-        text = f"a list of {len(value)}"
-    elif isinstance(value, str) and len(value) > _SHOWN_CHARS:
-        text = f"{value[:_SHOWN_CHARS]!r}… ({len(value)} characters)"
-    else:
-        text = repr(value)
-    return text[: 2 * _SHOWN_CHARS].encode(errors="backslashreplace").decode()
+    found = f", got {shown(error['input'])}" if "input" in error and error["type"] != "missing" else ""
+    return f"{field_path}: {reason(error)}{found}; {_FIXES[field]}"
 
 
 class InvalidRequest(Exception):

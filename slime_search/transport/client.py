@@ -2,9 +2,11 @@
 
 import json
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
@@ -58,7 +60,7 @@ class PooledSender:
             async with self._session.get().post(url, data=body, headers=headers, proxy=proxy) as response:
                 content = await response.read()
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise TransientFault(f"{type(error).__name__}: {error}") from error
+            raise TransientFault(_why(url, error, self._timeout_s)) from error
         if response.status >= 500 or response.status in RETRIABLE_STATUS:
             raise fault_of(response.status, response.headers, f"HTTP {response.status}: {_excerpt(content)}")
         if response.status >= 300:
@@ -200,6 +202,35 @@ class _Tries:
 
     def are_spent(self, state: RetryCallState) -> bool:
         return self._spent
+
+
+def _why(url: str, error: Exception, timeout_s: float) -> str:
+    """Why there is no whole answer, and where none came from: the proxy, where it is that that can't be reached."""
+    parts = urlsplit(url)
+    where = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+    match error:
+        case aiohttp.ClientProxyConnectionError():
+            return f"proxy {error.host}:{error.port}: {_of_system(error.os_error)}"
+        case aiohttp.ClientConnectorDNSError():
+            return f"no address is known of {error.host}, at {where}"
+        case aiohttp.ClientConnectorCertificateError():
+            return f"the certificate at {where} is not valid ({error.certificate_error})"
+        case aiohttp.ClientConnectorError():
+            return f"{_of_system(error.os_error)} at {where}"
+        case TimeoutError():
+            return f"no answer within {timeout_s:g} s at {where}"
+        case aiohttp.ServerDisconnectedError():
+            return f"the connection was closed without an answer at {where}"
+        case aiohttp.ClientPayloadError():
+            return f"the answer broke off at {where}"
+        case aiohttp.ClientOSError():
+            return f"{_of_system(error)} at {where}"
+    return f"{str(error) or type(error).__name__} at {where}"
+
+
+def _of_system(error: OSError) -> str:
+    """The system's words; asyncio's own begin with a number and an address where several were tried."""
+    return os.strerror(error.errno).lower() if error.errno else str(error)
 
 
 def fault_of(status: int, headers: Mapping[str, str], message: str) -> TransientFault:

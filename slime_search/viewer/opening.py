@@ -26,7 +26,7 @@ def files_of(path: Path, console: Console) -> list[Path]:
         DataError: there is nothing to show.
     """
     if not path.exists():
-        raise DataError(f"{path}: does not exist")
+        raise DataError(f"{path}: does not exist", "name a file of rollouts, or the folder of a run")
     if not path.is_dir():
         return [path]
     found = [path / name for name in LINES if (path / name).exists()]
@@ -79,7 +79,13 @@ def open_library(
         indexed.append(Indexed(path, lines, index_file(lines, file=number, on_bytes=on_bytes)))
     library = Library(indexed, metrics=next(_metrics(paths), None))
     if not library.entries:
-        raise DataError(f"{library.title}: no rollouts yet")
+        named = ", ".join(map(str, paths))
+        if any(file.lines.stat().st_size for file in indexed):
+            raise DataError(
+                f"{named}: its only line is not whole, or not JSON",
+                "wait until it is written, or name a file with one rollout a line",
+            )
+        raise DataError(f"{named}: holds no rollouts yet")
     return library
 
 

@@ -75,8 +75,10 @@ def read_metrics(path: Path) -> list[Metric]:
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: can't be read ({error})") from None
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}", "name a file that can be read") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: is no UTF-8 text, so it holds no metrics", "name the folder of a run") from None
     rows: list[Metric] = []
     for number, line in enumerate(lines, start=1):
         if number == len(lines) and not line.endswith("\n"):
@@ -85,10 +87,17 @@ def read_metrics(path: Path) -> list[Metric]:
             row = json.loads(line)
         except ValueError as error:
             raise DataError(f"{path}, line {number}: not JSON ({error})") from None
-        if not isinstance(row, dict):
-            raise DataError(f"{path}, line {number}: {line[:80]!r} is not a JSON object")
+        if not isinstance(row, dict) or not isinstance(row.get("phase"), str) or not _is_step(row.get("step")):
+            raise DataError(
+                f"{path}, line {number}: {line[:80].rstrip()!r} is no object with a phase and a step",
+                f"name the folder of a run, or its {METRICS}",
+            )
         rows.append(row)
     return rows
+
+
+def _is_step(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def read_events(paths: Sequence[Path], progress: Progress) -> list[Metric]:

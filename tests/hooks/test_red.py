@@ -95,7 +95,7 @@ def test_settings_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     for section, words in (
         (None, r"red\.sft_data: not set; .* SLIME_SEARCH_RED__SFT_DATA"),
         ("file", "write a mapping"),
-        ({"sft_data": "a", "growth": 1.0}, r"red\.growth = 1\.0: Input should be greater than 1"),
+        ({"sft_data": "a", "growth": 1.0}, r"red\.growth = 1\.0: expected is a number above 1"),
         ({"sft_data": "a", "wieght": 1.0}, r"red\.wieght: unknown; known: sft_data"),
     ):
         with pytest.raises(ConfigError, match=words):
@@ -114,8 +114,8 @@ MODEL = {"owner": "model", "text": "<answer> 4 </answer>"}
         ({}, "segments: not there, nor a response; the row has no other columns"),
         ({"segments": []}, "nothing to learn"),
         ({"segments": [{"owner": "world", "text": "x"}]}, "nothing to learn"),
-        ({"segments": [{"owner": "tool", "text": "x"}]}, r"segments\.0\.owner: Input should be 'model', 'frame'"),
-        ({"segments": [{"owner": "model"}]}, r"segments\.0\.text: Field required"),
+        ({"segments": [{"owner": "tool", "text": "x"}]}, r"segments\.0\.owner: expected is one of 'model', 'frame'"),
+        ({"segments": [{"owner": "model"}]}, r"segments\.0\.text: it is missing"),
     ],
 )
 def test_a_row_that_is_none_is_told_why(columns: dict[str, Any], words: str) -> None:

@@ -81,7 +81,7 @@ def test_any_request_agrees_with_the_reference(
 @pytest.mark.parametrize(
     ("body", "place", "value", "fix"),
     [
-        ({}, "queries", "[]", "send a string, or a list of at most 4096 strings"),
+        ({}, "queries", "it is missing", "send a string, or a list of at most 4096 strings"),
         ({"queries": None}, "queries", "None", "or a list"),
         ({"queries": {"0": "red"}}, "queries", "['0']", "or a list"),
         ({"queries": ["red", 5]}, "queries[1]", "5", "or a list"),
@@ -91,10 +91,10 @@ def test_any_request_agrees_with_the_reference(
         ({"query": "x" * 16385}, "query[0]", "(16385 characters)", "at most 16384 characters"),
         ({"queries": ["x"] * 4097}, "queries", "a list of 4097", "at most 4096"),
         ({"queries": ["x" * 16385]}, "queries[0]", "(16385 characters)", "at most 16384 characters"),
-        ({"queries": ["red"], "topk": -1}, "topk", "-1", "an integer from 1 to 1000"),
-        ({"queries": ["red"], "topk": 1001}, "topk", "1001", "an integer from 1 to 1000"),
+        ({"queries": ["red"], "topk": -1}, "topk", "-1", "a whole number up to 1000; 0, null or none"),
+        ({"queries": ["red"], "topk": 1001}, "topk", "1001", "a whole number up to 1000; 0, null or none"),
         ({"queries": ["red"] * 264, "topk": 1000}, "topk", "are 264000 passages", "send fewer queries"),
-        ({"queries": ["red"], "topk": 1.5}, "topk", "1.5", "an integer from 1 to 1000"),
+        ({"queries": ["red"], "topk": 1.5}, "topk", "1.5", "a whole number up to 1000; 0, null or none"),
         ({"queries": ["red"], "return_scores": "maybe"}, "return_scores", "'maybe'", "send true or false"),
         (["red"], "body", "a list of 1", "send a JSON object"),
         (b'{"queries": ["red"]', "body", "delimiter", "send a JSON object"),

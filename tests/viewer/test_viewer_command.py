@@ -58,8 +58,8 @@ def test_it_exports_a_selection(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["nowhere"], "nowhere: does not exist"),
-        (["folders"], "Is a directory: 'folders/rollouts.jsonl'"),
-        (["run", "--result", "lucky"], "filter.result: Input should be '', 'right' or 'wrong'; got 'lucky'"),
+        (["folders"], "folders/rollouts.jsonl: Is a directory"),
+        (["run", "--result", "lucky"], "filter.result: expected is one of '', 'right', 'wrong'; got 'lucky'"),
         (["run", "--text", "nowhere", "--export", "page.html"], "no rollout fits the filters; take one away"),
         (["run", "--export", "no/such/folder.html"], "--export no/such/folder.html: No such file or directory"),
         (["run", "--checkpoint", "later"], "checkpoint: 'later' is not one of before, after"),

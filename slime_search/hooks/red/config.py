@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from slime_search.config import RED_PREFIX
 from slime_search.errors import ConfigError
 from slime_search.hooks.contract import Args, option
+from slime_search.validation import reason
 
 KEY = "red"
 """The section of ``--custom-config-path`` that is read."""
@@ -97,9 +98,9 @@ def check_arguments(args: Args, config: RedConfig) -> None:
         raise ConfigError(f"--loss-type {args.loss_type}: RED needs custom_loss")
     if args.advantage_estimator not in ("grpo", "gspo", "cispo"):
         raise ConfigError(f"--advantage-estimator {args.advantage_estimator}: RED knows grpo, gspo and cispo")
-    for name, reason in _REFUSED.items():
+    for name, why in _REFUSED.items():
         if option(args, name):
-            raise ConfigError(f"{_flag(name)}: leave it out; {reason}")
+            raise ConfigError(f"{_flag(name)}: leave it out; {why}")
     if option(args, "rollout_top_p", 1.0) != 1.0:
         raise ConfigError(f"--rollout-top-p {args.rollout_top_p}: leave it out; of demonstrations no nucleus is known")
     if option(args, "custom_reward_post_process_path") is None:
@@ -141,4 +142,6 @@ def _explain(error: Any) -> str:
         return f"{key}: not set; write it under {KEY}: in --custom-config-path, or export {RED_PREFIX}{key[4:].upper()}"
     if error["type"] == "extra_forbidden":
         return f"{key}: unknown; known: {', '.join(RedConfig.model_fields)}"
-    return f"{key} = {error['input']!r}: {error['msg']}"
+    variable = f"{RED_PREFIX}{key[4:]}".upper()
+    name = f"environment, {variable}" if variable in os.environ else key
+    return f"{name} = {os.environ.get(variable, error['input'])!r}: {reason(error)}"

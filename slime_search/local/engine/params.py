@@ -4,6 +4,8 @@ from typing import Annotated, Any, NoReturn
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from slime_search.validation import reason
+
 MAX_STOP_STRINGS = 32
 _GREEDY_BELOW = 1e-6
 
@@ -112,7 +114,7 @@ def refuse(error: ValidationError) -> NoReturn:
     """Raises the first complaint of ``error`` as a `BadRequest` that names the field and the value."""
     first = error.errors(include_url=False)[0]
     field = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
+    message = reason(first)
     if first["type"] == "value_error":
         raise BadRequest(f"{field}: {message}" if field else message) from None
     if first["type"] == "extra_forbidden":

@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import re
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,15 @@ from slime_search.ops.launch.settings import LaunchSettings
 
 CHECKOUT = Path(slime_search.__file__).parents[1]
 _EXAMPLE = CHECKOUT / "examples" / "search_r1"
+
+EXAMPLES: Mapping[str, tuple[str, str]] = {
+    "search-r1": ("search_r1", "generate_with_search"),
+    "search-r1-tools": ("search_r1", "generate_with_search_oai"),
+    "thinker-searcher": ("thinker_searcher", "generate_with_thinker"),
+    "coda": ("coda", "generate_with_coda"),
+    "distill": ("distillation", "search_agent_with_teacher"),
+}
+"""By the names that ``rollout --recipe`` takes: the folder of ``examples/`` and the module with the hooks."""
 
 TURN_TOKENS = 512
 """--rollout-max-response-len of the run scripts: what a turn may take."""

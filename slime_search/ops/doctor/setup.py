@@ -16,7 +16,7 @@ from slime_search.hooks.runtime import runtime
 from slime_search.ops.doctor.checkpoint import Checkpoint, CheckpointError, read_checkpoint
 from slime_search.ops.doctor.gpus import Gpu, visible_gpus
 from slime_search.ops.doctor.results import Waits
-from slime_search.ops.doctor.settings import RunSettings
+from slime_search.ops.doctor.settings import CHECKOUT, EXAMPLES, RunSettings
 from slime_search.ops.launch.settings import LaunchSettings
 from slime_search.recipes.base import SearchRecipe, recipe_in
 from slime_search.recipes.search_r1_tools import SearchR1Tools
@@ -51,10 +51,13 @@ class Setup:
     @cached_property
     def module(self) -> ModuleType:
         """The module with the hooks. Raises ConfigError or ImportError."""
-        if self.run.scripts is not None and str(self.run.scripts) not in sys.path:
-            sys.path.insert(0, str(self.run.scripts))
+        folder, name = self.run.scripts, self.recipe_name
+        if name in EXAMPLES:
+            folder, name = CHECKOUT / "examples" / EXAMPLES[name][0], EXAMPLES[name][1]
+        if folder is not None and str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
         try:
-            return importlib.import_module(self.recipe_name)
+            return importlib.import_module(name)
         except (ConfigError, ImportError):
             raise
         except Exception as error:  # somebody's module may raise anything

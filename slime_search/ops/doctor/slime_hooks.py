@@ -10,6 +10,7 @@ from slime_search.errors import ConfigError
 from slime_search.hooks.groups import normalize_rewards
 from slime_search.hooks.metrics import log_eval, log_rollout
 from slime_search.ops.doctor.results import Result, Status, Waits, failed, passed, skipped, warned
+from slime_search.ops.doctor.settings import EXAMPLES
 from slime_search.ops.doctor.setup import Setup
 from slime_search.ops.doctor.software import look
 
@@ -94,7 +95,7 @@ def hooks(setup: Setup) -> Iterator[Result]:
         yield failed(
             "hooks",
             f"{name} can't be imported ({error})",
-            f"export PYTHONPATH={folder}:$PYTHONPATH, or name the module with --recipe",
+            f"export PYTHONPATH={folder}:$PYTHONPATH, or name with --recipe a module, or one of {', '.join(EXAMPLES)}",
         )
         return
     found = [

@@ -6,9 +6,12 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
+from slime_search.errors import ConfigError
 from slime_search.ops.launch import tmux
+from slime_search.ops.launch.ray_job import check_address
 from slime_search.ops.launch.settings import LaunchSettings, host_of, port_of
 
 
@@ -33,10 +36,15 @@ def problems(settings: LaunchSettings, *, own_script: bool) -> Iterator[Problem]
     if not tmux.is_installed():
         yield Problem("tmux is not installed", "apt-get install tmux")
     script = settings.train_script
-    if script is None or not script.is_file():
+    if script is None:
+        yield Problem(
+            "TRAIN_SCRIPT: not set", "name the script that trains: TRAIN_SCRIPT=examples/search_r1/run_qwen2.5_3B.sh"
+        )
+    elif not script.is_file():
         yield Problem(f"TRAIN_SCRIPT: {script} is not a file", "name the script that trains")
     elif not os.access(script, os.X_OK):
         yield Problem(f"TRAIN_SCRIPT: {script} is not executable", f"chmod +x {script}")
+    yield from problem_of_ray_address(fatal=own_script)
     if settings.is_local:
         yield from problems_of_retriever(settings)
     if shutil.which("nvidia-smi") is None:
@@ -49,13 +57,27 @@ def problems_of_retriever(settings: LaunchSettings) -> Iterator[Problem]:
         yield from missing_modules("retrieval", "torch", "faiss", "fastapi")
     else:
         yield from missing_modules("bm25", "fastapi", "bm25s", "Stemmer")
-    if settings.corpus_path is None or not settings.corpus_path.exists():
-        yield Problem(f"CORPUS_PATH: {settings.corpus_path} does not exist", settings.how_to_get_it)
-    if settings.needs_index and (settings.index_path is None or not settings.index_path.exists()):
-        yield Problem(
-            f"INDEX_PATH: {settings.index_path} does not exist", f"{settings.how_to_get_it}, or set RETRIEVER_NAME=bm25"
-        )
+    if lacking := _lacking("CORPUS_PATH", settings.corpus_path):
+        yield Problem(lacking, settings.how_to_get(settings.corpus_path))
+    if settings.needs_index and (lacking := _lacking("INDEX_PATH", settings.index_path)):
+        yield Problem(lacking, f"{settings.how_to_get(settings.index_path)}, or set RETRIEVER_NAME=bm25")
     yield from taken_port(settings.retrieval_server_url, "RETRIEVAL_SERVER_URL")
+
+
+def _lacking(variable: str, path: Path | None) -> str:
+    """What is wrong with a variable that names a file or folder; empty where it is there."""
+    if path is None:
+        return f"{variable}: not set"
+    return "" if path.exists() else f"{variable}: {path} does not exist"
+
+
+def problem_of_ray_address(*, fatal: bool) -> Iterator[Problem]:
+    """Whether the training script could submit its job; ``fatal`` where the script is this package's."""
+    if address := os.environ.get("RAY_ADDRESS"):
+        try:
+            check_address(address)
+        except ConfigError as error:
+            yield Problem(error.found, error.fix, fatal=fatal)
 
 
 def missing_modules(extra: str, *names: str) -> Iterator[Problem]:

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from slime_search.config import RETRIEVER_TOKEN
+from slime_search.retrieval.choices import RetrieverName
 from slime_search.transport import readiness
 
 
@@ -66,12 +66,7 @@ class LaunchSettings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(use_attribute_docstrings=True)
-    how_to_get_it: ClassVar[str] = (
-        "fetch it with examples/search_r1/local_dense_retriever/download.py, or name another one"
-    )
-    """What to do where corpus or index are missing."""
-
-    session_name: str = Field("slime-search-r1", pattern=r"^[^.:=\s]+$")
+    session_name: str = "slime-search-r1"
     """The tmux session; another name for a second run beside the first."""
     train_script: Path | None = None
     """What window 1 runs."""
@@ -91,6 +86,20 @@ class LaunchSettings(BaseSettings):
     stop_timeout: float = Field(30, gt=0)
     """Seconds that a process has to end before it is killed."""
     log_dir: Path = Path("logs")
+
+    @field_validator("session_name")
+    @classmethod
+    def _is_session_name(cls, value: str) -> str:
+        if not value or any(mark in ".:=" or mark.isspace() for mark in value):
+            raise ValueError("a tmux session's name has no blank, '.', ':' or '=' in it; write one such as my-run")
+        return value
+
+    @field_validator("retriever_name")
+    @classmethod
+    def _is_retriever_name(cls, value: str) -> str:
+        if value not in list(RetrieverName):
+            raise ValueError(f"expected is one of {', '.join(RetrieverName)}")
+        return value
 
     @field_validator("retrieval_server_url")
     @classmethod
@@ -116,6 +125,12 @@ class LaunchSettings(BaseSettings):
             timeout_variable="RETRIEVAL_TIMEOUT",
             log_prefix="retrieval_server",
         )
+
+    def how_to_get(self, path: Path | None) -> str:
+        """What to do where corpus or index are missing."""
+        if path is None:
+            return "name a file there is, or fetch one with: slime-search download-wiki18 --save_path data"
+        return f"fetch it with: slime-search download-wiki18 --save_path {path.parent}, or name another one"
 
     @property
     def is_local(self) -> bool:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar
 
 from pydantic import Field, field_validator
 
@@ -13,9 +12,7 @@ from slime_search.ops.launch.settings import Command, LaunchSettings, Service, i
 class ThinkerLaunchSettings(LaunchSettings):
     """A training beside a retriever, the frozen model's engine and the Searcher service."""
 
-    how_to_get_it: ClassVar[str] = "make it with: slime-search prepare-data hotpotqa-only --output <its folder>"
-
-    session_name: str = Field("thinker-searcher", pattern=r"^[^.:=\s]+$")
+    session_name: str = "thinker-searcher"
     searcher_checkpoint: Path = Path("/root/Qwen2.5-1.5B-Instruct")
     """The frozen model's folder."""
     searcher_script: Path = Path("launch_searcher.sh")
@@ -42,6 +39,10 @@ class ThinkerLaunchSettings(LaunchSettings):
     @classmethod
     def _is_engine_url(cls, value: str) -> str:
         return server_url(value, "/v1") if value else value
+
+    def how_to_get(self, path: Path | None) -> str:
+        folder = path.parent if path is not None else Path("data")
+        return f"make it with: slime-search prepare-data hotpotqa-only --output {folder}"
 
     @property
     def starts_searcher(self) -> bool:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from rich.progress import Progress
 
+from slime_search.retrieval.choices import RetrieverName
 from slime_search.retrieval.cluster.connection import RayConnection
 from slime_search.retrieval.collection import (
     Collection,
-    RetrieverName,
     RetrieverSettings,
     check_settings,
     open_corpus,

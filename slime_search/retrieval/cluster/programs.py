@@ -3,10 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
+from slime_search.retrieval.choices import RetrieverName
 from slime_search.retrieval.cluster.applications import Program
 from slime_search.retrieval.cluster.remote import Processes, RemoteCrossEncoder, RemoteEncoder, RemoteIndex, RemoteWords
 from slime_search.retrieval.cluster.replicas import EncoderReplica, PartReplica, RerankerReplica, WordsReplica
-from slime_search.retrieval.collection import Collection, RetrieverName, RetrieverSettings, check_fit
+from slime_search.retrieval.collection import Collection, RetrieverSettings, check_fit
 from slime_search.retrieval.corpus import Corpus
 from slime_search.retrieval.errors import SetupError
 from slime_search.retrieval.retriever import DenseRetriever, HybridRetriever, RerankedRetriever, Retriever

@@ -7,7 +7,8 @@ import numpy.typing as npt
 import sentence_transformers
 import torch
 
-from slime_search.retrieval.encoders.precision import Precision, dtype_for
+from slime_search.retrieval.choices import Precision
+from slime_search.retrieval.encoders.precision import dtype_for
 from slime_search.retrieval.errors import SetupError
 
 DEFAULT_BATCH_SIZE = 64

@@ -10,8 +10,9 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 from transformers import AutoConfig, DPRContextEncoder, DPRQuestionEncoder
 
+from slime_search.retrieval.choices import Precision
 from slime_search.retrieval.encoders.encoder import AUTO, FAMILIES, Family, Vectors
-from slime_search.retrieval.encoders.precision import Precision, dtype_for
+from slime_search.retrieval.encoders.precision import dtype_for
 from slime_search.retrieval.errors import SetupError
 
 DEFAULT_BATCH_SIZE = 64

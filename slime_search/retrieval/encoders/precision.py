@@ -1,21 +1,13 @@
 """Which number format an encoder and a search compute in."""
 
 import time
-from enum import StrEnum
 
 import torch
 
+from slime_search.retrieval.choices import Precision
+
 _SIZE = 512
 _REPEATS = 5
-
-
-class Precision(StrEnum):
-    """Formats of floating-point numbers; ``AUTO`` is the fastest one that keeps the results."""
-
-    AUTO = "auto"
-    FP32 = "fp32"
-    BF16 = "bf16"
-    FP16 = "fp16"
 
 
 _DTYPES = {Precision.FP32: torch.float32, Precision.BF16: torch.bfloat16, Precision.FP16: torch.float16}

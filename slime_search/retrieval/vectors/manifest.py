@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from slime_search.files import write_text
 from slime_search.retrieval.errors import VectorIndexError
+from slime_search.validation import field_of, reason
 
 VECTORS = "vectors.npy"
 """float16, shape (count, dimension)."""
@@ -86,7 +87,7 @@ class Manifest(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             raise VectorIndexError(
-                f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}",
+                f"{path}: {field_of(first)}: {reason(first)}",
                 "it was built by another version or damaged: build the store again",
             ) from None
         for name, size in manifest.sizes.items():

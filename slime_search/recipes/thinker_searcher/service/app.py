@@ -20,6 +20,7 @@ from slime_search.recipes.thinker_searcher.service.protocol import (
 from slime_search.recipes.thinker_searcher.service.sessions import CONTENT_TYPE, Metrics, Sessions
 from slime_search.transport.middleware import BodyLimit, ClientGone, Drain, while_connected
 from slime_search.transport.unavailable import Unavailable
+from slime_search.validation import field_of, reason, shown
 
 POLL_S = 1.0
 
@@ -140,14 +141,16 @@ def _error(kind: str, service: str, message: str) -> dict[str, Any]:
 
 def _field(error: Any) -> list[str]:
     """The path to the field that does not fit; empty for the body itself."""
+    if error["type"] == "json_invalid":  # it holds the character, not a field
+        return []
     return [str(part) for part in error["loc"] if part != "body"]
 
 
 def _explain(error: Any) -> str:
     """Names the field and its value, in characters that can be sent."""
-    field = ".".join(_field(error)) or "the body"
-    found = f", got {str(error['input'])[:80]!a}" if "input" in error else ""
-    return f"{field}: {error['msg']}{found}"
+    field = field_of({"loc": [part for part in error["loc"] if part != "body"]}) if _field(error) else "the body"
+    found = "" if error["type"] in ("json_invalid", "missing") else f", got {shown(error['input'])}"
+    return f"{field}: {reason(error)}{found}"
 
 
 def _json(content: object, status_code: int = 200, headers: dict[str, str] | None = None) -> Response:
