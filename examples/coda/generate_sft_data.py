@@ -26,7 +26,7 @@ from slime_search.core.tokens import Tokenizer
 from slime_search.data.coda_demonstrations.generate import Demonstrator
 from slime_search.data.coda_demonstrations.questions import Problem, read_problems
 from slime_search.data.coda_demonstrations.templates import TemplateTeacher
-from slime_search.data.formats import write_parquet
+from slime_search.data.prompts import write_parquet
 from slime_search.engines.completions import CompletionsEngine
 from slime_search.errors import ConfigError, ServiceError
 from slime_search.hooks.runtime import load_tokenizer

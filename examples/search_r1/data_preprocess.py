@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import typer
 from rich.progress import track
 
-from slime_search.data.formats import SYSTEM_PROMPT, chat_row
+from slime_search.data.prompts import SYSTEM_PROMPT, chat_row
 from slime_search.data.questions import read_questions
 from slime_search.errors import DataError
 from slime_search.files import written_whole

@@ -18,12 +18,7 @@ def chat_prompt(tokenizer: "Tokenizer", messages: Sequence[Mapping[str, Any]], *
     Raises:
         ConfigError: the tokenizer has no chat template, or the template refuses the messages.
     """
-    name = getattr(tokenizer, "name_or_path", "") or "the checkpoint"
-    if getattr(tokenizer, "chat_template", "") is None:
-        raise ConfigError(
-            f"{name}: its tokenizer has no chat template, which the prompt is written with",
-            "name a checkpoint that has one, an instruct model's for example, or put its chat_template.jinja there",
-        )
+    need_chat_template(tokenizer)
     try:
         text = tokenizer.apply_chat_template(list(messages), add_generation_prompt=True, tokenize=False, **options)
     except Exception as error:
@@ -32,7 +27,20 @@ def chat_prompt(tokenizer: "Tokenizer", messages: Sequence[Mapping[str, Any]], *
             raise
         roles = ", ".join(str(message.get("role")) for message in messages)
         raise ConfigError(
-            f"{name}: its chat template refuses messages of {roles} ({error})",
+            f"{_name_of(tokenizer)}: its chat template refuses messages of {roles} ({error})",
             "name another checkpoint, or write other messages with --prompt-template",
         ) from None
     return str(text)
+
+
+def need_chat_template(tokenizer: "Tokenizer") -> None:
+    """Raises ConfigError where the tokenizer has no chat template."""
+    if getattr(tokenizer, "chat_template", "") is None:
+        raise ConfigError(
+            f"{_name_of(tokenizer)}: its tokenizer has no chat template, which the prompt is written with",
+            "name a checkpoint that has one, an instruct model's for example, or put its chat_template.jinja there",
+        )
+
+
+def _name_of(tokenizer: "Tokenizer") -> str:
+    return getattr(tokenizer, "name_or_path", "") or "the checkpoint"

@@ -9,20 +9,13 @@ from typing import Any, NamedTuple
 from rich.progress import Progress
 
 from slime_search.data.flashrag import downloaded
-from slime_search.data.formats import chat_row, write_parquet
+from slime_search.data.prompts import SEVERAL_QUERIES_PROMPT, chat_row, write_parquet
 from slime_search.data.questions import Question, key_of, read_questions, sift
 from slime_search.errors import DataError
 from slime_search.recipes.distillation.recipe import TOOL_SCHEMAS
 
 REPO, FILE = "inclusionAI/ASearcher-train-data", "ASearcher-Base-35k.jsonl"
 NAME = "asearcher"
-
-SYSTEM_PROMPT = (
-    "You answer questions with the help of a search function. Think first. If you lack knowledge, call search; you may "
-    "call it several times, each time with one short query or with a list of several. When you know enough, give the "
-    "final answer between <answer> and </answer>, as short as possible: a name, a place, a date, without explanation. "
-    "For example: <answer>Beijing</answer>."
-)
 
 
 class Prepared(NamedTuple):
@@ -90,4 +83,4 @@ def prepare_asearcher(
 
 
 def _row(question: Question) -> dict[str, Any]:
-    return chat_row(question, system_prompt=SYSTEM_PROMPT, tools=TOOL_SCHEMAS)
+    return chat_row(question, system_prompt=SEVERAL_QUERIES_PROMPT, tools=TOOL_SCHEMAS)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from rich.progress import Progress
 
-from slime_search.data.formats import chat_row, coda_row, search_r1_row, write_parquet
+from slime_search.data.prompts import chat_row, coda_row, search_r1_row, write_parquet
 from slime_search.data.questions import Question, key_of, read_questions, sift
 from slime_search.errors import DataError
 

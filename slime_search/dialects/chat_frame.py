@@ -13,6 +13,7 @@ from itertools import takewhile
 from typing import Any
 
 from slime_search.core.call_markup import CALL_CLOSE, CALL_OPEN
+from slime_search.core.chat_prompt import need_chat_template
 from slime_search.core.tokens import Tokenizer
 from slime_search.dialects.notations import HERMES, NOTATIONS, Notation
 
@@ -152,7 +153,8 @@ class ChatTemplate:
         }
 
     def render(self, messages: Sequence[Message], *, generate: bool = False, with_tools: bool = True) -> str:
-        """The messages as they are, by the template."""
+        """The messages as they are, by the template. Raises ConfigError where there is none."""
+        need_chat_template(self.tokenizer)
         return str(
             self.tokenizer.apply_chat_template(
                 list(messages),

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from slime_search.data.formats import as_question
+from slime_search.data.prompts import as_question
 from slime_search.data.questions import Message, Question, is_message, read_questions
 from slime_search.errors import DataError
 from slime_search.hooks.contract import sample_class

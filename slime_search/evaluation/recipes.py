@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from slime_search.data.asearcher import SYSTEM_PROMPT as SEARCH_TOOL_PROMPT
-from slime_search.data.formats import PROMPT, SYSTEM_PROMPT, as_question, planner_prompt
+from slime_search.data.prompts import PROMPT, SEVERAL_QUERIES_PROMPT, SYSTEM_PROMPT, as_question, planner_prompt
 from slime_search.data.questions import Message
 from slime_search.errors import ConfigError
 from slime_search.hooks.driving import Recipe
@@ -80,7 +79,7 @@ RECIPES: Mapping[str, Entry] = {
     "thinker-searcher": Entry(ThinkerSearcher, _user(PROMPT)),
     "coda": Entry(Coda, _coda),
     # Its teacher is for training only.
-    "distill": Entry(SearchTool, _chat(SEARCH_TOOL_PROMPT), calls_tools=True),
+    "distill": Entry(SearchTool, _chat(SEVERAL_QUERIES_PROMPT), calls_tools=True),
     # Baselines, which no training file is made for.
     "no-search": Entry(DirectAnswer, _user(DIRECT_PROMPT), brings_prompt=True),
     "rag": Entry(RetrieveThenAnswer, _user(RAG_PROMPT), brings_prompt=True),

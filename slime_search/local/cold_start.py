@@ -19,6 +19,8 @@ from slime_search.local.policy_format import TAGS, PolicyFormat
 
 _ONE_AGENT: Mapping[str, PolicyFormat] = MappingProxyType({ONLY_ROLE: TAGS})
 LEARNING_RATE = 3e-3
+RELUCTANCE_LEARNING_RATE = LEARNING_RATE / 5
+"""Of the short imitation that follows, of somebody who hardly searches."""
 BATCH_SIZE = 32
 MICRO_BATCH_SIZE = 8
 WARM_UP_STEPS = 30

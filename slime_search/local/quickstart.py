@@ -14,7 +14,7 @@ from rich.table import Table
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from slime_search.local.artifacts import Artifacts
-from slime_search.local.cold_start import LEARNING_RATE, cold_start
+from slime_search.local.cold_start import LEARNING_RATE, RELUCTANCE_LEARNING_RATE, cold_start
 from slime_search.local.dataset import DatasetPaths, write_dataset
 from slime_search.local.demonstrations import ONLY_ROLE, read_demonstrations
 from slime_search.local.learning import Learning, LearningConfig
@@ -124,7 +124,15 @@ class Quickstart:
             steps = self._config.cold_start_steps or RELUCTANCE_STEPS
             shown, note = data.reluctant_demonstrations, "imitating one who hardly searches"
             self._imitate(
-                progress, "reluctance", model, tokenizer, shown, formats, steps, note, learning_rate=LEARNING_RATE / 5
+                progress,
+                "reluctance",
+                model,
+                tokenizer,
+                shown,
+                formats,
+                steps,
+                note,
+                learning_rate=RELUCTANCE_LEARNING_RATE,
             )
 
     def _frozen_model(self, progress: Progress, tokenizer: PreTrainedTokenizerBase, data: DatasetPaths) -> Path | None:

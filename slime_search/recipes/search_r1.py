@@ -1,4 +1,7 @@
-"""Search-R1 with tags: the policy thinks, searches and answers in one context (Jin et al., arXiv 2503.09516)."""
+"""Search-R1 with tags: the policy thinks, searches and answers in one context (Jin et al., arXiv 2503.09516).
+
+What it is asked stands in ``data/prompts.py``, since training files hold it.
+"""
 
 from slime_search.config import SearchConfig
 from slime_search.core.agent import Agent

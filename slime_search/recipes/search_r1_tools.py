@@ -1,4 +1,7 @@
-"""Search-R1 with tool calling: the policy calls a ``search`` function in its own chat markup."""
+"""Search-R1 with tool calling: the policy calls a ``search`` function in its own chat markup.
+
+What it is asked stands in ``data/prompts.py``, since training files hold it.
+"""
 
 import logging
 from collections.abc import Callable, Sequence

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from slime_search.data.formats import chat_row
+from slime_search.data.prompts import chat_row
 from slime_search.data.questions import located_rows, question_of
 from slime_search.errors import DataError
 from slime_search.recipes.search_r1_tools import TOOL_SCHEMAS

@@ -15,7 +15,7 @@ from slime_search.data.coverage import (
     needs_no_passage,
     sets_of,
 )
-from slime_search.data.formats import search_r1_row, write_parquet
+from slime_search.data.prompts import search_r1_row, write_parquet
 from slime_search.data.questions import Question
 from slime_search.data.share import Share
 from slime_search.rewards.text import cover_exact_match, normalize_answer

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from slime_search.cli.prepare_data import app
 from slime_search.data.flashrag import DATA_SETS
-from slime_search.data.formats import write_parquet
+from slime_search.data.prompts import write_parquet
 from slime_search.data.questions import Question, key_of, read_questions, sift
 from slime_search.errors import DataError
 from slime_search.rewards.labels import gold_answers

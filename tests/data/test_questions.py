@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slime_search.data.formats import chat_row, coda_row, search_r1_row
+from slime_search.data.prompts import chat_row, coda_row, search_r1_row
 from slime_search.data.questions import Question, question_of, read_questions
 from slime_search.errors import DataError
 

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from slime_search.data.formats import write_parquet
 from slime_search.data.prepare import FORMATS
+from slime_search.data.prompts import write_parquet
 from slime_search.data.questions import Question
 from slime_search.hooks.contract import LocalSample
 from slime_search.hooks.samples import read_trajectory

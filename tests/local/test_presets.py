@@ -12,6 +12,7 @@ from slime_search.core.prompt_template import PromptTemplate
 from slime_search.core.tokens import TokenCodec
 from slime_search.core.tool import Passage, ToolResult, passages_result
 from slime_search.core.trajectory import Owner
+from slime_search.errors import ConfigError
 from slime_search.hooks.facts import EXECUTOR
 from slime_search.local.cold_start import encode_demonstration
 from slime_search.local.dataset import DatasetPaths
@@ -101,3 +102,7 @@ def test_prompts_are_those_of_the_recipes(dataset: DatasetPaths) -> None:
 def test_only_search_r1_has_two_dialects() -> None:
     assert preset_of("search-r1", "tools").policy_format.name == "tools"
     assert preset_of("coda", "tags") is PRESETS["coda"]
+    assert preset_of("coda") is PRESETS["coda"]
+    assert preset_of("distill").policy_format.name == "tools"
+    with pytest.raises(ConfigError, match="--dialect tools: --recipe coda speaks tags only"):
+        preset_of("coda", "tools")

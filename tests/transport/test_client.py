@@ -360,3 +360,29 @@ def test_a_broken_connection_to_a_router_is_ours_alone() -> None:
         with pytest.raises(ServiceUnavailable):
             post(server, client(attempts=4).behind_router(5))
         assert len(server.arrivals) == 4
+
+
+def failure(url: str, timeout_s: float = 10.0) -> str:
+    """What is said of one attempt at a server that gives no answer."""
+
+    async def work() -> str:
+        try:
+            with pytest.raises(ServiceUnavailable) as caught:
+                await client(attempts=1, timeout_s=timeout_s).post(url, {}, unwrap)
+        finally:
+            await close_sessions()
+        return caught.value.reason
+
+    return asyncio.run(work())
+
+
+def test_why_there_is_no_answer_is_said_in_plain_words() -> None:
+    assert failure("http://127.0.0.1:9/echo").startswith("connection refused at http://127.0.0.1:9 (after")
+    assert failure("http://nowhere.invalid/echo").startswith("no address is known of nowhere.invalid, at http://")
+    with Echo() as server:
+        server.script = lambda number: disconnect
+        assert failure(f"{server.url}/echo").startswith(f"the connection was closed without an answer at {server.url}")
+        server.script = lambda number: cut
+        assert failure(f"{server.url}/echo").startswith(f"the answer broke off at {server.url}")
+        server.script = lambda number: hang
+        assert failure(f"{server.url}/echo", 0.2).startswith(f"no answer within 0.2 s at {server.url}")

@@ -242,7 +242,7 @@ def test_sources_that_can_not_be_drawn_are_refused_by_name(tmp_path: Path, qwen:
         ([tmp_path / "nowhere"], "nowhere: does not exist"),
         ([empty], "empty: holds no metrics.jsonl"),
         ([torn], "metrics.jsonl, line 2: not JSON"),
-        ([binary], "metrics.jsonl: can't be read"),
+        ([binary], "metrics.jsonl: is no UTF-8 text"),
         ([broken], "0.pt: not a whole file"),
         ([other], "none of its scalars is of a rollout or an evaluation; it has loss"),
         ([good, good], "good: named twice"),

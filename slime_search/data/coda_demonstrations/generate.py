@@ -13,7 +13,7 @@ from slime_search.core.tool import Tool
 from slime_search.core.trajectory import Ending, Trajectory
 from slime_search.data.coda_demonstrations.questions import Problem
 from slime_search.data.coda_demonstrations.rows import Run, rows_of
-from slime_search.data.formats import planner_prompt
+from slime_search.data.prompts import planner_prompt
 from slime_search.errors import DelegateFailed
 from slime_search.recipes.coda.config import CodaConfig, executor_budget
 from slime_search.recipes.coda.executors import Executors

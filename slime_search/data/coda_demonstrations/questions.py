@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from slime_search.data.formats import as_question
+from slime_search.data.prompts import as_question
 from slime_search.data.questions import located_rows, question_of
 from slime_search.errors import DataError
 from slime_search.rewards.labels import gold_answers

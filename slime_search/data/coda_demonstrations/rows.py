@@ -6,7 +6,7 @@ from typing import Any
 
 from slime_search.core.tool import passages_result
 from slime_search.core.trajectory import CallRecord, Owner, Segment, Trajectory
-from slime_search.data.formats import planner_prompt
+from slime_search.data.prompts import planner_prompt
 from slime_search.dialects.tags import TagDialect
 from slime_search.hooks.facts import EXECUTOR
 from slime_search.recipes.coda.prompts import EXECUTOR_PROMPT

@@ -39,5 +39,5 @@ def test_a_template_that_can_not_be_used_is_refused(name: str, text: str, messag
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "p.txt"
     path.write_bytes(b"\xff\xfe{question}")
-    with pytest.raises(DataError, match="can't be read as a prompt"):
+    with pytest.raises(DataError, match="is no UTF-8 text"):
         read_prompt_template(path)

@@ -10,9 +10,8 @@ from typing import Any
 import orjson
 import pytest
 
-from slime_search.data.asearcher import SYSTEM_PROMPT
-from slime_search.data.formats import chat_row, write_parquet
 from slime_search.data.prepare import FORMATS
+from slime_search.data.prompts import SEVERAL_QUERIES_PROMPT, chat_row, write_parquet
 from slime_search.data.questions import Question
 from slime_search.errors import ConfigError
 from slime_search.evaluation.questions import read_question_set
@@ -133,7 +132,7 @@ def prepared(folder: Path) -> Iterator[Path]:
     """A question in every format of ``prepare-data``."""
     question = Question("nq", "test_0", "who made thing-2", ("name-2",))
     rows = {name: form.row_of(question, "test", 0) for name, form in FORMATS.items()}
-    rows["asearcher"] = chat_row(question, system_prompt=SYSTEM_PROMPT)
+    rows["asearcher"] = chat_row(question, system_prompt=SEVERAL_QUERIES_PROMPT)
     for name, row in rows.items():
         write_parquet(folder / f"{name}.parquet", [row])
         yield folder / f"{name}.parquet"

@@ -10,6 +10,7 @@ from typing import Any
 
 import orjson
 import pytest
+from transformers import AutoTokenizer
 from typer.testing import CliRunner
 
 from slime_search.cli.rollout import app
@@ -193,7 +194,7 @@ def test_questions_are_asked_for_until_an_empty_line(run: Any, engine: Any, retr
         (["--ask", "a", "--recipe", "r2"], "'r2' is not one of search-r1"),
         (["--ask", "a", "--before"], "--before: is a quickstart's"),
         (["--ask", "a", "--quickstart", "here"], "--quickstart here brings its own"),
-        (["--ask", "a", "--prompt-template", "nowhere.txt"], "nowhere.txt: can't be read"),
+        (["--ask", "a", "--prompt-template", "nowhere.txt"], "nowhere.txt: No such file"),
         (["--ask", "a", "--output", "/proc/none/x.jsonl"], "--output /proc/none/x.jsonl: "),
     ],
 )
@@ -239,3 +240,16 @@ def test_an_interrupted_run_keeps_and_counts_what_was_done(
     assert child.returncode == 130, shown
     assert [one.group for one in kept(output)] == ["things/0", "things/1"]
     assert cells(shown)["rollouts"] == "2"
+
+
+def test_a_checkpoint_without_a_chat_template_is_refused(qwen_folder: Path, tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(qwen_folder)
+    tokenizer.chat_template = None
+    tokenizer.save_pretrained(tmp_path)
+    for recipe in ("search-r1", "search-r1-tools", "coda", "rag"):
+        argv = ["--engine-url", "http://127.0.0.1:9", "--checkpoint", str(tmp_path), "--ask", "a", "--recipe", recipe]
+        done = CliRunner().invoke(app, argv, env={"COLUMNS": "100"})
+        assert (done.exit_code, type(done.exception)) == (1, SystemExit), (recipe, done.output)
+        told = done.output.replace("\n", "")
+        assert f"{tmp_path}: its tokenizer has no chat template" in told, recipe
+        assert "huggingface.co" not in told

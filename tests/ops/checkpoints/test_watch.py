@@ -154,3 +154,11 @@ def test_what_is_no_repository_is_refused(folder: CheckpointFolder) -> None:
     argv = command("watch", str(folder.root), "--hub", "nobody")
     done = subprocess.run(argv, env=environment(None), capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "write owner/name" in done.stderr
+
+
+def test_a_folder_that_is_not_there_yet_is_waited_for_aloud(tmp_path: Path) -> None:
+    with training() as process, watching(tmp_path / "none", None, "--until-pid", str(process.pid)) as watcher:
+        wait_until(lambda: (tmp_path / "none").exists())
+        process.kill()
+        process.wait()
+        assert ended(watcher, code=0).count("none: does not exist yet; waiting until the training saves there") == 1

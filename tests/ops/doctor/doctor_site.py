@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from slime_search.data.formats import chat_row, search_r1_row, write_parquet
+from slime_search.data.prompts import chat_row, search_r1_row, write_parquet
 from slime_search.data.questions import Question
 from slime_search.ops.doctor.results import Result, Status
 from slime_search.ops.doctor.settings import RunSettings, launch_settings

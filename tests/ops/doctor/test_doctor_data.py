@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from slime_search.data.formats import write_parquet
+from slime_search.data.prompts import write_parquet
 from slime_search.errors import DataError
 from slime_search.evaluation.questions import read_question_set
 from slime_search.ops.doctor import data

@@ -10,6 +10,7 @@ import pytest
 from slime_search.ops.doctor import configuration, slime_hooks, software
 from slime_search.ops.doctor.examine import carry_out
 from slime_search.ops.doctor.results import Status
+from slime_search.ops.doctor.settings import EXAMPLES
 from slime_search.ops.doctor.slime_hooks import GENERATE, GROUPS, of_hook
 from tests.ops.doctor.doctor_site import ROOT, Site, statuses, the
 
@@ -95,6 +96,13 @@ def test_a_recipe_that_is_not_there(site: Site) -> None:
     (found,) = carry_out(slime_hooks.hooks, site.setup(recipe_name="no_such_recipe"))
     assert found.status is Status.FAIL
     assert "examples/search_r1:$PYTHONPATH" in found.fix
+    assert "thinker-searcher, coda, distill" in found.fix
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_recipe_may_be_named_as_rollout_names_it(site: Site, name: str) -> None:
+    (found,) = carry_out(slime_hooks.hooks, site.setup(recipe_name=name))
+    assert found.status is Status.PASS, found
 
 
 def test_keywords_beside_the_hook_are_fine() -> None:
@@ -139,7 +147,7 @@ def test_what_needs_the_configuration_waits_for_it(site: Site) -> None:
     site.change(SLIME_SEARCH_TOPK="none")
     setup = site.setup()
     (found,) = carry_out(configuration.configuration, setup)
-    assert (found.status, "topk" in found.found) == (Status.FAIL, True)
+    assert (found.status, "SLIME_SEARCH_TOPK = 'none'" in found.found) == (Status.FAIL, True)
     assert statuses(carry_out(slime_hooks.hooks, setup)) == {"hooks": Status.SKIP}
     (tmux,) = carry_out(software.tmux, setup)
     assert tmux.status is (Status.PASS if shutil.which("tmux") else Status.SKIP)

@@ -123,3 +123,11 @@ def test_the_conversion_overwrites_nothing(environment: dict[str, str]) -> None:
     done = run("convert_model.sh", environment=environment)
     assert done.returncode == 2
     assert "exists already" in done.stderr
+
+
+@pytest.mark.parametrize("script", [*SCRIPTS, "convert_model.sh"])
+def test_without_slime_its_variable_is_named(script: str, environment: dict[str, str], tmp_path: Path) -> None:
+    environment |= {"SLIME_HOME": "/no/slime", "REF_LOAD": str(tmp_path / "new")}
+    done = run(script, "--dry-run", environment=environment)
+    assert done.returncode == 2
+    assert done.stderr == "SLIME_HOME: /no/slime has no scripts/models; name a checkout of slime\n"

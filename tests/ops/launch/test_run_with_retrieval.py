@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -189,11 +190,37 @@ def test_a_dry_run_prints_the_commands_beside_what_is_missing(site: Site) -> Non
 
 
 def test_a_setting_that_does_not_fit_is_named(site: Site) -> None:
-    process = site.start(RETRIEVAL_TIMEOUT="soon", RETRIEVAL_SERVER_URL="8000", SESSION_NAME="a.b")
+    process = site.start(
+        "--dry-run", RETRIEVAL_TIMEOUT="soon", RETRIEVAL_SERVER_URL="8000", SESSION_NAME="a.b", RETRIEVER_NAME="bm26"
+    )
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 2
-    for words in ("RETRIEVAL_TIMEOUT: soon", "RETRIEVAL_SERVER_URL: 8000", "SESSION_NAME: a.b"):
+    for words in (
+        "RETRIEVAL_TIMEOUT = 'soon': expected is a number",
+        "RETRIEVAL_SERVER_URL = '8000': write a URL",
+        "SESSION_NAME = 'a.b': a tmux session's name has no blank",
+        "RETRIEVER_NAME = 'bm26': expected is one of bm25, e5",
+    ):
         assert words in stderr
+    assert "pattern" not in stderr
+
+
+def test_a_ray_address_that_is_none_is_found_before_the_start(site: Site) -> None:
+    process = site.start("--dry-run", RAY_ADDRESS="foo")
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "RAY_ADDRESS: 'foo' is not an address of a Ray cluster; write auto" in stderr
+
+
+def test_what_is_not_set_is_said_to_be_so(site: Site) -> None:
+    program = (sys.executable, "-m", "slime_search.cli", "launch", "search-r1")
+    site.environment.pop("CORPUS_PATH")
+    process = site.start("--dry-run", program=program, RETRIEVER_NAME="e5")
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout) == (2, "")
+    for name in ("TRAIN_SCRIPT", "CORPUS_PATH", "INDEX_PATH"):
+        assert f"{name}: not set; name " in stderr
+    assert "None" not in stderr
 
 
 def test_secrets_are_in_no_command_line_log_or_file(site: Site) -> None:

@@ -1,4 +1,4 @@
-"""Draws docs/images/token-truth.png: ``python docs/pictures/token_truth.py``, with ``[local]`` installed.
+"""Draws docs/images/token-truth.png: ``python docs/images/token_truth.py``, with ``[local]`` installed.
 
 A rollout of a tiny model, token by token, and what its text becomes when a tokenizer encodes it again.
 """
@@ -20,7 +20,7 @@ from slime_search.core.tokens import TokenCodec
 from slime_search.records.rollout import Owner, Rollout, Segment
 from slime_search.viewer.curve import LIGHT
 
-IMAGE = Path(__file__).parents[1] / "images/token-truth.png"
+IMAGE = Path(__file__).with_name("token-truth.png")
 COLUMNS = 90
 """Characters of a line."""
 GUTTER = 12

@@ -1,4 +1,4 @@
-"""The training files: the row of a question for each recipe, and how rows are written."""
+"""What each recipe is asked: its prompt, and the row of a question with it in a training file."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,6 +29,13 @@ SYSTEM_PROMPT = (
     "<answer> and </answer>, as short as possible: a name, a place, a date, without explanation. "
     "For example: <answer>Beijing</answer>."
 )
+SEVERAL_QUERIES_PROMPT = (
+    "You answer questions with the help of a search function. Think first. If you lack knowledge, call search; you may "
+    "call it several times, each time with one short query or with a list of several. When you know enough, give the "
+    "final answer between <answer> and </answer>, as short as possible: a name, a place, a date, without explanation. "
+    "For example: <answer>Beijing</answer>."
+)
+"""Of the search agent in distillation, whose search takes one query or a list of them."""
 _ROWS_A_GROUP = 10_000
 
 
