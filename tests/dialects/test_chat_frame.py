@@ -189,21 +189,27 @@ REFUSED = {
         each_message("{% for c in m.content %}{{ c.text + '' }}{% endfor %}<|im_end|>"),
         "can't render",
     ),
-    "no template": (None, "can't render"),
 }
 
 
 @pytest.mark.parametrize(("source", "reason"), REFUSED.values(), ids=REFUSED)
-def test_a_template_that_can_not_be_framed_is_refused(source: str | None, reason: str, tmp_path: Path) -> None:
+def test_a_template_that_can_not_be_framed_is_refused(source: str, reason: str, tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(save_with_template(tmp_path, source or "{{ '' }}"))
-    if source is None:
-        tokenizer.chat_template = None
+    tokenizer = AutoTokenizer.from_pretrained(save_with_template(tmp_path, source))
     with pytest.raises(ConfigError, match=r"^chat template: ") as caught:
         ChatTemplate(tokenizer, TOOLS)
     assert reason in str(caught.value)
     assert "tag recipe" in str(caught.value)
+
+
+def test_a_tokenizer_without_a_template_is_refused(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(save_with_template(tmp_path, "{{ '' }}"))
+    tokenizer.chat_template = None
+    with pytest.raises(ConfigError, match=f"^{tmp_path}: its tokenizer has no chat template"):
+        ChatTemplate(tokenizer, TOOLS)
 
 
 @pytest.mark.parametrize(
