@@ -125,7 +125,7 @@ def test_stages_that_do_not_match_are_refused(records: list[dict[str, Any]], mes
         (record(run(segment("model", "x", log_probs=[]))), r"segments\[0\]: .*log_probs has 0 values for 1 tokens"),
         (record(run(segment("model", "x", log_probs=[math.nan]))), "log_probs holds NaN"),
         (record(ending="finished"), r"rollouts\[0\].ending: .*'finished'"),
-        ({"stage": "before"}, r"rollouts\[0\].id: Field required.*more such errors"),
+        ({"stage": "before"}, r"rollouts\[0\].id: it is missing.*more such errors"),
     ],
 )
 def test_bad_records_are_refused_by_field(bad: dict[str, Any], message: str) -> None:

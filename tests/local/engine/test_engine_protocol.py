@@ -20,7 +20,7 @@ from tests.local.engine.engine_serving import CONTEXT, Client
         ({"input_ids": [-1]}, ["input_ids", "vocabulary"]),
         ({"input_ids": [5], "text": "a"}, ["input_ids or text"]),
         ({}, ["input_ids or text"]),
-        ([], ["dictionary"]),
+        ([], ["expected are keys with values"]),
         ({"input_ids": [5], "stream": True}, ["stream", "True"]),
         ({"input_ids": [5], "logprob_start_len": 1, "return_logprob": True}, ["logprob_start_len", "1"]),
         ({"input_ids": [5], "logprob_start_len": -2}, ["logprob_start_len", "-2"]),
