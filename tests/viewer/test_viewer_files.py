@@ -59,7 +59,7 @@ def test_a_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
     [
         (b"{]\n", r"line 2: not JSON"),
         (b'{"id": "1"}\n', r"line 2: rollout.group: it is missing"),
-        (b"[1]\n", r"line 2: rollout: .*dictionary"),
+        (b"[1]\n", r"line 2: rollout: .*keys with values"),
         (
             b'{"id":"1","group":"1","question":"q","answer":null,"ending":null,"runs":[{"segments":7}]}\n',
             r"line 2: rollout.runs\[0\]",
