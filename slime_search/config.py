@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from slime_search.errors import ConfigError
-from slime_search.validation import reason
+from slime_search.validation import check_http_url, reason
 
 ENV_PREFIX = "SLIME_SEARCH_"
 RETRIEVER_TOKEN = "SLIME_SEARCH_RETRIEVER_TOKEN"
@@ -86,17 +86,6 @@ def listed(urls: str | tuple[str, ...], *, path: str = "") -> tuple[str, ...]:
     """
     bare = [url.strip().rstrip("/") for url in (urls.split(",") if isinstance(urls, str) else urls)]
     return tuple(url if urlsplit(url).path else url + path for url in bare)
-
-
-def check_http_url(url: str) -> None:
-    """Raises ValueError where it is not a whole one: it lacks http:// or a host, or its port can't be."""
-    try:
-        parts = urlsplit(url)
-        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is no number, or brackets that do not close
-        whole = False
-    if not whole:
-        raise ValueError(f"{url!r} is not a whole URL; write one such as http://127.0.0.1:8000/retrieve")
 
 
 class GoogleConfig(Section):

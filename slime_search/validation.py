@@ -1,8 +1,9 @@
-"""What an error of pydantic's means, in words that know nothing of pydantic."""
+"""What a value of a user's must be, and what an error of pydantic's means, in words that know nothing of pydantic."""
 
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 _SHOWN_CHARS = 80
 
@@ -63,6 +64,17 @@ def reason(error: Mapping[str, Any]) -> str:
             return f"not valid JSON ({limits.get('error', error['msg'])})"
     said = str(error["msg"]).removeprefix("Value error, ")
     return re.sub(r"^Input should be ", "expected is ", said)
+
+
+def check_http_url(url: str) -> None:
+    """Raises ValueError where it is not a whole one: it lacks http:// or a host, or its port can't be."""
+    try:
+        parts = urlsplit(url)
+        whole = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, or brackets that do not close
+        whole = False
+    if not whole:
+        raise ValueError(f"{url!r} is not a whole URL; write one such as http://127.0.0.1:8000/retrieve")
 
 
 def between(low: float | None, high: float | None) -> str:

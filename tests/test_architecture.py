@@ -35,7 +35,7 @@ FLOORS: list[dict[str, str]] = [
         "ops": "config core data dialects engines errors files hooks recipes retrieval rewards tools transport",
     },
     {
-        "evaluation": "config core data engines errors files hooks local recipes records rewards transport",
+        "evaluation": "core data engines errors files hooks local recipes records rewards transport validation",
         "reference": "config hooks ops recipes retrieval",
     },
     {"cli": "config data errors evaluation hooks local ops recipes retrieval transport validation viewer"},

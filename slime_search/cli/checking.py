@@ -8,8 +8,8 @@ import typer
 from rich.markup import escape
 
 from slime_search.cli.console import WrongOption, stderr
-from slime_search.config import check_http_url
 from slime_search.errors import ConfigError
+from slime_search.validation import check_http_url
 
 _EXAMPLE = "http://127.0.0.1:8000"
 

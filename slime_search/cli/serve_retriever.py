@@ -248,9 +248,6 @@ def main(
     )
     with one_sentence():
         check_settings(settings)
-        for option, name in (("--retriever_model", retriever_model), ("--reranker", reranker)):
-            if name is not None:
-                look_for_model(option, name)
         if replicas is max_replicas is shards is None:
             computing = plan(settings, threads, workers)
             load = partial(load_collection, computing.settings)
@@ -266,6 +263,9 @@ def main(
             )
             load = partial(load_cluster, settings, scale)
             workers = workers or scale.workers
+        for option, name in (("--retriever_model", retriever_model), ("--reranker", reranker)):
+            if name is not None:
+                look_for_model(option, name)
         options = ServingOptions(
             default_topk=topk,
             workers=workers,

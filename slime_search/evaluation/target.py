@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from slime_search.config import check_http_url
 from slime_search.core.chat_prompt import chat_prompt
 from slime_search.core.tokens import TokenCodec
 from slime_search.data.questions import Message, Question
@@ -20,6 +19,7 @@ from slime_search.evaluation.recipes import RECIPES, Entry, entry_of
 from slime_search.hooks.driving import Recipe
 from slime_search.hooks.runtime import load_tokenizer
 from slime_search.transport.readiness import ask
+from slime_search.validation import check_http_url
 
 TURN_TOKENS = 512
 """Tokens that a turn may have, where neither the user nor the policy says otherwise."""

@@ -1,9 +1,11 @@
 """``--custom-reward-post-process-path``: advantages within each prompt's group, failures left out."""
 
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
 
+from slime_search.errors import DataError
 from slime_search.hooks.contract import Args, Sample
 from slime_search.hooks.samples import rollouts_of, take_out
 
@@ -22,12 +24,18 @@ def normalize_rewards(args: Args, samples: Sequence[Sample]) -> tuple[list[float
     Returns:
         Raw rewards and normalised rewards, each one float a sample. A removed sample's normalised reward is 0.0, and so
         is that of a rollout alone in its group.
+
+    Raises:
+        DataError: a reward is NaN or inf.
     """
     for sample in samples:
         # slime may cancel a rollout before the generate function runs, and leaves such a sample without a reward.
         if sample.reward is None:
             take_out(args, sample)
     raw = [float(sample.get_reward_value(args)) for sample in samples]
+    for sample, reward in zip(samples, raw, strict=True):
+        if not math.isfinite(reward):
+            raise DataError(f"sample {sample.index}: its reward is {reward}", "have the reward function give a number")
     if args.advantage_estimator not in _WITH_MEAN or not args.rewards_normalization:
         return raw, [0.0 if s.remove_sample else reward for s, reward in zip(samples, raw, strict=True)]
     groups: dict[int | None, list[int]] = defaultdict(list)

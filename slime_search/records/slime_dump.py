@@ -1,5 +1,6 @@
 """Reads what slime's ``--save-debug-rollout-data`` wrote, without running anything that is in it."""
 
+import math
 import pickle
 import re
 import zipfile
@@ -70,12 +71,14 @@ _FIELDS = frozenset(field.name for field in fields(LocalSample))
 
 def _sample(row: Mapping[str, Any], reward_key: str | None, where: str) -> LocalSample:
     values = {name: _plain(value) for name, value in row.items() if name in _FIELDS}
-    reward = values.get("reward")
+    reward: Any = values.get("reward")
     if isinstance(reward, Mapping):
         if reward_key not in reward:
             keys = ", ".join(map(str, reward))
             raise DataError(f"{where}: the reward is a dict of {keys}; name one with --reward-key, as for slime")
-        values["reward"] = reward[reward_key]
+        reward = reward[reward_key]
+    # A reward that is no finite number is in no mean, and counts among those that are missing.
+    values["reward"] = reward if isinstance(reward, int | float) and math.isfinite(reward) else None
     try:
         values["status"] = LocalSample.Status(row.get("status", "pending"))
     except ValueError:

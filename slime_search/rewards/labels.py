@@ -13,8 +13,12 @@ from slime_search.errors import DataError
 
 _KEYS = ("ground_truth", "target", "golden_answers", "answers", "answer")
 _OPENING = r"\s*(?:array\s*\()?\s*[\[({]\s*"
-_PRINTED = re.compile(rf"""{_OPENING}['"]""")
-"""How the print of a container of texts begins, of Python's or numpy's."""
+_TEXT = r"""(?:[bu]|np\.str_\()?['"]"""
+_PRINTED = re.compile(rf"""{_OPENING}(?:(?:nan|None|NaT),\s*)*{_TEXT}""")
+"""How the print of a container of texts begins, of Python's, numpy's or pandas'."""
+_NUMPY_TEXT = re.compile(r"""\bnp\.str_\(('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")\)""")
+_MISSING = frozenset({"nan", "NaT", "NA"})
+"""Names that prints hold in the place of a value."""
 _GOES_ON_AS_PRINT = re.compile(rf"""{_OPENING}(['"]).*?\1\s*(?:[\])}}'"\[({{]|[,:]\s*['"\[({{])""", re.DOTALL)
 """A print in which a text is whole: it ends before a bracket or another text. The print may be cut off later."""
 _LARGEST_EXACT = 2**53
@@ -93,10 +97,18 @@ def _container(text: str) -> Any:
     return value if isinstance(value, dict | list | tuple | set) else None
 
 
+class _WithoutMissing(ast.NodeTransformer):
+    """Puts None in the place of ``nan`` and its like."""
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        return ast.Constant(None) if node.id in _MISSING else node
+
+
 def _python_container(text: str) -> Any:
     """A container of texts as Python's ``repr`` writes it; None where ``text`` is none, nor what is left of one.
 
     ['Paris', 'Rome']       the list
+    [np.str_('Paris'), nan] the list, as numpy 2 and pandas print it, without what is missing
     ['Paris' 'Rome']        refused: numpy's print, which may have lost where a text ends
     ['Paris', 'Ro           refused: cut off
     ['                      None: no text in it is whole, so it is an answer
@@ -104,10 +116,11 @@ def _python_container(text: str) -> Any:
     """
     if not _PRINTED.match(text):
         return None
+    plain = _NUMPY_TEXT.sub(r"\1", text.strip())
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        tree = _WithoutMissing().visit(ast.parse(plain, mode="eval"))
         value = ast.literal_eval(tree)
-        tokens = tokenize.generate_tokens(io.StringIO(text.strip()).readline)
+        tokens = tokenize.generate_tokens(io.StringIO(plain).readline)
         written = sum(token.type == tokenize.STRING for token in tokens)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError, tokenize.TokenError):
         value, written = None, 0

@@ -237,3 +237,9 @@ def test_the_same_functions_in_another_notation() -> None:
     turn = NOTATIONS["glm"].write("search", {"query": "a"})
     assert glm.parse(turn) == CallTools((ToolCall("search", "a"),))
     assert isinstance(hermes.parse(turn), Invalid)
+
+
+@pytest.mark.parametrize("query", ["x</think>y", "what is <think>"])
+def test_marks_of_a_thought_in_a_bare_call_are_the_querys(query: str) -> None:
+    turns = ToolCallFormat([SEARCH_TOOL], NOTATIONS["llama"])
+    assert turns.parse(NOTATIONS["llama"].write("search", {"query": query})) == CallTools((ToolCall("search", query),))

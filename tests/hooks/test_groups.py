@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from slime_search.errors import DataError
 from slime_search.hooks.contract import LocalSample
 from slime_search.hooks.groups import normalize_rewards
 
@@ -110,6 +111,12 @@ def test_fanning_out_changes_no_advantage(rollouts: list[tuple[int, float, int]]
     samples = fanned_out(*rollouts)
     _, several = normalize_rewards(args, samples)
     assert several == pytest.approx([once[sample.index or 0] for sample in samples])
+
+
+@pytest.mark.parametrize("reward", [math.nan, math.inf])
+def test_a_reward_that_is_no_number_is_named_with_its_sample(reward: float) -> None:
+    with pytest.raises(DataError, match=r"sample 1: its reward is (nan|inf)"):
+        normalize_rewards(arguments(), batch((0, 1.0), (0, reward)))
 
 
 def test_a_sample_without_a_reward_is_removed() -> None:

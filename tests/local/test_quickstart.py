@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from slime_search.records.rollout import read_rollout
 from tests.support.processes import command_lines, wait_until
 
-RUNS = ["search-r1 tags", "search-r1 tools", "thinker-searcher tags", "coda tags", "distill tags"]
+RUNS = ["search-r1 tags", "search-r1 tools", "thinker-searcher tags", "coda tags", "distill tools"]
 COMMAND = [sys.executable, "-m", "slime_search.cli", "quickstart"]
 
 

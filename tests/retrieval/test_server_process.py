@@ -209,7 +209,7 @@ def test_the_server_imports_no_agent_and_nothing_heavy() -> None:
     script = "import sys, slime_search.cli.serve_retriever; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
     rooms = {name.split(".")[1] for name in modules if name.startswith("slime_search.")}
-    assert rooms == {"cli", "errors", "files", "retrieval", "transport"}
+    assert rooms == {"cli", "errors", "files", "retrieval", "transport", "validation"}
     assert not {"torch", "transformers", "pandas", "matplotlib", "ray"} & set(modules)
 
 

@@ -35,6 +35,10 @@ SHAPES: list[tuple[Any, list[str] | None]] = [
     (["Paris", None, " "], ["Paris"]),
     # As Python prints containers.
     ("['Paris', 'City of Light']", ["Paris", "City of Light"]),
+    ("['Paris', nan]", ["Paris"]),
+    ("[nan, 'Paris']", ["Paris"]),
+    ("[np.str_('Paris'), np.str_(\"L'Aquila\")]", ["Paris", "L'Aquila"]),
+    ("[b'Paris', u'Rome']", ["Paris", "Rome"]),
     ("['Paris']", ["Paris"]),
     (""" ["it's", 'Paris'] """, ["it's", "Paris"]),
     ("('Paris', 'London')", ["Paris", "London"]),

@@ -120,10 +120,11 @@ def test_samples_of_another_generate_function_tell_what_slime_knows(tmp_path: Pa
     }
 
 
-def test_dumps_of_an_older_slime_and_rewards_that_are_missing(qwen: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("missing", [None, float("nan"), float("inf"), "0.5", [1.0]])
+def test_dumps_of_an_older_slime_and_rewards_that_are_missing(missing: Any, qwen: Any, tmp_path: Path) -> None:
     """October 2025's samples have no ``remove_sample``; a run that was stopped has samples without a reward."""
     samples = [sample(qwen, "name-7"), sample(qwen, "else", index=1), sample(qwen, "name-7", index=2)]
-    samples[2].reward = None
+    samples[2].reward = missing
     dump(tmp_path / "0.pt", 0, samples)
     written = torch.load(tmp_path / "0.pt")
     for row in written["samples"]:

@@ -25,6 +25,11 @@ class Llama(Notation):
     marks = (PYTHON_TAG, CALL_OPEN, CALL_CLOSE)
     ends = ("<|eom_id|>", "<|eot_id|>")
 
+    def spoken(self, turn: str) -> str | None:
+        """A turn that begins with a call has no thought before it; a mark of one in the query is the query's."""
+        begins_with_call = _BEGINS_A_CALL.match(turn.lstrip()) or turn.lstrip().startswith(PYTHON_TAG)
+        return turn if begins_with_call else super().spoken(turn)
+
     def split(self, text: str) -> Split:
         if CALL_OPEN in text or CALL_CLOSE in text:
             return split_calls(text)

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from slime_search.errors import ConfigError
 from slime_search.ops.launch import tmux
@@ -61,6 +62,13 @@ def problems_of_retriever(settings: LaunchSettings) -> Iterator[Problem]:
         yield Problem(lacking, settings.how_to_get(settings.corpus_path))
     if settings.needs_index and (lacking := _lacking("INDEX_PATH", settings.index_path)):
         yield Problem(lacking, f"{settings.how_to_get(settings.index_path)}, or set RETRIEVER_NAME=bm25")
+    parts = urlsplit(settings.retrieval_server_url)
+    if parts.scheme != "http" or parts.path:
+        yield Problem(
+            f"RETRIEVAL_SERVER_URL: {settings.retrieval_server_url}: the server that is started here speaks plain HTTP "
+            "and answers at /retrieve",
+            f"write http://{parts.netloc}, or start your own server there first",
+        )
     yield from taken_port(settings.retrieval_server_url, "RETRIEVAL_SERVER_URL")
 
 

@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from slime_search.config import SearchConfig, Section, check_http_url, listed
+from slime_search.config import SearchConfig, Section, listed
+from slime_search.validation import check_http_url
 
 
 class TeacherConfig(Section):

@@ -4,9 +4,10 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
-from slime_search.config import SearchConfig, check_http_url, listed
+from slime_search.config import SearchConfig, listed
 from slime_search.core.agent import Budget
 from slime_search.recipes.thinker_searcher.prompt import QUESTION, SEARCHER_PROMPT
+from slime_search.validation import check_http_url
 
 
 class ThinkerConfig(SearchConfig):

@@ -189,6 +189,14 @@ def test_a_dry_run_prints_the_commands_beside_what_is_missing(site: Site) -> Non
     assert "--corpus_path /no/corpus" in stdout
 
 
+@pytest.mark.parametrize("url", ["https://127.0.0.1:8443", "http://127.0.0.1:8000/api"])
+def test_a_server_that_could_not_be_started_so_is_refused(site: Site, url: str) -> None:
+    process = site.start("--dry-run", RETRIEVAL_SERVER_URL=url)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert f"RETRIEVAL_SERVER_URL: {url}: the server that is started here speaks plain HTTP" in stderr
+
+
 def test_a_setting_that_does_not_fit_is_named(site: Site) -> None:
     process = site.start(
         "--dry-run", RETRIEVAL_TIMEOUT="soon", RETRIEVAL_SERVER_URL="8000", SESSION_NAME="a.b", RETRIEVER_NAME="bm26"
