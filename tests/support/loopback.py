@@ -1,8 +1,10 @@
 """An aiohttp.web server on a free loopback port, in a thread with a loop of its own, and the faults it can play."""
 
 import asyncio
+import socket
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Self
 
 import orjson
@@ -154,3 +156,23 @@ OF_ANY_SERVICE: dict[str, Fault] = {
     "not HTTP": not_http,
 }
 """What can be wrong with any server, by name."""
+
+
+@contextmanager
+def says(data: bytes) -> Iterator[str]:
+    """The URL of something that answers every connection with ``data``."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(65_536)
+                    connection.sendall(data)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)

@@ -3,9 +3,7 @@
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 
 import pytest
 from aiohttp import web
@@ -14,7 +12,7 @@ from hypothesis import strategies as st
 
 from slime_search.transport.addresses import is_loopback, proxy_for
 from slime_search.transport.readiness import Readiness, State, ask, ask_retriever
-from tests.support.loopback import LoopbackServer, json_response
+from tests.support.loopback import LoopbackServer, json_response, says
 
 
 class Server(LoopbackServer):
@@ -35,26 +33,6 @@ class Server(LoopbackServer):
         response = json_response(self.body)
         response.set_status(self.status)
         return response
-
-
-@contextmanager
-def says(data: bytes) -> Iterator[str]:
-    """The URL of something that answers every connection with ``data``."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection:
-                    connection.recv(65_536)
-                    connection.sendall(data)
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
 
 
 def answer_of(status: int, body: object) -> Readiness:

@@ -13,6 +13,7 @@ from slime_search.ops.doctor.results import Result, Waits, failed, passed, skipp
 from slime_search.ops.doctor.setup import Setup
 from slime_search.recipes.search_r1_tools import TOOL_SCHEMAS
 from slime_search.transport.client import PooledSender, ServiceClient, close_sessions
+from slime_search.transport.readiness import ask
 
 T = TypeVar("T")
 
@@ -36,7 +37,9 @@ def server(setup: Setup) -> Iterator[Result]:
     info = _info(setup.engine_url)
     if info.kind is ServerKind.UNKNOWN:
         fix = "start SGLang, or name where it or its router listens"
-        yield failed("engine", f"{setup.engine_url} is not reachable", fix)
+        answer = ask(f"{setup.engine_url.rstrip('/')}/health")
+        why = f"no answer to GET /workers, and to GET /health: {answer}" if answer.answers else str(answer)
+        yield failed("engine", f"{setup.engine_url}: {why}", fix)
         return
     if info.is_router and not info.workers:
         yield failed("engine", str(info), "start the engines; slime's register themselves with its router")
@@ -45,7 +48,10 @@ def server(setup: Setup) -> Iterator[Result]:
     if info.is_router:
         finding += f" ({', '.join(info.workers)})"
     wanted = setup.run.max_context_len
-    if info.limits is None:
+    if not (info.is_router or info.software or info.version or info.limits):
+        fix = "look whether an engine or its router listens there; the next checks ask it for tokens"
+        yield warned("engine", f"{setup.engine_url} answers, and tells nothing that an engine tells of itself", fix)
+    elif info.limits is None:
         yield passed("engine", f"{finding}; does not tell how long its context is")
     elif info.limits.total_tokens + _RESERVE < wanted:
         yield warned(

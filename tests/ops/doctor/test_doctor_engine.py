@@ -14,7 +14,7 @@ from slime_search.ops.doctor import engine
 from slime_search.ops.doctor.examine import carry_out
 from slime_search.ops.doctor.results import Result, Status
 from tests.ops.doctor.doctor_site import Site, statuses, the
-from tests.support.loopback import json_response, status
+from tests.support.loopback import json_response, says, status
 from tests.support.scripted_chat import ScriptedChat
 from tests.support.scripted_engine import ScriptedEngine
 from tests.support.scripted_router import ScriptedRouter
@@ -112,7 +112,7 @@ def test_a_router_without_engines(site: Site, qwen: Any) -> None:
 
 def test_tags_need_generate_alone(site: Site, qwen: Any) -> None:
     with ScriptedEngine(qwen, lambda context: "yes") as server:
-        assert statuses(look_now(site, server.url)) == PASSED | {"tool calling": Status.SKIP}
+        assert statuses(look_now(site, server.url)) == PASSED | {"engine": Status.WARN, "tool calling": Status.SKIP}
         server.script = lambda exchange: status(500)
         assert the(look_now(site, server.url), "/generate").status is Status.FAIL
 
@@ -122,3 +122,12 @@ def test_no_engine(site: Site) -> None:
     (found, *others) = look_now(site, f"http://127.0.0.1:{site.port}")
     assert (found.name, found.status) == ("engine", Status.FAIL)
     assert {result.status for result in others} == {Status.SKIP}
+
+
+def test_what_answers_and_is_no_engine_is_said(site: Site) -> None:
+    with says(b"SSH-2.0-OpenSSH_9.6\r\n") as url:
+        found = the(look_now(site, url), "engine")
+        assert (found.status, "no HTTP server ('SSH-2.0-OpenSSH_9.6" in found.found) == (Status.FAIL, True)
+    with says(b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\nConnection: close\r\n\r\n<html>hi</html>") as url:
+        found = the(look_now(site, url), "engine")
+        assert (found.status, "tells nothing that an engine tells" in found.found) == (Status.WARN, True)
