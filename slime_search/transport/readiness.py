@@ -13,7 +13,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -98,16 +98,21 @@ def ask(
 def ask_retriever(url: str, *, token: str | None = None, proxy: str | None = None) -> Readiness:
     """Asks for ``<url>/ready``, and where a retrieval server of another make does not know that, searches for a word.
 
+    A web page at the address, which answers whatever it is asked, is not ready.
+
     Args:
         url: of the server, without ``/retrieve``.
         token: its bearer token, if it asks for one.
         proxy: as ``ask`` takes it.
     """
     answer = ask(f"{url}/ready", token=token, proxy=proxy)
-    if answer.status not in (404, 405):
+    if answer.status not in (404, 405) and not (answer.ready and answer.body is None):
         return answer
     payload = {"queries": ["ready?"], "topk": 1, "return_scores": True}
-    return ask(f"{url}/retrieve", payload=payload, token=token, proxy=proxy, timeout_s=_SEARCH_TIMEOUT_S)
+    found = ask(f"{url}/retrieve", payload=payload, token=token, proxy=proxy, timeout_s=_SEARCH_TIMEOUT_S)
+    if found.ready and not (isinstance(found.body, dict) and "result" in found.body):
+        return replace(found, state=State.REFUSED, reason="answers, and not as a retrieval server does")
+    return found
 
 
 def _opener(url: str, proxy: str | None) -> urllib.request.OpenerDirector:

@@ -125,7 +125,7 @@ def proxied(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def test_the_environments_proxy_is_not_asked(proxied: Server) -> None:
-    with Server() as server:
+    with Server(body={"status": "ready"}) as server:
         assert ask(f"{server.url}/ready").ready
         assert ask_retriever(server.url).ready
         command = [sys.executable, "-m", "slime_search.transport.readiness", f"{server.url}/ready"]
@@ -160,9 +160,15 @@ def test_a_retriever_of_another_make_is_searched_with_the_token() -> None:
             self.status = 404 if request.path == "/ready" else 200
             return await super()._answer(request)
 
-    with Other() as server:
+    with Other(body={"result": [[]]}) as server:
         assert ask_retriever(server.url, token="t").ready
     assert server.requests == [("GET", "/ready", "Bearer t"), ("POST", "/retrieve", "Bearer t")]
+
+
+def test_a_web_page_is_no_retriever() -> None:
+    with says(b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\nConnection: close\r\n\r\n<html>hi</html>") as url:
+        answer = ask_retriever(url)
+    assert (answer.state, answer.reason) == (State.REFUSED, "answers, and not as a retrieval server does")
 
 
 def test_a_token_is_not_sent_to_where_a_redirect_leads() -> None:
