@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from slime_search.dialects.chat_frame import ChatTemplate
 
 _ASKED: Message = {"role": "user", "content": "Who wrote the landmark?"}
-_RESULTS = ('Doc 1(Title: "Landmark") It stands on a hill.', "Doc 2(Title: Naïve) Nobody did!")
+_PASSAGE = 'Doc 1(Title: "Landmark") It stands on a hill.\n' + "\n".join(
+    f"Line {n} of what is known of it." for n in range(24)
+)
+_RESULTS = (_PASSAGE, "Doc 2(Title: Naïve) Nobody did!")
+"""One of several lines and as long as a passage: a template may cut what is long, or take line ends out."""
 _IDS = "provenid1", "provenid2", "provenid3"
 _SHOWN = 8
 """Tokens told of each side where they part."""

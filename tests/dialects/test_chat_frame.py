@@ -203,6 +203,17 @@ def test_a_template_that_can_not_be_framed_is_refused(source: str, reason: str, 
     assert "tag recipe" in str(caught.value)
 
 
+@pytest.mark.parametrize("changed", ["m.content | truncate(200)", "m.content[:400]", "m.content | replace('\\n', ' ')"])
+def test_a_template_that_changes_long_results_is_refused(changed: str, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    source = XML.replace("m.content", f"({changed} if m.role == 'tool' else m.content)")
+    assert source != XML
+    tokenizer = AutoTokenizer.from_pretrained(save_with_template(tmp_path, source))
+    with pytest.raises(ConfigError, match=r"^chat template: "):
+        ChatTemplate(tokenizer, TOOLS)
+
+
 def test_a_tokenizer_without_a_template_is_refused(tmp_path: Path) -> None:
     from transformers import AutoTokenizer
 

@@ -121,5 +121,5 @@ REAL: Mapping[str, Real] = {
         "<|END_OF_TURN_TOKEN|>",
         refused="two rounds",
     ),
-    "DeepSeek V4": Real(DEEPSEEK, refused="can't render"),
+    "DeepSeek V4": Real(DEEPSEEK, refused="has no chat template"),
 }
