@@ -79,7 +79,7 @@ def doctor(
 
     slime-search doctor
 
-    HF_CHECKPOINT=/root/Qwen2.5-3B DATA=data \\
+    HF_CHECKPOINT=Qwen2.5-3B DATA=data \\
       TRAIN_SCRIPT=examples/search_r1/run_qwen2.5_3B.sh slime-search doctor
 
     slime-search doctor --engine-url http://127.0.0.1:30000

@@ -40,7 +40,7 @@ def main(
 ) -> None:
     """Serves the Searcher that a Thinker delegates its questions to: an agent that searches and answers.
 
-    slime-search serve-searcher --model /root/Qwen2.5-1.5B-Instruct \\
+    slime-search serve-searcher --model Qwen/Qwen2.5-1.5B-Instruct \\
       --engine-url http://127.0.0.1:30001
 
     Its routes are POST /search {"queries": ["Who directed Inception?"]}, /ready,

@@ -13,3 +13,13 @@ def byte_alphabet() -> dict[str, int]:
 
 
 BYTE_OF = byte_alphabet()
+
+
+def token_bytes(token: str) -> bytes:
+    """What a token of byte-level BPE stands for, as its own decoder has it.
+
+    "ĠnaÃ¯ve" is in the alphabet: its characters are the bytes of " naïve". A token with a character outside of it, such
+    as the added token "東京", is its own text.
+    """
+    written = all(character in BYTE_OF for character in token)
+    return bytes(BYTE_OF[character] for character in token) if written else token.encode()

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from tokenizers.decoders import ByteLevel
 
-from slime_search.core.byte_alphabet import BYTE_OF
+from slime_search.core.byte_alphabet import token_bytes
 from slime_search.core.tokens import Tokenizer
 
 _UNFINISHED = "\N{REPLACEMENT CHARACTER}"
@@ -75,8 +75,5 @@ class _TokenBytes(dict[int, bytes]):
         self._backend = backend
 
     def __missing__(self, token_id: int) -> bytes:
-        token: str = self._backend.id_to_token(token_id) or ""
-        # An added token with a character outside the alphabet is its own text.
-        written = all(character in BYTE_OF for character in token)
-        self[token_id] = bytes(BYTE_OF[character] for character in token) if written else token.encode()
+        self[token_id] = token_bytes(self._backend.id_to_token(token_id) or "")
         return self[token_id]

@@ -159,9 +159,9 @@ OF_ANY_SERVICE: dict[str, Fault] = {
 
 
 @contextmanager
-def says(data: bytes) -> Iterator[str]:
+def says(data: bytes, host: str = "127.0.0.1") -> Iterator[str]:
     """The URL of something that answers every connection with ``data``."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server((host, 0)) as listener:
 
         def serve() -> None:
             while True:
@@ -174,5 +174,5 @@ def says(data: bytes) -> Iterator[str]:
                     connection.sendall(data)
 
         threading.Thread(target=serve, daemon=True).start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield f"http://{host}:{listener.getsockname()[1]}"
         listener.shutdown(socket.SHUT_RDWR)

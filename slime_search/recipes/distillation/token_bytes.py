@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from slime_search.core.byte_alphabet import BYTE_OF
+from slime_search.core.byte_alphabet import token_bytes
 from slime_search.errors import ConfigError
 
 _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
@@ -82,7 +82,7 @@ class TokenBytes:
             return str(token).replace(_SPACE, " ").encode()
         if token_id in self._added:
             return str(token).encode()
-        return b"".join(bytes([BYTE_OF[c]]) if c in BYTE_OF else c.encode() for c in token)
+        return token_bytes(token)
 
     def _check(self, tokenizer: Any) -> None:
         """Tokens put together must give the text back, but for the blank that sentencepiece puts before it."""

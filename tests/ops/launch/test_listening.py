@@ -2,13 +2,12 @@
 
 import os
 import socket
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from tests.ops.launch.launched import Site
+from tests.support.loopback import says
 from tests.support.processes import free_port
 
 SEARCH = """
@@ -49,28 +48,8 @@ def test_a_host_that_has_no_address_here_is_named_before_anything_starts(site: S
     assert f"port {port} is taken; set RETRIEVAL_SERVER_URL=http://0.0.0.0:{port + 1}" in stderr
 
 
-@contextmanager
-def says(data: bytes, host: str = "127.0.0.2") -> Iterator[str]:
-    """The URL of something that answers every connection with ``data``."""
-    with socket.create_server((host, 0)) as listener:
-
-        def serve() -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection:
-                    connection.recv(65_536)
-                    connection.sendall(data)
-
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"http://{host}:{listener.getsockname()[1]}"
-        listener.shutdown(socket.SHUT_RDWR)
-
-
 def test_what_is_no_http_server_is_not_reachable_and_is_quoted(site: Site) -> None:
-    with says(b"SSH-2.0-OpenSSH_9.2\r\n") as url:
+    with says(b"SSH-2.0-OpenSSH_9.2\r\n", host="127.0.0.2") as url:
         process = site.start(
             TRAIN_SCRIPT=site.script("train.sh", "true"), RETRIEVAL_SERVER_URL=url, RETRIEVAL_TIMEOUT="1"
         )
