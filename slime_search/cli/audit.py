@@ -60,5 +60,5 @@ def _print(found: Sequence[Coverage], topk: int, console: Console) -> None:
     for of_set in found:
         console.print(f"{of_set.name}: {of_set.most}.", markup=False, highlight=False, soft_wrap=True)
         for question in of_set.missing:
-            told = f"  in no passage: {question.text} ({', '.join(question.answers[:3])})"
-            console.print(told, markup=False, highlight=False, soft_wrap=True)
+            line = f"  in no passage: {question.text} ({', '.join(question.answers[:3])})"
+            console.print(line, markup=False, highlight=False, soft_wrap=True)

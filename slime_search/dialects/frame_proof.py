@@ -59,7 +59,7 @@ def _prove_one(template: "ChatTemplate", codec: TokenCodec, name: str, rounds: S
                 for call_id, result in zip(ids, results, strict=True)
             ]
         else:
-            said += "".join(call_block({"name": one[0], "arguments": one[1]}) for one in written)
+            said += "".join(call_block({"name": call[0], "arguments": call[1]}) for call in written)
             messages.append({"role": "assistant", "content": said})
             content = "\n".join(f"{RESULT_OPEN}\n{result}\n{RESULT_CLOSE}" for result in results)
             messages.append({"role": "user", "content": content})
@@ -67,10 +67,12 @@ def _prove_one(template: "ChatTemplate", codec: TokenCodec, name: str, rounds: S
         answers.append([Answered((result,), "search", call_id) for call_id, result in zip(ids, results, strict=True)])
     rendered = template.render(messages, generate=True)
     expected = codec.prompt(rendered)
-    place = 0
+    position = 0
     for number, (answered, landmark) in enumerate(zip(answers, landmarks, strict=True)):
-        place = rendered.find(frame.call_end, rendered.find(landmark, place) + len(landmark)) + len(frame.call_end)
-        held = codec.prompt(rendered[:place])
+        position = rendered.find(frame.call_end, rendered.find(landmark, position) + len(landmark)) + len(
+            frame.call_end
+        )
+        held = codec.prompt(rendered[:position])
         # What the template writes where the model speaks next is not all there once it has spoken.
         is_last = number == len(answers) - 1
         shown = frame if is_last else replace(frame, closing=OPENED_THOUGHT.sub("", frame.closing, count=1))

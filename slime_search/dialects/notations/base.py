@@ -128,13 +128,13 @@ def without_line_ends(text: str) -> str:
 
 def json_objects(text: str) -> Sequence[Any] | None:
     """The JSON values in ``text``, with blanks, commas or semicolons between them; None if it holds anything else."""
-    decoder, place, found = json.JSONDecoder(), 0, []
-    while place < len(text):
+    decoder, position, found = json.JSONDecoder(), 0, []
+    while position < len(text):
         try:
-            value, place = decoder.raw_decode(text, place)
+            value, position = decoder.raw_decode(text, position)
         except (ValueError, RecursionError):
             return None
         found.append(value)
-        while place < len(text) and text[place] in " \t\r\n;,":
-            place += 1
+        while position < len(text) and text[position] in " \t\r\n;,":
+            position += 1
     return found

@@ -30,8 +30,8 @@ class Gemma4(Blocks):
         try:
             if head is None:
                 raise ValueError(body)
-            arguments, place = _members(body, head.end(), 0)
-            if body[place:].strip():
+            arguments, position = _members(body, head.end(), 0)
+            if body[position:].strip():
                 raise ValueError(body)
         except (ValueError, IndexError):
             form = f"{self.opening}call:NAME{{key:{_QUOTE}…{_QUOTE}}}{self.closing}"
@@ -42,55 +42,55 @@ class Gemma4(Blocks):
         return f"{self.opening}call:{name}{_written(dict(arguments))}{self.closing}"
 
 
-def _members(text: str, place: int, depth: int) -> tuple[dict[str, Any], int]:
+def _members(text: str, position: int, depth: int) -> tuple[dict[str, Any], int]:
     """The members of an object whose brace ends before ``place``, and where the object ends."""
     found: dict[str, Any] = {}
     while True:
-        if text[place:].lstrip()[:1] == "}":
-            return found, text.index("}", place) + 1
-        key = _KEY.match(text, place)
+        if text[position:].lstrip()[:1] == "}":
+            return found, text.index("}", position) + 1
+        key = _KEY.match(text, position)
         if key is None:
             raise ValueError(text)
-        found[key[1]], place = _value(text, key.end(), depth)
-        place = _past_comma(text, place, "}")
+        found[key[1]], position = _value(text, key.end(), depth)
+        position = _past_comma(text, position, "}")
 
 
-def _value(text: str, place: int, depth: int) -> tuple[Any, int]:
+def _value(text: str, position: int, depth: int) -> tuple[Any, int]:
     if depth > _DEPTH:
         raise ValueError(text)
-    while text[place].isspace():
-        place += 1
-    if text.startswith(_QUOTE, place):
-        end = text.index(_QUOTE, place + len(_QUOTE))
-        return text[place + len(_QUOTE) : end], end + len(_QUOTE)
-    if text[place] == "{":
-        return _members(text, place + 1, depth + 1)
-    if text[place] == "[":
-        return _elements(text, place + 1, depth + 1)
-    bare = _BARE.match(text, place)
+    while text[position].isspace():
+        position += 1
+    if text.startswith(_QUOTE, position):
+        end = text.index(_QUOTE, position + len(_QUOTE))
+        return text[position + len(_QUOTE) : end], end + len(_QUOTE)
+    if text[position] == "{":
+        return _members(text, position + 1, depth + 1)
+    if text[position] == "[":
+        return _elements(text, position + 1, depth + 1)
+    bare = _BARE.match(text, position)
     if bare is None:
         raise ValueError(text)
     return _scalar(bare[0]), bare.end()
 
 
-def _elements(text: str, place: int, depth: int) -> tuple[list[Any], int]:
+def _elements(text: str, position: int, depth: int) -> tuple[list[Any], int]:
     found: list[Any] = []
     while True:
-        if text[place:].lstrip()[:1] == "]":
-            return found, text.index("]", place) + 1
-        value, place = _value(text, place, depth)
+        if text[position:].lstrip()[:1] == "]":
+            return found, text.index("]", position) + 1
+        value, position = _value(text, position, depth)
         found.append(value)
-        place = _past_comma(text, place, "]")
+        position = _past_comma(text, position, "]")
 
 
-def _past_comma(text: str, place: int, closing: str) -> int:
-    while text[place].isspace():
-        place += 1
-    if text[place] == ",":
-        return place + 1
-    if text[place] != closing:
+def _past_comma(text: str, position: int, closing: str) -> int:
+    while text[position].isspace():
+        position += 1
+    if text[position] == ",":
+        return position + 1
+    if text[position] != closing:
         raise ValueError(text)
-    return place
+    return position
 
 
 def _scalar(text: str) -> Any:

@@ -27,7 +27,7 @@ class Lfm2(Blocks):
         try:
             listed = ast.parse(body.strip(), mode="eval").body
             if isinstance(listed, ast.List) and listed.elts:
-                return [_call(one) for one in listed.elts]
+                return [_call(element) for element in listed.elts]
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             if (lone := _LONE_TEXT.fullmatch(body)) and "=" + lone[3] not in lone[4]:
                 return [WrittenCall(lone[1], {lone[2]: lone[4]})]
@@ -39,9 +39,9 @@ class Lfm2(Blocks):
 
 
 def _call(node: ast.expr) -> WrittenCall:
-    if not isinstance(node, ast.Call) or node.args or not all(one.arg for one in node.keywords):
+    if not isinstance(node, ast.Call) or node.args or not all(keyword.arg for keyword in node.keywords):
         raise ValueError(node)
-    return WrittenCall(ast.unparse(node.func), {str(one.arg): _value(one.value) for one in node.keywords})
+    return WrittenCall(ast.unparse(node.func), {str(keyword.arg): _value(keyword.value) for keyword in node.keywords})
 
 
 def _value(node: ast.expr) -> Any:
@@ -49,7 +49,7 @@ def _value(node: ast.expr) -> Any:
         case ast.Name(id=word) if word in _WORDS:
             return _WORDS[word]
         case ast.List(elts=elements):
-            return [_value(one) for one in elements]
+            return [_value(element) for element in elements]
         case ast.Dict(keys=keys, values=values):
             return {ast.literal_eval(k): _value(v) for k, v in zip(keys, values, strict=True) if k is not None}
     return ast.literal_eval(node)

@@ -63,7 +63,7 @@ def _built_in(name: str, arguments: str) -> WrittenCall:
         called = ast.parse(f"f({arguments})", mode="eval").body
         assert isinstance(called, ast.Call)
         if not called.args and all(keyword.arg for keyword in called.keywords):
-            return WrittenCall(name, {str(one.arg): ast.literal_eval(one.value) for one in called.keywords})
+            return WrittenCall(name, {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in called.keywords})
     except (SyntaxError, ValueError, RecursionError, MemoryError, AssertionError):
         pass
     return WrittenCall(name, {}, f'a call must be written {PYTHON_TAG}{name:.40}.call(name="…")')

@@ -47,7 +47,7 @@ class Mistral(Notation):
 
     def split(self, text: str) -> Split:
         before, *written = text.split(_CALLS)
-        return before, [_read(one) for one in written], ""
+        return before, [_read(call) for call in written], ""
 
     def write(self, name: str, arguments: Mapping[str, Any]) -> str:
         return f"{_CALLS}{name}{_ARGS}{in_json(dict(arguments))}"

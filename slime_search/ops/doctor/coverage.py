@@ -50,10 +50,12 @@ def coverage(setup: Setup) -> Iterator[Result]:
 
 
 def _told(of_set: Coverage) -> Result:
-    name, told = f"coverage {of_set.name}", described(of_set)
+    name, finding = f"coverage {of_set.name}", described(of_set)
     if of_set.corpus.value >= ENOUGH:
-        return passed(name, told)
-    return warned(name, told, "take a corpus that has the answers, or leave questions without one out of the training")
+        return passed(name, finding)
+    return warned(
+        name, finding, "take a corpus that has the answers, or leave questions without one out of the training"
+    )
 
 
 def _sets(setup: Setup) -> Mapping[str, Sequence[Question]]:
