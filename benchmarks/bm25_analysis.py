@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import describe
-from slime_search.data.share import Share
+from slime_search.data.coverage import Share
 from slime_search.retrieval.bm25 import Bm25Index
 from slime_search.retrieval.retriever import Hit, HybridRetriever, Retriever
 from slime_search.retrieval.words import Language, splitter_of

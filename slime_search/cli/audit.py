@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from slime_search.config import RETRIEVER_TOKEN
+from slime_search.config import RETRIEVER_TOKEN, listed
 from slime_search.data.coverage import Coverage, sets_of
 from slime_search.ops.coverage import Asked, measure
 
@@ -33,7 +33,8 @@ def audit(
     retriever = None
     if url is not None:
         token = os.environ.get(RETRIEVER_TOKEN, "").strip() or None
-        retriever = Asked(_whole(url), topk=topk, questions=questions, token=token)
+        (whole,) = listed(url, path="/retrieve")
+        retriever = Asked(whole, topk=topk, questions=questions, token=token)
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("looking for gold answers", total=None)
         found = measure(
@@ -43,10 +44,6 @@ def audit(
             on_passages=lambda done, total: progress.update(task, completed=done, total=total),
         )
     _print(found, topk, console)
-
-
-def _whole(url: str) -> str:
-    return url if url.endswith("/retrieve") else f"{url.rstrip('/')}/retrieve"
 
 
 def _print(found: Sequence[Coverage], topk: int, console: Console) -> None:

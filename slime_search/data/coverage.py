@@ -1,5 +1,6 @@
 """Which questions have a gold answer in some text: what an agent that says what it reads can get right at most."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -7,12 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from slime_search.data.questions import Question, read_questions
-from slime_search.data.share import Share
 from slime_search.rewards.text import cover_exact_match, normalize_answer
 
 _BY_REASONING = frozenset({"yes", "no"})
 _EXAMPLES = 3
 _SHOWN_CHARS = 80
+_Z = 1.959964
+"""Of a normal distribution, 95 % lies within so many standard deviations."""
 
 
 class AnswerFinder:
@@ -61,6 +63,31 @@ class AnswerFinder:
             self._phrases[pair] = left
             if not left:
                 self._pairs.discard(pair)
+
+
+class Share(NamedTuple):
+    """``hits`` of ``total``, which is above 0."""
+
+    hits: int
+    total: int
+
+    @property
+    def value(self) -> float:
+        """In [0, 1]."""
+        return self.hits / self.total
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The ends of Wilson's 95 % score interval, which holds near 0 and 1 too (JASA 22, 1927)."""
+        middle = (self.hits + _Z**2 / 2) / (self.total + _Z**2)
+        spread = math.sqrt(self.value * (1 - self.value) / self.total + _Z**2 / (4 * self.total**2))
+        half = _Z * spread / (1 + _Z**2 / self.total)
+        # Rounding must not put the share itself outside.
+        return min(self.value, max(0.0, middle - half)), max(self.value, min(1.0, middle + half))
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{self.value:.1%} ({low:.1%} to {high:.1%})"
 
 
 class Coverage(NamedTuple):

@@ -8,9 +8,8 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
 
-from slime_search.data.coverage import AnswerFinder, Coverage, Searched, coverage_of, evenly, is_in
+from slime_search.data.coverage import AnswerFinder, Coverage, Searched, Share, coverage_of, evenly, is_in
 from slime_search.data.questions import Question
-from slime_search.data.share import Share
 from slime_search.errors import InvalidQuery
 from slime_search.tools.retriever import Retriever
 from slime_search.transport.client import PooledSender, ServiceClient, close_sessions

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from slime_search.data.coverage import (
     AnswerFinder,
+    Share,
     coverage_of,
     described,
     evenly,
@@ -17,7 +18,6 @@ from slime_search.data.coverage import (
 )
 from slime_search.data.prompts import search_r1_row, write_parquet
 from slime_search.data.questions import Question
-from slime_search.data.share import Share
 from slime_search.rewards.text import cover_exact_match, normalize_answer
 
 # Few words, so that texts share them, with articles, punctuation and blanks of other kinds.

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from slime_search.cli.prepare_data import app
+from slime_search.data.coverage import Share
 from slime_search.data.questions import Question
-from slime_search.data.share import Share
 from slime_search.ops import coverage
 from slime_search.ops.coverage import Asked, measure, scan
 from tests.retrieval.retrieval_process import Server
@@ -92,7 +92,7 @@ def test_prepare_data_tells_it_for_each_set(corpus: Path, retriever: Server, tmp
         rows = [{"question": f"{q.text} {name}", "golden_answers": q.answers} for q in questions(*answers)]
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     sets = ("--data-dir", tmp_path / "raw", "--train", "nq", "--test", "nq,bamboogle", "--output", tmp_path / "out")
-    audit = ("--audit", "--corpus-path", corpus, "--retriever-url", retriever.url)
+    audit = ("--audit", "--corpus-path", corpus, "--retriever-url", f"{retriever.url}/retrieve/")
     done = CliRunner(env={"COLUMNS": "200"}).invoke(app, [str(option) for option in (*sets, *audit)])
     assert done.exit_code == 0, done.output
     lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.output.splitlines() if "│" in line]
