@@ -17,7 +17,7 @@ TOPIC, DOCUMENT = 0.10, 0.52
 """Shares of the variance that passages of a topic, and of a document, have in common."""
 PASSAGES_A_TOPIC, PASSAGES_A_DOCUMENT = 1_000, 8
 
-_CHUNK = 50_000
+CHUNK = 50_000
 
 Floats = npt.NDArray[np.float32]
 
@@ -36,8 +36,8 @@ class EmbeddingLike:
         self._topics = rng.standard_normal((count // PASSAGES_A_TOPIC + 1, dimension), np.float32)
 
     def chunks(self) -> Iterator[Floats]:
-        for start in range(0, self.count, _CHUNK):
-            yield self._chunk(start)
+        for start in range(0, self.count, CHUNK):
+            yield self.chunk(start)
 
     def queries(self, passages: Floats) -> Floats:
         """Each as near to one of the passages as a question is to the passage that answers it."""
@@ -46,9 +46,10 @@ class EmbeddingLike:
         other = _unit(other - passages * (other * passages).sum(axis=1, keepdims=True))
         return np.asarray(QUERY_COSINE * passages + np.sqrt(1 - QUERY_COSINE**2, dtype=np.float32) * other)
 
-    def _chunk(self, start: int) -> Floats:
+    def chunk(self, start: int) -> Floats:
+        """CHUNK vectors, or as many as are left, from ``start`` on, a multiple of CHUNK."""
         rng = np.random.default_rng((2, start))
-        rows = min(_CHUNK, self.count - start)
+        rows = min(CHUNK, self.count - start)
         documents = rng.standard_normal((-(-rows // PASSAGES_A_DOCUMENT), self.dimension), np.float32)
         topic_of_document = rng.integers(0, len(self._topics), len(documents))
         document = np.arange(rows) // PASSAGES_A_DOCUMENT

@@ -25,7 +25,7 @@ from slime_search.retrieval.indexing.inputs import Questions
 from slime_search.retrieval.indexing.vector_file import CHUNK_ROWS
 from slime_search.retrieval.vectors.manifest import VECTORS, Kind, Manifest, Source
 from slime_search.retrieval.vectors.opening import open_index
-from slime_search.retrieval.vectors.rescoring import Stored
+from slime_search.retrieval.vectors.stored import Stored
 from slime_search.retrieval.vectors.vector_index import VectorIndex
 
 WIKIPEDIA = 21_015_324

@@ -50,13 +50,13 @@ class Fixture:
 def build_fixture(folder: Path, *, shape: str, passages: int, progress: Progress) -> Fixture:
     """Builds what ``folder`` does not hold yet; a run that was interrupted starts over."""
     draw = random.Random(0)
-    words = sorted({"".join(draw.choices(string.ascii_lowercase, k=draw.randint(3, 9))) for _ in range(_WORDS)})
+    words = some_words(draw)
     texts = [" ".join(draw.choices(words, k=_PASSAGE_WORDS + draw.randint(-8, 8))) for _ in range(passages)]
     built = Fixture(folder / "encoder", folder / "corpus.jsonl", folder / "flat.index", texts, words)
     done = folder / "done"
     if done.exists():
         return built
-    _save_encoder(built.encoder, shape, words)
+    save_encoder(built.encoder, shape, words)
     with built.corpus.open("w") as file:
         for number, text in enumerate(texts):
             file.write(json.dumps({"id": str(number), "contents": f'"{text[:20]}"\n{text}'}) + "\n")
@@ -65,7 +65,13 @@ def build_fixture(folder: Path, *, shape: str, passages: int, progress: Progress
     return built
 
 
-def _save_encoder(folder: Path, shape: str, words: list[str]) -> None:
+def some_words(draw: random.Random | None = None) -> list[str]:
+    """Random words, in alphabetical order; the same ones each time where no ``draw`` is given."""
+    draw = draw or random.Random(0)
+    return sorted({"".join(draw.choices(string.ascii_lowercase, k=draw.randint(3, 9))) for _ in range(_WORDS)})
+
+
+def save_encoder(folder: Path, shape: str, words: list[str]) -> None:
     """Random weights in the published shape, so that the time is the real model's.
 
     Small position embeddings spread the vectors as training does: the best scores are .75 to .9, as e5-base's are,

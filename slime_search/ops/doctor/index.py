@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import struct
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import orjson
+from rich.filesize import decimal
 
 from slime_search.ops.doctor.results import Result, Waits, failed, passed, skipped, warned
 from slime_search.ops.doctor.setup import Setup
@@ -20,6 +22,8 @@ _ROUGHLY = 0.2
 _COUNTED_BYTES = 2 << 30
 """A file of up to this size is counted, which takes seconds."""
 _SAMPLED_ROWS = 1_000
+_USUAL_DIMENSION = 768
+"""Of e5-base and most encoders that Wikipedia is searched with."""
 _PACKED_SHARE = 3
 """Text of this kind takes about so many times its packed size."""
 _FAISS_HEADER = struct.Struct("<4siq")
@@ -78,6 +82,32 @@ def index(setup: Setup) -> Iterator[Result]:
         yield warned("encoder", finding, f"hf download {model}, where this machine has no internet later")
     else:
         yield passed("encoder", f"{model} makes vectors of {made} numbers")
+
+
+def room_for_an_index(setup: Setup) -> Iterator[Result]:
+    """Where the index is still to be built, it fits on the disk."""
+    name, path = "disk for the index", setup.launch.index_path
+    if not setup.launch.needs_index or not setup.starts_retriever or path is None or path.exists():
+        yield skipped(name, "none is to be built")
+        return
+    from slime_search.retrieval.indexing.room import store_bytes
+    from slime_search.retrieval.vectors.manifest import Kind
+
+    if not _corpus_path(setup).exists():
+        raise Waits(f"{setup.launch.corpus_path} has to exist first")
+    folder = path.absolute()
+    disk = next(parent for parent in folder.parents if parent.exists())
+    rows, free = count_rows(_corpus_path(setup)), shutil.disk_usage(disk).free
+    dimension = encoder_dimension(setup.launch.retriever_model) or _USUAL_DIMENSION
+    needed = store_bytes(Kind.RABITQ, rows.total, dimension)
+    finding = (
+        f"{path} does not exist; build-index --kind rabitq writes {decimal(needed)} there for {rows} and {dimension} "
+        f"numbers each, and {decimal(free)} are free on {disk}"
+    )
+    if needed > free:
+        yield failed(name, finding, "free some, or export INDEX_PATH=<a folder on a larger disk>")
+    else:
+        yield passed(name, finding)
 
 
 def _check_ids(path: Path, corpus_path: Path) -> None:
@@ -196,4 +226,4 @@ def encoder_dimension(model: str) -> int | None:
     return size if isinstance(size, int) else None
 
 
-CHECKS = (corpus, index)
+CHECKS = (corpus, index, room_for_an_index)

@@ -12,13 +12,14 @@ from slime_search.retrieval.errors import VectorIndexError
 from slime_search.retrieval.indexing.code_files import write_codes
 from slime_search.retrieval.indexing.folder import opened
 from slime_search.retrieval.indexing.inputs import Input, Questions
+from slime_search.retrieval.indexing.room import check_room
 from slime_search.retrieval.indexing.vector_file import write_vectors
 from slime_search.retrieval.vectors.codes import PlainCodes
 from slime_search.retrieval.vectors.effort import recall_of
 from slime_search.retrieval.vectors.exact_index import ExactIndex, Shard
 from slime_search.retrieval.vectors.manifest import VECTORS, Kind, Manifest, SelfTest, Source
 from slime_search.retrieval.vectors.opening import open_as
-from slime_search.retrieval.vectors.rescoring import Stored
+from slime_search.retrieval.vectors.stored import RowReader, Stored, release
 from slime_search.retrieval.vectors.vector_index import Neighbours, Part, VectorIndex
 
 QUERIES = 500
@@ -27,12 +28,24 @@ LEAST_RECALL: Mapping[Kind, float] = {Kind.FLAT: 1.0, Kind.SQ8: 1.0, Kind.RABITQ
 """Of the best 3; less than that is something to look into."""
 
 _KS = (1, 3, 10)
+_RUN = 1 << 18
 
 
 def true_neighbours(vectors: Stored, questions: Questions) -> Neighbours:
-    """By the stored vectors, in float32."""
-    codes = PlainCodes(torch.from_numpy(vectors))
-    return ExactIndex(vectors, [Shard(0, codes)]).search(questions.vectors, min(DEPTH, len(vectors)))
+    """By the stored vectors, in float32, run by run, so that files larger than the memory are no matter."""
+    depth = min(DEPTH, len(vectors))
+    scores = np.empty((len(questions.vectors), 0), np.float32)
+    rows = np.empty((len(questions.vectors), 0), np.int64)
+    for start in range(0, len(vectors), _RUN):
+        run = range(start, min(start + _RUN, len(vectors)))
+        codes = PlainCodes(torch.from_numpy(vectors[run.start : run.stop]))
+        index = ExactIndex(RowReader(vectors, run), [Shard(0, codes)], first_row=start)
+        found = index.search(questions.vectors, min(depth, len(run)))
+        scores, rows = np.hstack([scores, found.scores]), np.hstack([rows, found.rows])
+        order = np.lexsort((rows, -scores), axis=1)[:, :depth]
+        scores, rows = np.take_along_axis(scores, order, 1), np.take_along_axis(rows, order, 1)
+        release(vectors)
+    return Neighbours(scores, rows)
 
 
 def measure(index: VectorIndex, questions: Questions, truth: Neighbours) -> SelfTest:
@@ -58,7 +71,8 @@ def build(
         ask: gives the queries of the self-test; None makes them of the vectors or their passages.
 
     Raises:
-        VectorIndexError: the folder holds something else, or the vectors can't be stored or do not fit the queries.
+        VectorIndexError: the folder holds something else, the disk is too small, or the vectors can't be stored or do
+            not fit the queries.
     """
     Part(0, source.shards).rows(source.count)
     with opened(store, source) as folder:
@@ -69,6 +83,7 @@ def build(
                 manifest.write(store)
             return manifest
         vectors_in = load()
+        check_room(store, source.kind, vectors_in.count, vectors_in.dimension)
         vectors = write_vectors(
             folder,
             vectors_in.count,

@@ -11,7 +11,7 @@ from slime_search.retrieval.indexing.folder import Folder
 from slime_search.retrieval.vectors.codes import ByteScale
 from slime_search.retrieval.vectors.flat import blocks, sample
 from slime_search.retrieval.vectors.manifest import BYTES, SCALE, VECTORS, Kind, shard_name
-from slime_search.retrieval.vectors.rescoring import Stored
+from slime_search.retrieval.vectors.stored import Stored
 from slime_search.retrieval.vectors.vector_index import Part
 
 OnRows = Callable[[int], object]

@@ -15,7 +15,7 @@ from slime_search.retrieval.indexing.vector_file import CHUNK_ROWS
 from slime_search.retrieval.vectors.effort import MADE_FROM, near
 from slime_search.retrieval.vectors.faiss_index import refuse_other_metrics
 from slime_search.retrieval.vectors.flat_file import map_flat, read_flat_header
-from slime_search.retrieval.vectors.rescoring import Stored
+from slime_search.retrieval.vectors.stored import Stored
 
 _SPOTS = 64
 _SPOT_BYTES = 4_096

@@ -13,7 +13,7 @@ from slime_search.retrieval.encoders.encoder import Vectors
 from slime_search.retrieval.errors import VectorIndexError
 from slime_search.retrieval.indexing.folder import Folder
 from slime_search.retrieval.vectors.manifest import VECTORS
-from slime_search.retrieval.vectors.rescoring import Stored
+from slime_search.retrieval.vectors.stored import Stored
 
 CHUNK_ROWS = 4_096
 

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from slime_search.retrieval.encoders.encoder import Vectors
 from slime_search.retrieval.vectors.codes import Codes
-from slime_search.retrieval.vectors.rescoring import Stored, rescore
+from slime_search.retrieval.vectors.rescoring import rescore
 from slime_search.retrieval.vectors.scan import scan
+from slime_search.retrieval.vectors.stored import RowReader
 from slime_search.retrieval.vectors.vector_index import Neighbours, check_queries
 
 _QUERIES_AT_ONCE = 128
@@ -51,7 +52,7 @@ class ExactIndex:
 
     effort = None
 
-    def __init__(self, vectors: Stored, shards: Sequence[Shard], *, first_row: int = 0) -> None:
+    def __init__(self, vectors: RowReader, shards: Sequence[Shard], *, first_row: int = 0) -> None:
         """``vectors`` and the shards together hold the same rows; ``first_row`` is added to those of hits."""
         self._vectors = vectors
         self._shards = shards
@@ -65,7 +66,7 @@ class ExactIndex:
 
     @property
     def dimension(self) -> int:
-        return int(self._vectors.shape[1])
+        return self._vectors.dimension
 
     def search(self, queries: Vectors, topk: int) -> Neighbours:
         """As ``VectorIndex`` says. Raises ValueError for queries that do not fit."""

@@ -9,7 +9,7 @@ from slime_search.retrieval.encoders.encoder import Vectors
 from slime_search.retrieval.errors import VectorIndexError
 from slime_search.retrieval.vectors.codes import ByteCodes, ByteScale, Codes, PlainCodes, integers_are_fast
 from slime_search.retrieval.vectors.exact_index import ExactIndex, Shard
-from slime_search.retrieval.vectors.rescoring import Stored
+from slime_search.retrieval.vectors.stored import RowReader, Stored, release
 from slime_search.retrieval.vectors.vector_index import Quantization
 
 OnProgress = Callable[[int, int], object]
@@ -33,12 +33,14 @@ def open_exact(
     devices: Sequence[str] = ("cpu",),
     quantization: Quantization = Quantization.AUTO,
     first_row: int = 0,
+    reader: RowReader | None = None,
     on_progress: OnProgress = lambda done, total: None,
 ) -> ExactIndex:
     """Spreads ``vectors`` over ``devices`` in the form in which they are scanned; that reads them once.
 
     A CPU scans bytes where it multiplies them faster than float32, which takes memory of a quarter of float32; else it
-    scans the vectors where they are. A GPU scans float16.
+    scans the vectors where they are. A GPU scans float16. ``reader`` reads them from their file to score what the scan
+    finds; without one they are read from memory.
 
     Raises:
         VectorIndexError: a vector holds NaN or inf; ``name`` says where.
@@ -54,7 +56,7 @@ def open_exact(
 
             where = f"{name}, after vector {start + first_row:,}"
             shards.append(Shard(start, _codes(vectors[start:stop], where, device, chosen, report)))
-    return ExactIndex(vectors, shards, first_row=first_row)
+    return ExactIndex(reader or RowReader(vectors), shards, first_row=first_row)
 
 
 def _choose(quantization: Quantization, device: str, dimension: int) -> Quantization:
@@ -105,4 +107,5 @@ def blocks(vectors: Stored, name: str, on_progress: OnProgress) -> Iterator[tupl
                 "with an encoder in float32 where half precision overflows"
             )
         yield start, block
+        release(vectors)
         on_progress(start + len(block), len(vectors))

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from slime_search.retrieval.encoders.encoder import Vectors
-from slime_search.retrieval.vectors.rescoring import Stored, rescore
+from slime_search.retrieval.vectors.rescoring import rescore
+from slime_search.retrieval.vectors.stored import RowReader
 from slime_search.retrieval.vectors.vector_index import Neighbours, check_queries
 
 MIN_CANDIDATES = 200
@@ -26,7 +27,7 @@ class LeanIndex:
 
     effort = None
 
-    def __init__(self, vectors: Stored, shards: Sequence[LeanShard], *, first_row: int = 0) -> None:
+    def __init__(self, vectors: RowReader, shards: Sequence[LeanShard], *, first_row: int = 0) -> None:
         """``vectors`` and the shards together hold the same rows; ``first_row`` is added to those of hits."""
         self._vectors = vectors
         self._shards = shards
@@ -38,7 +39,7 @@ class LeanIndex:
 
     @property
     def dimension(self) -> int:
-        return int(self._vectors.shape[1])
+        return self._vectors.dimension
 
     def search(self, queries: Vectors, topk: int) -> Neighbours:
         """As ``VectorIndex`` says. Raises ValueError for queries that do not fit."""

@@ -16,7 +16,7 @@ from slime_search.retrieval.vectors.flat import OnProgress, devices_of, open_exa
 from slime_search.retrieval.vectors.flat_file import map_flat, read_flat_header
 from slime_search.retrieval.vectors.lean_index import LeanIndex, LeanShard
 from slime_search.retrieval.vectors.manifest import BYTES, SCALE, VECTORS, Kind, Manifest, shard_name
-from slime_search.retrieval.vectors.rescoring import Stored
+from slime_search.retrieval.vectors.stored import RowReader
 from slime_search.retrieval.vectors.vector_index import Part, Quantization, VectorIndex
 
 
@@ -66,12 +66,14 @@ def open_index(
     if header.count == 0:
         raise VectorIndexError(f"{path}: holds no vectors; build it again from a corpus with passages")
     rows = range(header.count) if part is None else part.rows(header.count)
+    vectors = map_flat(path, header)
     return open_exact(
-        map_flat(path, header)[rows.start : rows.stop],
+        vectors[rows.start : rows.stop],
         str(path),
         devices=devices_of(device),
         quantization=quantization,
         first_row=rows.start,
+        reader=RowReader(vectors, rows),
         on_progress=on_progress,
     )
 
@@ -108,27 +110,28 @@ def open_as(
             f"{(count, manifest.dimension)} of float16; build the store again"
         )
     rows = range(count) if part is None else part.rows(count)
-    mine = vectors[rows.start : rows.stop]
+    reader = RowReader(vectors, rows)
     if devices != ["cpu"] or manifest.source.kind == Kind.FLAT:
         return open_exact(
-            mine,
+            vectors[rows.start : rows.stop],
             str(path / VECTORS),
             devices=devices,
             quantization=quantization,
             first_row=rows.start,
+            reader=reader,
             on_progress=on_progress,
         )
     if manifest.source.kind == Kind.SQ8:
-        return _open_bytes(path, mine, rows, manifest)
+        return _open_bytes(path, reader, rows, manifest)
     if part is not None and part.of != shards:
         raise VectorIndexError(
             f"{path}: was built in {shards} shards and can't be opened as part {part.index} of {part.of}; "
             f"use {shards} parts, or build it with --shards {part.of}"
         )
-    return _open_lean(path, mine, rows, range(shards) if part is None else [part.index], shards)
+    return _open_lean(path, reader, rows, range(shards) if part is None else [part.index], shards)
 
 
-def _open_bytes(path: Path, vectors: Stored, rows: range, manifest: Manifest) -> ExactIndex:
+def _open_bytes(path: Path, vectors: RowReader, rows: range, manifest: Manifest) -> ExactIndex:
     """The byte codes of ``rows``, whose vectors are ``vectors``."""
     codes = torch.from_numpy(np.load(path / BYTES, mmap_mode="c")[rows.start : rows.stop])
     scanned = ByteCodes(
@@ -141,7 +144,7 @@ def _open_bytes(path: Path, vectors: Stored, rows: range, manifest: Manifest) ->
     return ExactIndex(vectors, [Shard(0, scanned)], first_row=rows.start)
 
 
-def _open_lean(path: Path, vectors: Stored, rows: range, numbers: range | list[int], shards: int) -> LeanIndex:
+def _open_lean(path: Path, vectors: RowReader, rows: range, numbers: range | list[int], shards: int) -> LeanIndex:
     """The shards ``numbers``, which hold ``rows``, whose vectors are ``vectors``."""
     opened: list[LeanShard] = []
     first = 0

@@ -7,12 +7,10 @@ import numpy.typing as npt
 import torch
 
 from slime_search.retrieval.encoders.encoder import Vectors
+from slime_search.retrieval.vectors.stored import RowReader
 from slime_search.retrieval.vectors.vector_index import Neighbours
 
 _ROWS_AT_ONCE = 4_096
-
-Stored = npt.NDArray[np.float32] | npt.NDArray[np.float16]
-"""Vectors that may be mapped from a file, shape (count, dimension)."""
 
 
 class Rescored(NamedTuple):
@@ -21,7 +19,7 @@ class Rescored(NamedTuple):
     """The length of the longest vector among the candidates."""
 
 
-def rescore(vectors: Stored, queries: Vectors, rows: npt.NDArray[np.int64], topk: int) -> Rescored:
+def rescore(vectors: RowReader, queries: Vectors, rows: npt.NDArray[np.int64], topk: int) -> Rescored:
     """The best ``topk`` of every query's candidates ``rows``, shape (queries, candidates), -1 for none.
 
     Sums are taken in float64, so that equal vectors have equal scores wherever they stand, and rounded to float32.
@@ -30,13 +28,14 @@ def rescore(vectors: Stored, queries: Vectors, rows: npt.NDArray[np.int64], topk
     """
     scores = np.full(rows.shape, -np.inf, np.float32)
     longest = 0.0
+    vectors.announce(rows)
     # One query at a time, so that what is read of the vectors stays in the cache.
     for query, named, scored in zip(queries, rows, scores, strict=True):
         there = np.flatnonzero(named >= 0)
         for start in range(0, len(there), _ROWS_AT_ONCE):
             columns = there[start : start + _ROWS_AT_ONCE]
             # Torch turns float16 into float64 many times faster than numpy.
-            read = torch.from_numpy(vectors[named[columns]]).to(torch.float64)
+            read = torch.from_numpy(vectors.read(named[columns])).to(torch.float64)
             scored[columns] = (read @ torch.from_numpy(query.astype(np.float64))).numpy()
             longest = max(longest, float(torch.linalg.vector_norm(read, dim=1).max()))
     order = np.lexsort((np.where(rows < 0, np.iinfo(np.int64).max, rows), -scores), axis=1)[:, :topk]

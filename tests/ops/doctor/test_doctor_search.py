@@ -253,3 +253,20 @@ def test_the_searcher_service(site: Site, monkeypatch: pytest.MonkeyPatch) -> No
             service.answer = answer
             assert statuses(carry_out(searcher, site.setup(recipe_name="own_recipe"))) == {"Searcher": expected}
     assert statuses(carry_out(searcher, site.setup(recipe_name="own_recipe"))) == {"Searcher": Status.FAIL}
+
+
+def test_an_index_that_is_still_to_be_built_fits_on_the_disk(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    def room() -> Result:
+        (found,) = carry_out(index.room_for_an_index, site.setup())
+        return found
+
+    site.change(RETRIEVER_NAME="bm25")
+    assert room().status is Status.SKIP
+    site.change(RETRIEVER_NAME="e5", INDEX_PATH=site.folder / "new" / "store", RETRIEVER_MODEL="some/encoder")
+    assert room().status is Status.PASS
+    assert "build-index --kind rabitq writes" in room().found
+    assert "768 numbers each" in room().found
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 100}))
+    assert room().status is Status.FAIL
+    assert "100 bytes are free" in room().found
+    assert "INDEX_PATH" in room().fix
