@@ -25,6 +25,10 @@ app = typer.Typer(add_completion=False, pretty_exceptions_show_locals=False)
 
 @app.command()
 def doctor(
+    slime_options: Annotated[
+        list[str] | None,
+        typer.Argument(help="Options that the training script will be given, after --: -- --rollout-top-p 0.9."),
+    ] = None,
     config: Annotated[
         Path | None,
         typer.Option(help="The YAML file that slime gets as --custom-config-path.", show_default="$CUSTOM_CONFIG"),
@@ -84,6 +88,8 @@ def doctor(
 
     slime-search doctor --engine-url http://127.0.0.1:30000
 
+    slime-search doctor -- --advantage-estimator cispo
+
     Looks at what run_with_retrieval.sh and the training scripts would run,
     and reads the same environment variables (HF_CHECKPOINT, DATA, CORPUS_PATH,
     RETRIEVER_NAME, RETRIEVAL_SERVER_URL, SLIME_HOME, TRAIN_SCRIPT,
@@ -105,6 +111,7 @@ def doctor(
         config_file=config or run.custom_config,
         train_data=train_data or run.data / "train.parquet",
         eval_data=eval_data or sorted((run.data / "test").glob("*.parquet")),
+        slime_flags=slime_options or (),
         engine_url=engine_url.rstrip("/").removesuffix("/generate") if engine_url else None,
         token=os.environ.get(RETRIEVER_TOKEN) or None,
         measures_coverage=measures_coverage,

@@ -168,14 +168,20 @@ def sample_class() -> type[Any]:
     return SlimeSample  # type: ignore[no-any-return]
 
 
-def reward_in_slimes_form(args: Args, value: float) -> Reward:
-    """A reward as slime reads it back: under each of ``--reward-key`` and ``--eval-reward-key``, or the bare number."""
+def reward_in_slimes_form(args: Args, value: float, category: str = "none") -> Reward:
+    """A reward as slime reads it back: under each of ``--reward-key`` and ``--eval-reward-key``, or the bare number.
+
+    ``category`` stands under ``--log-reward-category``, which slime looks for in every sample's reward.
+    """
     keys = {key for key in (option(args, "reward_key"), option(args, "eval_reward_key")) if key}
-    return dict.fromkeys(sorted(keys), value) if keys else value
+    if not keys:
+        return value
+    named = option(args, "log_reward_category")
+    return {**({named: category} if named else {}), **dict.fromkeys(sorted(keys), value)}
 
 
 def reward_number(reward: Reward | None) -> float | None:
     """The number in a reward, where it is one or a dict that holds no other; None where that can't be told."""
-    numbers = set(reward.values()) if isinstance(reward, dict) else {reward}
-    (number, *others) = numbers or {None}
-    return float(number) if isinstance(number, int | float) and not others else None
+    held = set(reward.values()) if isinstance(reward, dict) else {reward}
+    numbers = {value for value in held if isinstance(value, int | float)}
+    return float(numbers.pop()) if len(numbers) == 1 else None

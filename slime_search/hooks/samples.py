@@ -101,7 +101,7 @@ def write_back(
 
 def take_out(args: Args, sample: Sample) -> None:
     """Leaves a sample without a training signal: its tokens masked by ``remove_sample``, and a reward of 0."""
-    sample.reward = reward_in_slimes_form(args, 0.0)
+    sample.reward = reward_in_slimes_form(args, 0.0, "removed")
     sample.remove_sample = True
 
 

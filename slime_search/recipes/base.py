@@ -30,6 +30,7 @@ from slime_search.hooks.samples import (
     whole_rollout,
     write_back,
 )
+from slime_search.hooks.slime_options import check_options
 from slime_search.rewards.labels import gold_answers
 from slime_search.rewards.search import Score, score
 from slime_search.tools.from_config import search_tool
@@ -183,6 +184,10 @@ class SearchRecipe(ABC, Generic[P]):
         )
         return rollout.sample
 
+    def several_samples(self, config: SearchConfig) -> str:
+        """Why a rollout becomes several samples, as a sentence; "" where it stays one."""
+        return ""
+
     @abstractmethod
     def _build(self, args: Args, config: SearchConfig, tokenizer: Tokenizer) -> P: ...
 
@@ -221,12 +226,12 @@ class SearchRecipe(ABC, Generic[P]):
             message = f"{_named(rollout[-1])}: {error}"
             fail_rollout(args, rollout, LABEL, message)
             self._labels.count(LABEL, message)
-            return reward_in_slimes_form(args, 0.0)
+            return reward_in_slimes_form(args, 0.0, "removed")
         self._labels.count(None, None)
         result = self._score(config, rollout, gold)
         for part in rollout:
             part.metadata[RECORD_KEY]["score"] = asdict(result)
-        return reward_in_slimes_form(args, result.reward)
+        return reward_in_slimes_form(args, result.reward, str(rollout[-1].metadata[RECORD_KEY]["ending"]))
 
     def _score(self, config: SearchConfig, rollout: list[Sample], gold: list[str]) -> Score:
         """The score of one rollout's samples, in the order in which they were written."""
@@ -248,6 +253,7 @@ class SearchRecipe(ABC, Generic[P]):
         key = (self._configs, overlay, policy_url(args))
         if self._built is None or self._built[0] != key or self._built[1].tokenizer is not here.tokenizer:
             config = self.config(overlay)
+            check_options(args, config, several=self.several_samples(config))
             parts = self._build(args, config, here.tokenizer)
             parts.toolbox = self.toolbox(parts.search, config)
             self._built = copy.deepcopy(key), parts

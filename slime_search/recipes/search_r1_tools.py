@@ -19,6 +19,7 @@ from slime_search.errors import ConfigError, DataError
 from slime_search.hooks.contract import Args, Messages, Sample, option
 from slime_search.hooks.runtime import policy_chat
 from slime_search.hooks.samples import RECORD_KEY, record_of, write_back_parts
+from slime_search.hooks.slime_options import check_several
 from slime_search.recipes.base import Parts, Rollout, SearchRecipe
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,11 @@ class SearchR1Tools(SearchRecipe["ChatParts"]):
             return self.format
         return self.format.reading(NOTATIONS[name])
 
+    def several_samples(self, config: SearchConfig) -> str:
+        if config.chat.thoughts != "template":
+            return ""
+        return 'chat.thoughts = "template" makes one of each context that is cut; "keep" has one alone'
+
     def _build(self, args: Args, config: SearchConfig, tokenizer: Tokenizer) -> "ChatParts":
         return ChatParts(args, config, tokenizer, self.tools)
 
@@ -87,18 +93,13 @@ class ChatParts(Parts):
         _log_what_matters(template, config)
         self.dialect = ToolCallDialect(tools, template)
         super().__init__(args, config, tokenizer, self.dialect.tags)
-        self.context = self._dropping(args, template) if config.chat.thoughts == "template" else None
+        self.context = self._dropping(template) if config.chat.thoughts == "template" else None
         # A server that renders must be told the same.
         chat = config.chat.model_copy(update={"template_kwargs": kwargs})
         self.chat = policy_chat(args, config.model_copy(update={"chat": chat}), schemas)
 
-    def _dropping(self, args: Args, template: ChatTemplate) -> Callable[[Trajectory], list[int]] | None:
+    def _dropping(self, template: ChatTemplate) -> Callable[[Trajectory], list[int]] | None:
         """What a turn is conditioned on without earlier thoughts; None where the template keeps them, too."""
-        if option(args, "partial_rollout"):
-            raise ConfigError(
-                '--partial-rollout: with chat.thoughts = "template" a rollout becomes several samples, and slime '
-                'resumes single ones only. Leave the flag out, or set chat.thoughts to "keep".'
-            )
         dropper = ThoughtDropper(template, self.codec)
         return None if dropper.keeps_all else dropper.context
 
@@ -120,7 +121,7 @@ def _messages(rollout: Rollout) -> list[Message]:
     """The sample's prompt for a server that renders it itself.
 
     Raises:
-        ConfigError: --partial-rollout asks to resume.
+        ConfigError: --partial-rollout asks to resume, or another option can't do with several samples of a rollout.
         DataError: the prompt is text.
     """
     if option(rollout.args, "partial_rollout"):
@@ -128,6 +129,7 @@ def _messages(rollout: Rollout) -> list[Message]:
             "--partial-rollout: the server renders messages itself, so it can't go on inside an interrupted turn. "
             "Serve with SGLang, which takes token ids, or leave the flag out."
         )
+    check_several(rollout.args, "This server renders messages itself, and a rendering of its own begins another one")
     prompt = rollout.sample.prompt
     if isinstance(prompt, str):
         raise DataError(

@@ -195,6 +195,9 @@ def test_what_a_server_that_renders_can_not_have_is_refused(
         args.partial_rollout = True
         with pytest.raises(ConfigError, match=r"--partial-rollout.*leave the flag out"):
             generate_all(tools_recipe(retriever), args, [asking()])
+        args.partial_rollout, args.log_passrate = False, True
+        with pytest.raises(ConfigError, match=r"--log-passrate: .*server renders messages itself"):
+            generate_all(tools_recipe(retriever), args, [asking()])
 
 
 def test_a_server_that_renders_and_does_not_tell_what_is_refused(

@@ -79,10 +79,29 @@ def test_every_reward_has_the_form_that_slime_reads(
 
 @pytest.mark.parametrize(
     ("reward", "number"),
-    [(None, None), (1, 1.0), ({"a": 0.5}, 0.5), ({"a": 1, "b": 2}, None), ({}, None), ({"a": ""}, None)],
+    [
+        *[(None, None), (1, 1.0), ({"a": 0.5}, 0.5), ({"a": 1, "b": 2}, None), ({}, None), ({"a": ""}, None)],
+        ({"a": 0.5, "kind": "answered"}, 0.5),
+    ],
 )
 def test_the_number_of_a_reward(reward: Any, number: float | None) -> None:
     assert reward_number(reward) == number
+
+
+def test_every_reward_has_its_category(qwen: Any, qwen_folder: Path) -> None:
+    """slime logs the share of each under ``--log-reward-category``, and looks into all samples for it."""
+    with ScriptedEngine(qwen, turns_of(think_answer("name-7"))) as engine, ScriptedRetriever(passage) as retriever:
+        engine.script = lambda exchange: status(500) if exchange.number > 0 else None
+        args = arguments(engine, qwen_folder, reward_key="score", log_reward_category="kind")
+        samples = [new_sample(7, index=0), new_sample(7, index=1)]
+        one = recipe(retriever)
+        for sample in samples:
+            run(one.generate(args, sample, sampling_params()))
+        samples[0].reward = run(one.reward_func(args, samples[0]))
+    assert [sample.reward for sample in samples] == [
+        {"kind": "answered", "score": 1.0},
+        {"kind": "removed", "score": 0.0},
+    ]
 
 
 async def own_reward(args: Any, sample: LocalSample, **kwargs: Any) -> float:

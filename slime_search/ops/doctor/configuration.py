@@ -4,8 +4,12 @@ from collections.abc import Iterator
 
 from slime_search.config import SearchConfig
 from slime_search.errors import ConfigError
+from slime_search.hooks.slime_options import conflicts
 from slime_search.ops.doctor.results import Result, failed, passed, warned
 from slime_search.ops.doctor.setup import Setup
+from slime_search.ops.doctor.slime_flags import read_flags
+
+_OPTIONS = "slime's options"
 
 
 def configuration(setup: Setup) -> Iterator[Result]:
@@ -51,4 +55,15 @@ def _correction(setup: Setup, config: SearchConfig) -> Iterator[Result]:
         yield passed("USE_TIS", "the engine's log-probabilities are asked for")
 
 
-CHECKS = (configuration,)
+def options(setup: Setup) -> Iterator[Result]:
+    """slime can train on what rollouts become, with the options of TRAIN_SCRIPT and those after --."""
+    config = setup.config
+    args = read_flags(setup.run, setup.slime_flags)
+    several = setup.recipe.several_samples(config) if setup.recipe else ""
+    found = list(conflicts(args, config, several=several))
+    yield from (failed(_OPTIONS, error.found, error.fix) for error in found)
+    if not found:
+        yield passed(_OPTIONS, f"{args.advantage_estimator}; failed rollouts are left out of it")
+
+
+CHECKS = (configuration, options)

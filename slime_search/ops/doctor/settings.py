@@ -26,6 +26,9 @@ EXAMPLES: Mapping[str, tuple[str, str]] = {
 }
 """By the names that ``rollout --recipe`` takes: the folder of ``examples/`` and the module with the hooks."""
 
+_SOURCED = re.compile(r"^\s*source\s.*?(?:\$\w+|\))/((?:\.\./)?[\w/]*\w\.sh)\"?\s*$", re.MULTILINE)
+"""A script of which the folder is a variable or a command's output, and the rest written out."""
+
 TURN_TOKENS = 512
 """--rollout-max-response-len of the run scripts: what a turn may take."""
 
@@ -84,14 +87,27 @@ class RunSettings(BaseSettings):
         return self._written(r"^\s*RECIPE=(\S+)") or "generate_with_search"
 
     def flag(self, name: str) -> str | None:
-        """What the training script writes behind a flag of slime's."""
+        """What the training script, or else one that it sources, writes behind a flag of slime's."""
         return self._written(rf"^\s*{name}\s+(\S+)")
 
+    def sets(self, name: str) -> bool:
+        """Whether the training script itself gives a flag without a value; what it sources may do so on a condition."""
+        own = self._texts[0] if self._texts else ""
+        return re.search(rf"^[^#\n]*(?<![\w-]){name}(?=[\s)]|$)", own, re.MULTILINE) is not None
+
     def _written(self, pattern: str) -> str | None:
-        if self.train_script is None or not self.train_script.is_file():
-            return None
-        found = re.search(pattern, self.train_script.read_text(errors="replace"), re.MULTILINE)
-        return found[1].strip("\"'") if found else None
+        found = [match for text in self._texts if (match := re.search(pattern, text, re.MULTILINE))]
+        return found[0][1].strip("\"')") if found else None
+
+    @cached_property
+    def _texts(self) -> list[str]:
+        """The training script, and what it sources from beside it."""
+        script = self.train_script
+        if script is None or not script.is_file():
+            return []
+        text = script.read_text(errors="replace")
+        beside = [script.parent / name for name in _SOURCED.findall(text)]
+        return [text, *(path.read_text(errors="replace") for path in beside if path.is_file())]
 
     def python_path(self) -> str:
         """PYTHONPATH of the training."""

@@ -37,6 +37,8 @@ class Setup:
     config_file: Path | None = None
     train_data: Path = Path("data/train.parquet")
     eval_data: Sequence[Path] = ()
+    slime_flags: Sequence[str] = ()
+    """Options of slime's that the training script will be given."""
     engine_url: str | None = None
     token: str | None = None
     """The retrieval server's."""

@@ -7,7 +7,6 @@ from slime_search.core.agent import Agent
 from slime_search.core.prompt_template import PromptTemplate
 from slime_search.core.tokens import Tokenizer
 from slime_search.dialects.tags import TagDialect
-from slime_search.errors import ConfigError
 from slime_search.hooks.contract import Args, Sample, option
 from slime_search.hooks.facts import EXECUTOR
 from slime_search.hooks.samples import read_trajectory, role_of, write_back_roles
@@ -48,8 +47,6 @@ class Coda(SearchRecipe["CodaParts"]):
     config_class = CodaConfig
 
     async def _run(self, parts: "CodaParts", rollout: Rollout) -> None:
-        if option(rollout.args, "partial_rollout"):
-            raise ConfigError("--partial-rollout: slime can't resume a rollout of several samples; leave it out")
         executors = parts.executors(rollout)
         tools = {"task": executors}
         await rollout.run(Agent(parts.engine, parts.planner_tags, tools, parts.codec, role=PLANNER))
@@ -66,6 +63,9 @@ class Coda(SearchRecipe["CodaParts"]):
         executors = [read_trajectory(sample) for sample in rollout if role_of(sample) == EXECUTOR]
         dialects = (planner_tags(config.tasks_per_turn), EXECUTOR_TAGS)
         return peco(planner, executors, gold, dialects, config.peco, config)
+
+    def several_samples(self, config: SearchConfig) -> str:
+        return "CoDA makes one of each executor and one of the planner"
 
     def _build(self, args: Args, config: SearchConfig, tokenizer: Tokenizer) -> "CodaParts":
         assert isinstance(config, CodaConfig)

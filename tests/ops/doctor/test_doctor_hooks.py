@@ -164,6 +164,42 @@ def test_importance_sampling_has_what_it_needs(site: Site) -> None:
     assert the(carry_out(configuration.configuration, site.setup(config_file=file)), "USE_TIS").status is Status.WARN
 
 
+def options_of(site: Site, *flags: str, **given: Any) -> list[Any]:
+    return carry_out(configuration.options, site.setup(slime_flags=flags, **given))
+
+
+@pytest.mark.parametrize("script", ["run_qwen2.5_3B.sh", "run_qwen2.5_3B_oai.sh"])
+def test_slimes_options_are_those_of_the_script_and_those_given(site: Site, script: str) -> None:
+    site.change(TRAIN_SCRIPT=ROOT / "examples/search_r1" / script)
+    (found,) = options_of(site)
+    assert (found.status, found.found) == (Status.PASS, "grpo; failed rollouts are left out of it")
+    (found,) = options_of(site, "--lr", "1e-6", "--advantage-estimator", "gspo", "--advantage-estimator=cispo")
+    assert (found.status, found.found[:5]) == (Status.PASS, "cispo")
+    (found,) = options_of(site, "--advantage-estimator", "reinforce_plus_plus")
+    assert found.status is Status.FAIL and "--advantage-estimator reinforce_plus_plus" in found.found
+    assert "grpo, gspo, cispo" in found.fix
+    # The script's sizes make one step of a rollout.
+    site.change(SLIME_SEARCH_RETURN_LOGPROB="0")
+    found, other = options_of(site, "--use-rollout-logprobs")[:2], options_of(site, "--global-batch-size", "64")
+    assert [result.status for result in found] == [Status.FAIL] * len(found)
+    assert statuses(other) == {"slime's options": Status.PASS}
+    (found,) = options_of(site)
+    assert "return_logprob = False with one training step a rollout" in found.found
+
+
+def test_slimes_options_in_a_script_of_ones_own(site: Site) -> None:
+    script = site.folder / "train.sh"
+    site.change(TRAIN_SCRIPT=script)
+    lines = ["# --group-rm", "GRPO_ARGS=(--log-passrate", "   --rollout-top-p $TOP_P", "  --kl-coef 0.5)"]
+    script.write_text("\n".join(lines))
+    recipe = {"recipe_name": "coda"}
+    (found,) = options_of(site, **recipe)
+    assert found.status is Status.FAIL and found.found.startswith("--log-passrate: ")
+    assert [result.found[:10] for result in options_of(site, "--group-rm", **recipe)] == ["--group-rm", "--log-pass"]
+    (found,) = options_of(site, recipe_name="search-r1")
+    assert found.status is Status.PASS
+
+
 def test_a_check_that_breaks_is_told_of_with_its_traceback(site: Site) -> None:
     def own_check(setup: Any) -> Any:
         yield slime_hooks.passed("first", "done")

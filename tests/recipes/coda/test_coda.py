@@ -245,9 +245,14 @@ def test_a_task_can_not_forge_the_executors_prompt(qwen: Any, retriever: Scripte
     assert forged in qwen.decode(prompt)
 
 
-def test_partial_rollouts_are_refused(qwen: Any, retriever: ScriptedRetriever, qwen_folder: Path) -> None:
-    with with_policy(qwen, team()) as engine, pytest.raises(ConfigError, match="--partial-rollout"):
-        roll_out(recipe(retriever), chat_arguments(engine, qwen_folder, partial_rollout=True), [new_sample(1)])
+@pytest.mark.parametrize("name", ["partial_rollout", "group_rm", "log_passrate"])
+def test_options_that_take_a_sample_for_a_rollout_are_refused(
+    name: str, qwen: Any, retriever: ScriptedRetriever, qwen_folder: Path
+) -> None:
+    with with_policy(qwen, team()) as engine:
+        with pytest.raises(ConfigError, match=f"--{name.replace('_', '-')}: .* CoDA makes one of each executor"):
+            roll_out(recipe(retriever), chat_arguments(engine, qwen_folder, **{name: True}), [new_sample(1)])
+        assert engine.exchanges == []
 
 
 @pytest.mark.parametrize("prompt", ["no place", "{task} and {task}"])
