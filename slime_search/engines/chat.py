@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from slime_search.core.engine import Completion, ContextLimits, Finish
+from slime_search.engines import nucleus
 from slime_search.engines.chat_answer import ChatAnswer, NoTokenIds, read_chat_answer
 from slime_search.engines.log_prob_scale import TOP, LogProbScale, changes_distribution
 from slime_search.engines.sglang import PROBE_IDS, ROUTED_EXPERTS, SGLangEngine
@@ -127,6 +128,10 @@ class ChatEngine:
             prompt_ids = answer.prompt_ids
             if prompt_ids is None and answer.token_ids:
                 raise await self._refuse(ChatOffer(returns_ids=True), None)
+        if nucleus.is_asked_for(sampling_params) and answer.token_ids and not nucleus.is_told(answer.meta_info):
+            if answer.finish is not Finish.ABORT:
+                raise nucleus.refusal(self._url)
+            return Completion([], None if answer.log_probs is None else [], answer.finish, answer.meta_info, prompt_ids)
         return Completion(answer.token_ids, answer.log_probs, answer.finish, answer.meta_info, prompt_ids)
 
     async def _find_way(self) -> TokenIn:

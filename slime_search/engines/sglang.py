@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from slime_search.core.engine import Completion, ContextLimits, Finish
+from slime_search.engines import nucleus
 from slime_search.engines.log_prob_scale import TOP, LogProbScale, changes_distribution
 from slime_search.engines.server_info import ServerInfo, ServerKind, ask_server
 from slime_search.errors import ProtocolError, TransientFault
@@ -67,15 +68,19 @@ class SGLangEngine:
 
         Raises:
             ServiceError: the engine failed after its retries.
-            ProtocolError: its answers can't be trained on: they lack ids, log-probabilities or routed experts that were
-                asked for, or the log-probabilities are not of the distribution that ``sampling_params`` ask for.
+            ProtocolError: its answers can't be trained on: they lack ids, log-probabilities, experts or a nucleus
+                that were asked for, or the log-probabilities are not of the distribution that ``sampling_params`` ask
+                for.
         """
         if self._return_logprob and (changed := changes_distribution(sampling_params)):
             await self._scale.check(changed)
         headers = {"X-SMG-Routing-Key": session_id} if self._sticky and session_id else None
         payload = self._payload(input_ids, sampling_params)
+        with_nucleus = nucleus.is_asked_for(sampling_params)
         client = await self.client()
-        return await client.post(self._url, payload, lambda body: self._parse(body, len(input_ids)), headers)
+        return await client.post(
+            self._url, payload, lambda body: self._parse(body, len(input_ids), with_nucleus=with_nucleus), headers
+        )
 
     async def probe(self) -> Completion:
         """One token after a prompt of ids, to see whether the server takes them.
@@ -106,7 +111,7 @@ class SGLangEngine:
         payload = self._payload(PROBE_IDS, {"max_new_tokens": 1, "temperature": temperature})
         return await (await self.client()).post(self._url, payload | {"top_logprobs_num": TOP}, _top)
 
-    def _parse(self, body: Any, prompt_tokens: int) -> Completion:
+    def _parse(self, body: Any, prompt_tokens: int, *, with_nucleus: bool = False) -> Completion:
         match body:
             case {"text": str(), "meta_info": {"finish_reason": {"type": "stop" | "length" | "abort" as kind}} as meta}:
                 finish = Finish(kind)
@@ -116,6 +121,10 @@ class SGLangEngine:
             ids, log_probs = self._ids(body, finish), None
         else:
             ids, log_probs = self._scored_ids(body, meta, finish)
+        if with_nucleus and ids and not nucleus.is_told(meta):
+            if finish is not Finish.ABORT:
+                raise nucleus.refusal(self._url)
+            ids, log_probs = [], [] if self._return_logprob else None
         if finish is not Finish.ABORT:
             if meta.get("prompt_tokens") not in (None, prompt_tokens):
                 raise ProtocolError(

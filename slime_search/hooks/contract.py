@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol, TypeAlias
 
+from slime_search.engines import nucleus
 from slime_search.errors import DataError
 
 Messages: TypeAlias = list[dict[str, Any]]
@@ -48,6 +49,9 @@ def option(args: Args, name: str, default: Any = None) -> Any:
 class Sample(Protocol):
     """slime's sample. ``loss_mask`` and the log-probabilities hold one value a response token.
 
+    With --rollout-top-p below 1 the nucleus of response token ``i`` is ``rollout_top_p_token_ids[o[i] : o[i + 1]]``,
+    with the offsets ``o``. ``rollout_routed_experts`` holds a row a token but the last, of the experts in each layer.
+
     ``tokens`` are those of prompt and response, of which the last ``response_length`` are the response's.
     """
 
@@ -64,6 +68,9 @@ class Sample(Protocol):
     weight_versions: list[str]
     rollout_log_probs: list[float] | None
     teacher_log_probs: list[float] | None
+    rollout_top_p_token_ids: Any
+    rollout_top_p_token_offsets: Any
+    rollout_routed_experts: Any
     remove_sample: bool
     status: Enum
     metadata: dict[str, Any]
@@ -113,6 +120,9 @@ class LocalSample:
     weight_versions: list[str] = field(default_factory=list)
     rollout_log_probs: list[float] | None = None
     teacher_log_probs: list[float] | None = None
+    rollout_top_p_token_ids: list[int] | None = None
+    rollout_top_p_token_offsets: list[int] | None = None
+    rollout_routed_experts: list[Any] | None = None
     remove_sample: bool = False
 
     class Status(Enum):
@@ -155,6 +165,16 @@ class LocalSample:
         self.rollout_log_probs = [*(self.rollout_log_probs or ()), *(log_probs or [0.0] * len(tokens))]
         self.response_length += len(tokens)
         self.response += text or ""
+        if tokens and self.rollout_top_p_token_ids is not None and self.rollout_top_p_token_offsets is not None:
+            ids, offsets = nucleus.told(meta_info or {}) or ((), [0] * (len(tokens) + 1))
+            start = self.rollout_top_p_token_offsets[-1]
+            self.rollout_top_p_token_ids += ids
+            self.rollout_top_p_token_offsets += [start + offset for offset in offsets[1:]]
+        if meta_info and "routed_experts" in meta_info:
+            width = args.num_layers * args.moe_router_topk
+            flat = nucleus.unpacked(meta_info["routed_experts"])
+            known = (self.rollout_routed_experts or [])[: meta_info.get("routed_experts_start_len", 0)]
+            self.rollout_routed_experts = [*known, *(list(flat[n : n + width]) for n in range(0, len(flat), width))]
         if meta_info and "weight_version" in meta_info:
             self.weight_versions.append(meta_info["weight_version"])
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from slime_search.errors import ConfigError, DataError
+from slime_search.hooks.called_off import complete
 from slime_search.hooks.contract import Args, Sample
 from slime_search.hooks.groups import normalize_rewards as normalize_task_rewards
 from slime_search.hooks.samples import RECORD_KEY
@@ -29,7 +30,7 @@ def normalize_rewards(args: Args, samples: Sequence[Sample]) -> tuple[list[float
     Raises:
         DataError: a sample has no log-probabilities of its own to put where the teacher says nothing.
     """
-    _complete(samples)
+    _complete(args, samples)
     return normalize_task_rewards(args, samples)
 
 
@@ -39,7 +40,7 @@ def no_task_reward(args: Args, samples: Sequence[Sample]) -> tuple[list[float], 
     Returns:
         Raw rewards, which are logged, and zeros.
     """
-    _complete(samples)
+    _complete(args, samples)
     raw, _ = normalize_task_rewards(args, samples)
     return raw, [0.0] * len(samples)
 
@@ -131,8 +132,9 @@ def _note(sample: Sample, **what: object) -> None:
     sample.metadata[RECORD_KEY][DISTILLATION_KEY] = what
 
 
-def _complete(samples: Sequence[Sample]) -> None:
+def _complete(args: Args, samples: Sequence[Sample]) -> None:
     """Every sample gets one finite value a response token, whatever became of it."""
+    complete(args, samples)
     for sample in samples:
         log_probs = getattr(sample, "teacher_log_probs", None)
         if log_probs is None or len(log_probs) != sample.response_length or not all(map(math.isfinite, log_probs)):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from slime_search.hooks.called_off import complete
 from slime_search.hooks.contract import Args
 from slime_search.hooks.samples import flattened, rollouts_of
 
@@ -20,7 +21,9 @@ def keep_varied(args: Args, group: Sequence[Any], **kwargs: Any) -> Any:
     """
     from slime.rollout.filter_hub.base_types import DynamicFilterOutput
 
-    rollouts = rollouts_of([sample for sample in flattened(group) if not sample.remove_sample])
+    samples = flattened(group)
+    complete(args, samples)
+    rollouts = rollouts_of([sample for sample in samples if not sample.remove_sample])
     rewards = [float(rollout[0].get_reward_value(args)) for rollout in rollouts]
     if not rewards:
         return DynamicFilterOutput(keep=False, reason="no_live_rollout")

@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from slime_search.errors import DataError
+from slime_search.hooks.called_off import complete
 from slime_search.hooks.contract import Args, Sample
-from slime_search.hooks.samples import rollouts_of, take_out
+from slime_search.hooks.samples import rollouts_of
 
 STD_EPSILON = 1e-6
 _WITH_MEAN = ("grpo", "gspo", "cispo", "reinforce_plus_plus_baseline")
@@ -19,7 +20,8 @@ def normalize_rewards(args: Args, samples: Sequence[Sample]) -> tuple[list[float
 
     Follows slime's ``advantage_estimator``, ``rewards_normalization`` and ``grpo_std_normalization``, but groups by
     ``group_index`` and not by position, and leaves removed samples out of mean and standard deviation. A rollout that
-    became several samples of one reward (``rollout_id``) counts once.
+    became several samples of one reward (``rollout_id``) counts once. A sample that was called off before it began is
+    completed, and removed.
 
     Returns:
         Raw rewards and normalised rewards, each one float a sample. A removed sample's normalised reward is 0.0, and so
@@ -28,10 +30,7 @@ def normalize_rewards(args: Args, samples: Sequence[Sample]) -> tuple[list[float
     Raises:
         DataError: a reward is NaN or inf.
     """
-    for sample in samples:
-        # slime may cancel a rollout before the generate function runs, and leaves such a sample without a reward.
-        if sample.reward is None:
-            take_out(args, sample)
+    complete(args, samples)
     raw = [float(sample.get_reward_value(args)) for sample in samples]
     for sample, reward in zip(samples, raw, strict=True):
         if not math.isfinite(reward):

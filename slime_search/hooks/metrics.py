@@ -8,6 +8,7 @@ from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 from slime_search.core.trajectory import UNSCORED
+from slime_search.hooks.called_off import complete
 from slime_search.hooks.contract import Args, Sample
 from slime_search.hooks.distillation import DISTILLATION_KEY
 from slime_search.hooks.facts import EXECUTOR, facts_of
@@ -27,9 +28,12 @@ def log_rollout(
 ) -> bool:
     """Adds ``rollout_metrics`` to what slime is about to log (W&B, TensorBoard, its log), and lets it log.
 
+    slime's own metrics are of every sample's reward, so those that were called off are completed before.
+
     Returns:
         False, so that slime's own metrics are logged too.
     """
+    complete(args, samples)
     _add(f"rollout {rollout_id}", rollout_metrics(samples), extra)
     return False
 

@@ -14,6 +14,7 @@ from slime_search.core.trajectory import UNSCORED, Ending, Owner, Segment, Traje
 from slime_search.core.trajectory_record import from_record, to_record
 from slime_search.errors import DataError
 from slime_search.hooks.contract import Args, Messages, Sample, reward_in_slimes_form
+from slime_search.hooks.token_fields import begin_nucleus, fill_routes, forget_token_fields, told_of
 
 S = TypeVar("S", bound=Sample)
 
@@ -85,12 +86,15 @@ def write_back(
     if not sample.tokens:
         sample.tokens = list(trajectory.prompt_ids)
     append = _append if with_log_probs else _append_unscored
-    for segment in trajectory.segments[known_segments:]:
-        append(args, sample, segment)
+    added = trajectory.segments[known_segments:]
+    begin_nucleus(args, sample, added)
+    for segment in added:
+        append(args, sample, segment, told_of(segment, added))
     record = {**to_record(trajectory), PLACEHOLDER_KEY: sample.response_length == 0}
     if record[PLACEHOLDER_KEY]:
         # slime's loss takes tokens[-response_length:], which is the whole prompt when there is no response.
-        append(args, sample, Segment(Owner.WORLD, sample.tokens[-1:], "", [0.0]))
+        append(args, sample, Segment(Owner.WORLD, sample.tokens[-1:], "", [0.0]), {})
+    fill_routes(args, sample)
     assert trajectory.ending is not None
     sample.status = status_of(sample, _STATUS[trajectory.ending])
     if trajectory.ending in UNSCORED:
@@ -207,6 +211,7 @@ def _sibling(args: Args, sample: Sample, trajectory: Trajectory, *, with_log_pro
     sibling = copy.deepcopy(sample)
     sibling.tokens, sibling.response, sibling.response_length = [], "", 0
     sibling.loss_mask = sibling.rollout_log_probs = None
+    forget_token_fields(sibling)
     if sibling.rollout_id is None:
         sibling.rollout_id = sample.index
     write_back(args, sibling, trajectory, known_segments=0, with_log_probs=with_log_probs)
@@ -232,25 +237,26 @@ def _remove_placeholder(sample: Sample) -> None:
         sample.tokens = sample.tokens[:-1]
         sample.response_length = 0
         sample.loss_mask = sample.rollout_log_probs = None
+        forget_token_fields(sample)
 
 
-def _append(args: Args, sample: Sample, segment: Segment) -> None:
+def _append(args: Args, sample: Sample, segment: Segment, meta_info: dict[str, Any]) -> None:
     is_model = segment.owner is Owner.MODEL
     sample.append_response_tokens(
         args,
         tokens=segment.token_ids,
         log_probs=segment.log_probs if is_model else None,
         trainable=is_model,
-        meta_info=dict(segment.meta_info) if is_model else None,
+        meta_info=meta_info if is_model else None,
         text=segment.text,
     )
 
 
-def _append_unscored(args: Args, sample: Sample, segment: Segment) -> None:
+def _append_unscored(args: Args, sample: Sample, segment: Segment, meta_info: dict[str, Any]) -> None:
     """slime's own method insists on log-probabilities for trained tokens, so this writes the fields itself."""
     sample.tokens = [*sample.tokens, *segment.token_ids]
     sample.loss_mask = [*(sample.loss_mask or ()), *[int(segment.owner is Owner.MODEL)] * len(segment.token_ids)]
     sample.response_length += len(segment.token_ids)
     sample.response += segment.text
-    if "weight_version" in segment.meta_info:
-        sample.weight_versions.append(segment.meta_info["weight_version"])
+    if "weight_version" in meta_info:
+        sample.weight_versions.append(meta_info["weight_version"])

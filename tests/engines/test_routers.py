@@ -19,6 +19,7 @@ from tests.support.scripted_chat import ChatExchange, ScriptedChat
 from tests.support.scripted_engine import ScriptedEngine
 from tests.support.scripted_retriever import ScriptedRetriever
 from tests.support.scripted_router import ATTEMPTS, ScriptedRouter
+from tests.support.told_tokens import REPLAY
 
 Status = LocalSample.Status
 STICKY = {"router_policy": "consistent_hashing"}
@@ -133,7 +134,7 @@ def test_routing_replay_is_refused_where_the_experts_are_dropped(
     passes_on: tuple[str, ...], sglang: ScriptedChat, retriever: ScriptedRetriever, checkpoint: Path
 ) -> None:
     with ScriptedRouter(sglang, passes_on=passes_on) as router:
-        args = behind(router, checkpoint, use_rollout_routing_replay=True)
+        args = behind(router, checkpoint, **REPLAY)
         if passes_on:
             (sample,) = generate_all(tools_recipe(retriever), args, [asking()])
             check_exact(sglang, sample)

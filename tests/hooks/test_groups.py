@@ -1,6 +1,7 @@
 """Group normalisation against numbers worked out by hand."""
 
 import math
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -119,9 +120,10 @@ def test_a_reward_that_is_no_number_is_named_with_its_sample(reward: float) -> N
         normalize_rewards(arguments(), batch((0, 1.0), (0, reward)))
 
 
-def test_a_sample_without_a_reward_is_removed() -> None:
+def test_a_sample_without_a_reward_is_removed(qwen_folder: Path) -> None:
     samples = batch((0, 1.0), (0, None), (0, 0.0))
-    raw, normalized = normalize_rewards(arguments(grpo_std_normalization=False), samples)
+    args = arguments(grpo_std_normalization=False, hf_checkpoint=str(qwen_folder))
+    raw, normalized = normalize_rewards(args, samples)
     assert (raw, normalized) == ([1.0, 0.0, 0.0], [0.5, 0.0, -0.5])
     assert [sample.remove_sample for sample in samples] == [False, True, False]
     assert samples[1].reward == 0.0

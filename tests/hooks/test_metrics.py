@@ -97,10 +97,12 @@ def test_nothing_of_ours_gives_nothing_and_nothing_is_never_nan() -> None:
 
 def test_slime_logs_them_with_its_own(caplog: pytest.LogCaptureFixture) -> None:
     extra: dict[str, Any] = {"rollout/dropped": 1}
-    assert log_rollout(3, None, [sample()], extra, 1.0) is False
+    rewarded = sample()
+    rewarded.reward = 1.0
+    assert log_rollout(3, None, [rewarded], extra, 1.0) is False
     assert extra["rollout/dropped"] == 1 and extra["search/em"] == 1.0
     assert log_eval(3, None, {"nq": {"rewards": [1.0], "samples": [sample()]}, "bare": {"rewards": []}}, extra) is False
     assert extra["eval/nq/search/em"] == 1.0
     with caplog.at_level("INFO"):
-        assert log_rollout(3, None, [sample()], None, 1.0) is False
+        assert log_rollout(3, None, [rewarded], None, 1.0) is False
     assert "search/em" in caplog.text

@@ -26,6 +26,7 @@ from tests.support.policies import by_turn, question_number, spoken_turns, think
 from tests.support.rollouts import arguments, generate, new_sample, passage, recipe
 from tests.support.scripted_engine import ScriptedEngine
 from tests.support.scripted_retriever import ScriptedRetriever
+from tests.support.told_tokens import REPLAY
 from tests.support.training_view import training_view
 
 Status = LocalSample.Status
@@ -260,7 +261,7 @@ def test_the_engine_gets_what_slimes_arguments_ask_for(
 ) -> None:
     plain, replay = new_sample(session_id="s"), new_sample(session_id="s")
     generate(recipe(retriever), arguments(engine, qwen_folder), [plain])
-    generate(recipe(retriever), arguments(engine, qwen_folder, use_rollout_routing_replay=True), [replay])
+    generate(recipe(retriever), arguments(engine, qwen_folder, **REPLAY), [replay])
     first, last = engine.exchanges[0], engine.exchanges[-1]
     assert "return_routed_experts" not in first.body and last.body["return_routed_experts"] is True
     assert "X-SMG-Routing-Key" not in first.headers

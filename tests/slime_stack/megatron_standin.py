@@ -17,6 +17,8 @@ MPU: dict[str, Any] = {
     "get_context_parallel_world_size": lambda: 1,
     "get_context_parallel_rank": lambda: 0,
     "get_context_parallel_group": lambda: None,
+    "get_tensor_model_parallel_world_size": lambda: 1,
+    "get_tensor_model_parallel_rank": lambda: 0,
     "get_data_parallel_world_size": _data_parallel_size,
     "get_data_parallel_group": lambda with_context_parallel=False: None,
     "get_virtual_pipeline_model_parallel_world_size": lambda: None,

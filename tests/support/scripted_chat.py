@@ -11,6 +11,7 @@ from typing import Any, Literal
 from aiohttp import web
 
 from tests.support.scripted_engine import Emitter, Exchange, Policy, ScriptedEngine, top_log_probs
+from tests.support.told_tokens import told_of
 
 Style = Literal["sglang", "sglang 0.5.15", "patched", "vllm", "text"]
 """Where ids stand: SGLang's own fields, ``token_id`` beside each log-probability, vLLM's fields, nowhere."""
@@ -146,8 +147,7 @@ def sglang_chat_answer(exchange: ChatExchange, tokenizer: Any) -> dict[str, Any]
     meta = {"finish_reason": {"type": exchange.finish}, "weight_version": "default", **answer["usage"]}
     if body.get("logprobs"):
         meta["output_token_logprobs"] = rows
-    if body.get("return_routed_experts"):
-        meta["routed_experts"] = "AAAA"
+    meta |= told_of(body, exchange.prompt_ids, exchange.output_ids)
     choice = answer["choices"][0]
     if body.get("return_prompt_token_ids") or body.get("return_token_ids"):
         choice["prompt_token_ids"] = exchange.prompt_ids

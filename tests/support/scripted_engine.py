@@ -15,6 +15,7 @@ import orjson
 from aiohttp import web
 
 from tests.support.loopback import Fault, LoopbackServer, json_response, until
+from tests.support.told_tokens import told_of
 
 Policy = Callable[[str], str]
 """From the text of the whole context to the text that follows."""
@@ -129,8 +130,7 @@ def sglang_answer(exchange: Exchange) -> dict[str, Any]:
     if exchange.body.get("return_logprob"):
         pairs = zip(exchange.log_probs, exchange.output_ids, strict=True)
         meta["output_token_logprobs"] = [[value, token, None] for value, token in pairs]
-    if exchange.body.get("return_routed_experts"):
-        meta["routed_experts"] = "AAAA"
+    meta |= told_of(exchange.body, exchange.input_ids, exchange.output_ids)
     if count := exchange.body.get("top_logprobs_num"):
         tops = top_log_probs(count, exchange.sampling_params.get("temperature", 1.0))
         meta["output_top_logprobs"] = [[[value, token, None] for token, value in enumerate(tops)]]

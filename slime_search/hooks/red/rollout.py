@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from slime_search.core.tokens import Tokenizer
 from slime_search.errors import ConfigError
+from slime_search.hooks.called_off import complete
 from slime_search.hooks.contract import Args, DataSource, Sample, option, reward_in_slimes_form
 from slime_search.hooks.demonstrations import Encoded, Encoder, read_demonstrations
 from slime_search.hooks.red.config import RedConfig, check_arguments, red_config, steps_of
@@ -106,7 +107,9 @@ def generate_rollout(args: Args, rollout_id: int, data_source: DataSource, evalu
     steps = steps_of(args, args.rollout_batch_size * args.n_samples_per_prompt)
     demonstrations = _demonstrations(args, config)
     output = sglang_rollout.generate_rollout(args, rollout_id, data_source)
-    output.samples = mix(rollouts_of(flattened(output.samples)), rollout_id, steps, demonstrations, config, args)
+    samples = flattened(output.samples)
+    complete(args, samples)
+    output.samples = mix(rollouts_of(samples), rollout_id, steps, demonstrations, config, args)
     return output
 
 

@@ -307,8 +307,8 @@ def test_after_the_rollout_every_sample_has_its_values(
     with ScriptedTeacher(tokenizer) as teacher:
         samples = generate_all(recipe(retriever, teacher), args, [asking(n, group_index=0) for n in range(3)])
     samples[1].reward = 0.0
-    called_off = LocalSample(index=9, group_index=0)
+    called_off = LocalSample(index=9, group_index=0, prompt=asking(9).prompt)
     raw, normalised = normalize_rewards(args, [*samples, called_off])
     assert raw == [1.0, 0.0, 1.0, 0.0]
     assert normalised == pytest.approx([1 / 3, -2 / 3, 1 / 3, 0.0])
-    assert [len(told(s)) for s in (*samples, called_off)] == [*(s.response_length for s in samples), 0]
+    assert [len(told(s)) for s in (*samples, called_off)] == [*(s.response_length for s in samples), 1]
