@@ -36,9 +36,10 @@ FLOORS: list[dict[str, str]] = [
     },
     {
         "evaluation": "core data engines errors files hooks local recipes records rewards transport validation",
+        "rehearsal": "config errors files local records transport viewer",
         "reference": "config hooks ops recipes retrieval",
     },
-    {"cli": "config data errors evaluation hooks local ops recipes retrieval transport validation viewer"},
+    {"cli": "config data errors evaluation hooks local ops recipes rehearsal retrieval transport validation viewer"},
 ]
 PLAN = {room: set(below.split()) for floor in FLOORS for room, below in floor.items()}
 FLOOR_OF = {room: number for number, floor in enumerate(FLOORS) for room in floor}

@@ -35,6 +35,12 @@ SUBCOMMANDS = {
         "local",
         ("torch", "transformers", "pyarrow", "bm25s"),
     ),
+    "rehearse": Subcommand(
+        "rehearse",
+        "Rehearse a training on slime, with its own trainer and SGLang, on this machine's CPU.",
+        "local",
+        ("torch", "transformers", "pyarrow", "bm25s", "yaml"),
+    ),
     "doctor": Subcommand("doctor", "Check a whole set-up before a GPU hour is spent on it."),
     "launch": Subcommand("launch", "Run a training beside the services that it needs, in one tmux session."),
     "checkpoints": Subcommand("checkpoints", "Keep, push and find again the checkpoints of a training on slime."),

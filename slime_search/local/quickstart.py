@@ -9,23 +9,19 @@ from typing import Any
 
 import transformers
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress
 from rich.table import Table
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from slime_search.local.artifacts import Artifacts
-from slime_search.local.cold_start import LEARNING_RATE, RELUCTANCE_LEARNING_RATE, cold_start
-from slime_search.local.dataset import DatasetPaths, write_dataset
-from slime_search.local.demonstrations import ONLY_ROLE, read_demonstrations
+from slime_search.local.beginnings import Beginnings
+from slime_search.local.dataset import DatasetPaths
 from slime_search.local.learning import Learning, LearningConfig
-from slime_search.local.policy import build_model, build_tokenizer, save_policy
-from slime_search.local.policy_format import PolicyFormat
 from slime_search.local.presets import SEARCH_R1, Preset
+from slime_search.local.progress import progress_on
 from slime_search.local.stack import LocalStack, RetrieverProcess
 from slime_search.viewer.curve import ALONE, draw_curve
 from slime_search.viewer.report import write_report
-
-RELUCTANCE_STEPS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +64,7 @@ class Quickstart:
         self._artifacts.begin()
         transformers.utils.logging.disable_progress_bar()
         try:
-            with _progress(self._console) as progress:
+            with progress_on(self._console) as progress:
                 self._run(progress)
             self._summary["interrupted"] = False
         finally:
@@ -78,16 +74,17 @@ class Quickstart:
 
     def _run(self, progress: Progress) -> None:
         config, artifacts = self._config, self._artifacts
-        task = progress.add_task("Encyclopedia", total=1, note="inventing people, towns and companies")
-        data = write_dataset(artifacts.data, config.seed, preset=config.preset)
-        tokenizer = build_tokenizer(data.encyclopedia, config.preset.policy_format)
-        model = build_model(tokenizer, config.seed)
-        progress.update(task, completed=1, note=f"{data.documents:,} documents, {data.questions:,} questions")
+        beginnings = Beginnings(
+            config.preset, artifacts, progress, seed=config.seed, steps=config.cold_start_steps, log=self._log
+        )
+        data, model, tokenizer = beginnings.data, beginnings.model, beginnings.tokenizer
         self._summary["model_parameters"] = sum(p.numel() for p in model.parameters())
         with RetrieverProcess(data.corpus, artifacts.logs / "retriever.log") as retriever:
-            frozen = self._frozen_model(progress, tokenizer, data)
-            self._cold_start(progress, model, tokenizer, data)
-            save_policy(artifacts.cold_start_model, model, tokenizer)
+            try:
+                frozen = beginnings.make_frozen_model()
+                beginnings.make_policy()
+            finally:
+                self._summary.update(beginnings.seconds)
             retriever.wait_ready()
 
             def stack(frozen: Path | None) -> LocalStack:
@@ -111,78 +108,6 @@ class Quickstart:
                 model.load_state_dict(start)
             with stack(frozen) as whole:
                 self._learn(progress, model, whole, data)
-
-    def _cold_start(
-        self, progress: Progress, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, data: DatasetPaths
-    ) -> None:
-        preset = self._config.preset
-        steps = self._config.cold_start_steps or preset.cold_start_steps
-        formats = {name: role.policy_format for name, role in preset.roles.items()}
-        note = "imitating an imperfect teacher"
-        self._imitate(progress, "cold_start", model, tokenizer, data.demonstrations, formats, steps, note)
-        if preset.reluctance is not None:
-            steps = self._config.cold_start_steps or RELUCTANCE_STEPS
-            shown, note = data.reluctant_demonstrations, "imitating one who hardly searches"
-            self._imitate(
-                progress,
-                "reluctance",
-                model,
-                tokenizer,
-                shown,
-                formats,
-                steps,
-                note,
-                learning_rate=RELUCTANCE_LEARNING_RATE,
-            )
-
-    def _frozen_model(self, progress: Progress, tokenizer: PreTrainedTokenizerBase, data: DatasetPaths) -> Path | None:
-        """The folder of the preset's second model, trained by imitation, if it has one."""
-        preset = self._config.preset
-        if preset.frozen is None:
-            return None
-        if preset.frozen.vocabulary is not None:
-            tokenizer = build_tokenizer(data.encyclopedia, preset.policy_format, vocabulary=preset.frozen.vocabulary)
-        model = build_model(tokenizer, self._config.seed + 1)
-        steps = self._config.cold_start_steps or preset.frozen.steps
-        formats = {ONLY_ROLE: preset.frozen.role.policy_format}
-        note = "a second model imitates a skilled one, and is frozen"
-        self._imitate(progress, "frozen", model, tokenizer, data.frozen_demonstrations, formats, steps, note)
-        save_policy(self._artifacts.frozen_model, model, tokenizer)
-        return self._artifacts.frozen_model
-
-    def _imitate(
-        self,
-        progress: Progress,
-        phase: str,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        demonstrations: Path,
-        formats: Mapping[str, PolicyFormat],
-        steps: int,
-        note: str,
-        *,
-        learning_rate: float = LEARNING_RATE,
-    ) -> None:
-        task = progress.add_task(phase.replace("_", " ").capitalize(), total=steps, note=note)
-        began = time.monotonic()
-
-        def on_step(step: int, loss: float) -> None:
-            progress.update(task, completed=step, note=f"loss {loss:.2f}")
-            if step % 10 == 0:
-                self._log(phase, step, loss=round(loss, 4))
-
-        shown = list(read_demonstrations(demonstrations))
-        cold_start(
-            model,
-            tokenizer,
-            shown,
-            steps=steps,
-            seed=self._config.seed,
-            formats=formats,
-            on_step=on_step,
-            learning_rate=learning_rate,
-        )
-        self._summary[f"{phase}_s"] = round(time.monotonic() - began, 1)
 
     def _learn(
         self, progress: Progress, model: PreTrainedModel, stack: LocalStack, data: DatasetPaths, *, alone: bool = False
@@ -245,17 +170,6 @@ def summary_of(learning: Learning, *, alone: bool) -> dict[str, Any]:
             summary[f"em_{stage}{which}"] = stats.em
             summary[f"em_two_hops_{stage}{which}"] = stats.em_two_hops
     return summary
-
-
-def _progress(console: Console) -> Progress:
-    return Progress(
-        TextColumn("[bold]{task.description:<13}"),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[note]}"),
-        console=console,
-    )
 
 
 def _closing_table(preset: Preset, summary: Mapping[str, Any], artifacts: Artifacts) -> Table:

@@ -44,6 +44,8 @@ class LocalService:
         env: variables added to the environment.
     """
 
+    stop_timeout_s = STOP_TIMEOUT_S
+
     def __init__(
         self, name: str, command: Sequence[str], *, ready_url: str, log_path: Path, env: Mapping[str, str] | None = None
     ) -> None:
@@ -102,7 +104,7 @@ class LocalService:
             return
         process.terminate()
         try:
-            process.wait(STOP_TIMEOUT_S)
+            process.wait(self.stop_timeout_s)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

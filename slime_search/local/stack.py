@@ -145,17 +145,8 @@ class LocalStack:
         self.tokenizer = tokenizer
         self._engine = EngineProcess(model_path, logs / "engine.log", seed=seed)
         self.args = slime_args(model_path, self._engine.port, rollout_size=rollout_size)
-        self._others: list[LocalService] = []
-        addresses: dict[str, Any] = {"local": {"search_url": retriever.url}}
-        if frozen is not None and preset.frozen is not None:
-            engine = EngineProcess(frozen, logs / "frozen_engine.log", seed=seed)
-            self._others = [engine]
-            if preset.frozen.serves == "teacher":
-                addresses["teacher"] = {"url": engine.url, "tokenizer": str(frozen), **preset.frozen.settings}
-            else:
-                searcher = SearcherProcess(frozen, engine, retriever, logs / "searcher.log")
-                self._others.append(searcher)
-                addresses["searcher_url"] = searcher.url
+        self._others, found = second_model(preset, frozen, retriever, logs=logs, seed=seed)
+        addresses: dict[str, Any] = {"local": {"search_url": retriever.url}, **found}
         # The answer's reward is exact match and nothing else, so that what is learned is what is measured.
         common = {"max_corrections": 0, "format_score": 0.0, "max_context_tokens": MAX_CONTEXT_TOKENS}
         self.has_teacher = "teacher" in addresses
@@ -189,6 +180,19 @@ class LocalStack:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stack.close()
+
+
+def second_model(
+    preset: Preset, frozen: Path | None, retriever: RetrieverProcess, *, logs: Path, seed: int
+) -> tuple[list[LocalService], dict[str, Any]]:
+    """The services over a preset's second model, and how the recipe's dict names them; none where there is no model."""
+    if frozen is None or preset.frozen is None:
+        return [], {}
+    engine = EngineProcess(frozen, logs / "frozen_engine.log", seed=seed)
+    if preset.frozen.serves == "teacher":
+        return [engine], {"teacher": {"url": engine.url, "tokenizer": str(frozen), **preset.frozen.settings}}
+    searcher = SearcherProcess(frozen, engine, retriever, logs / "searcher.log")
+    return [engine, searcher], {"searcher_url": searcher.url}
 
 
 def slime_args(model_path: Path, engine_port: int, *, rollout_size: int) -> Namespace:

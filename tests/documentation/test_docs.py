@@ -98,7 +98,7 @@ def test_only_the_rooms_that_contributing_names_import_torch() -> None:
         for path in (ROOT / "slime_search").rglob("*.py")
         if re.search(r"^\s*(import|from) torch\b", path.read_text(), re.MULTILINE)
     }
-    assert {parts[0] for parts in heavy} == {"local", "retrieval", "records", "hooks"}
+    assert {parts[0] for parts in heavy} == {"local", "rehearsal", "retrieval", "records", "hooks"}
     assert {parts[1] for parts in heavy if parts[0] == "hooks"} == {"red"}
 
 
