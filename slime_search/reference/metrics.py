@@ -35,6 +35,14 @@ class Family(NamedTuple):
     note: str = ""
 
 
+class SlimesMetric(NamedTuple):
+    """A metric of slime's own, and the file of slime that logs it, from slime's root."""
+
+    place: str
+    unit: str
+    meaning: str
+
+
 SHARE = "share"
 _SCORES = {
     "em": Metric(SHARE, "of rollouts whose answer is a gold answer, word for word after normalisation"),
@@ -125,16 +133,79 @@ def families() -> Iterable[Family]:
 
 
 _MEAN = "Each is a mean over rollouts. Scores leave failed and aborted rollouts out."
-_OPD = "slime itself adds `rollout/opd_reverse_kl`, the mean over all trained tokens that its advantage subtracts."
+_OPD = "slime itself adds `rollout/opd_reverse_kl`, which is none of its `train/` metrics."
 _INTERVALS = (
     "In `summary.json` and the tables, for each data set and on average over them, with 95 % intervals; beside them "
     "the numbers of questions, rollouts and failures, and the latency of a question (`latency_p50_s`, `latency_p95_s`)."
 )
 
 
+_STEP = "slime/backends/megatron_utils/model.py"
+_LOSS = "slime/backends/megatron_utils/loss.py"
+_BATCH = "slime/observability/train_metric_utils.py"
+_SAMPLES = "slime/observability/rollout_metrics.py"
+_RATIO = "as the ratio of new to old policy tells; 0 where slime takes a step a rollout and computes no old one apart"
+SLIMES: Mapping[str, SlimesMetric] = {
+    "rollout/raw_reward": SlimesMetric(_BATCH, "reward", "mean over samples; a failed one counts as 0"),
+    "rollout/rewards": SlimesMetric(_BATCH, "reward", "the same, normalised in groups"),
+    "rollout/response_lengths": SlimesMetric(_BATCH, "tokens a sample", "results included"),
+    "rollout/opd_reverse_kl": SlimesMetric(
+        _BATCH, "nats a token", "log p_student − log q_teacher, as the advantage subtracts it; a mean over rollouts"
+    ),
+    "rollout/advantages": SlimesMetric(_BATCH, "advantage a token", "mean over rollouts"),
+    "rollout/returns": SlimesMetric(_BATCH, "return a token", "mean over rollouts; under RED a mark"),
+    "rollout/values": SlimesMetric(_BATCH, "value a token", "a critic's, mean over rollouts; under RED a mark"),
+    "rollout/response_len/mean": SlimesMetric(_SAMPLES, "tokens a sample", "what the policy sampled"),
+    "rollout/truncated_ratio": SlimesMetric(
+        _SAMPLES, SHARE, "of samples that ended `TRUNCATED`, out of turns included"
+    ),
+    "rollout/zero_std/count_<reward>": SlimesMetric(_SAMPLES, "groups", "whose samples all have that reward"),
+    "eval/<data set>": SlimesMetric(_SAMPLES, "reward", "mean over rollouts; a failed one counts as 0"),
+    "eval/<data set>/response_len/mean": SlimesMetric(_SAMPLES, "tokens a sample", "what the policy sampled"),
+    "eval/<data set>-truncated_ratio": SlimesMetric(_SAMPLES, SHARE, "of rollouts that ended `TRUNCATED`"),
+    "train/loss": SlimesMetric(_LOSS, "loss", "the whole of it"),
+    "train/pg_loss": SlimesMetric(_LOSS, "loss", "of the policy gradient"),
+    "train/kl_loss": SlimesMetric(_LOSS, "nats a token", "divergence from the reference, before its coefficient"),
+    "train/entropy_loss": SlimesMetric(_LOSS, "nats a token", "the policy's entropy"),
+    "train/pg_clipfrac": SlimesMetric(_LOSS, SHARE, f"of tokens that were clipped, {_RATIO}"),
+    "train/ppo_kl": SlimesMetric(_LOSS, "nats a token", f"distance from the old policy, {_RATIO}"),
+    "train/train_rollout_logprob_abs_diff": SlimesMetric(
+        _LOSS, "nats a token", "distance of the trainer's log-probabilities from the engine's"
+    ),
+    "train/grad_norm": SlimesMetric(_STEP, "norm", "of the gradient, before it is clipped"),
+}
+"""Those that the documentation speaks of. An opt-in test holds them against what slime logs."""
+
+_OF_SLIME = """\
+## slime's own
+
+A rollout that a service failed, or that slime called off, stays in its step as a sample of which no token is trained.
+It is in no score of `search/…`, nor in its group's mean and deviation. slime's own means know nothing of that:
+
+- Every `train/` mean, and `rollout/advantages` and its like, is a sum over rollouts divided by all of them,
+  `--global-batch-size` or the rollout's. With x % failed rollouts they are x % smaller, and so is the gradient before
+  it is clipped: in a step of 256 with 64 failed ones it is three quarters of what the 192 others have together. Adam is
+  blind to a share that stays the same, and a gradient that is clipped ends at the same length.
+- With `--calculate-per-token-loss` tokens are counted, and a failed rollout counts as one: of 64 in 256 rollouts of 500
+  trained tokens that is 0.07 %.
+- `rollout/raw_reward` and `eval/<data set>` count it as 0. `search/em` is of the others, as are those two divided by 1
+  less `search/failed` and `search/aborted`.
+
+Those that this documentation speaks of:
+
+| metric | unit | meaning | logged by slime in |
+|---|---|---|---|
+"""
+
+
 def reference() -> str:
     """The whole page, as Markdown."""
-    return "\n".join([INTRODUCTION, *map(_part, families())])
+    return "\n".join([INTRODUCTION, *map(_part, families()), _slimes_own()])
+
+
+def _slimes_own() -> str:
+    rows = [f"| `{name}` | {unit} | {meaning} | `{place}` |" for name, (place, unit, meaning) in SLIMES.items()]
+    return _OF_SLIME + "\n".join([*rows, ""])
 
 
 def _part(family: Family) -> str:

@@ -21,6 +21,8 @@ MPU: dict[str, Any] = {
     "get_tensor_model_parallel_rank": lambda: 0,
     "get_data_parallel_world_size": _data_parallel_size,
     "get_data_parallel_group": lambda with_context_parallel=False: None,
+    "get_data_parallel_group_gloo": lambda with_context_parallel=False: None,
+    "get_data_parallel_src_rank": lambda with_context_parallel=False: 0,
     "get_virtual_pipeline_model_parallel_world_size": lambda: None,
     "is_pipeline_last_stage": lambda *args, **kwargs: True,
 }

@@ -5,15 +5,17 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 
 from slime_search.core.engine import Completion, Finish
 from slime_search.core.trajectory import Ending, Trajectory
 from slime_search.hooks.groups import normalize_rewards
 from slime_search.hooks.samples import write_back
-from tests.slime_stack.red_training import Policies, arguments, gradient
+from tests.slime_stack.red_training import Policies, arguments
 
 PROMPT = [1, 2, 3]
+POLICIES = Policies(seed=1)
 STEP: dict[str, Any] = {
     "loss_type": "policy_loss",
     "reward_key": None,
@@ -74,13 +76,10 @@ def converted(args: Any, samples: list[Any], post_process: Any = normalize_rewar
     return data
 
 
-def trained(
-    args: Any, samples: list[Any], keys: list[str], *, reuses_log_probs: bool = False
-) -> tuple[torch.Tensor, dict[str, float]]:
-    """The gradient of one step over ``samples``, a micro-batch each, and slime's metrics.
+def prepared(args: Any, samples: list[Any], *, reuses_log_probs: bool = False) -> dict[str, Any]:
+    """The columns of a step once slime has worked out log-probabilities and advantages.
 
     Args:
-        keys: the columns that slime's training step asks for.
         reuses_log_probs: whether the trainer leaves out the forward of its own log-probabilities, as slime's does.
     """
     from slime.backends.megatron_utils.loss import (
@@ -89,8 +88,8 @@ def trained(
         get_rollout_top_p_logprob_kwargs,
     )
 
-    data, policies = converted(args, samples), Policies(seed=1)
-    for prefix, policy in (("", policies.old), ("ref_", policies.reference)):
+    data = converted(args, samples)
+    for prefix, policy in (("", POLICIES.old), ("ref_", POLICIES.reference)):
         _, computed = get_log_probs_and_entropy(
             policy[torch.cat(data["tokens"])][None],
             args=args,
@@ -105,6 +104,50 @@ def trained(
     if args.advantage_estimator == "ppo":
         data["values"] = [torch.zeros_like(row) for row in data["ref_log_probs"]]
     compute_advantages_and_returns(args, data)
+    return data
+
+
+def trained(
+    args: Any, samples: list[Any], keys: list[str], *, reuses_log_probs: bool = False
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """The gradient of one step over ``samples``, a micro-batch each, and slime's metrics.
+
+    Args:
+        keys: the columns that slime's training step asks for.
+    """
+    from slime.backends.megatron_utils.data import DataIterator
+    from slime.backends.megatron_utils.loss import loss_function
+    from slime.observability.train_metric_utils import reduce_train_step_metrics
+
+    data = prepared(args, samples, reuses_log_probs=reuses_log_probs)
     if args.rollout_top_p != 1.0:
         keys = [*keys, "rollout_top_p_token_ids", "rollout_top_p_token_offsets"]
-    return gradient(args, data, [[row] for row in range(len(samples))], policies, keys)
+    parameter = POLICIES.now.clone().requires_grad_()
+    iterator, logs, normalisers = DataIterator(data, [[row] for row in range(len(samples))]), [], []
+    for _ in samples:
+        batch = iterator.get_next(keys)
+        batch["unconcat_tokens"] = batch["tokens"]
+        logits = parameter[torch.cat(batch["tokens"])][None]
+        loss, normaliser, log = loss_function(args, batch, len(samples), args.global_batch_size, logits)
+        # Megatron divides by the number of micro-batches, or by that of tokens, once all have been added up.
+        (loss if args.calculate_per_token_loss else loss / len(samples)).backward()
+        logs.append(log)
+        normalisers.append(normaliser)
+    metrics: dict[str, float] = reduce_train_step_metrics(
+        logs,
+        calculate_per_token_loss=args.calculate_per_token_loss,
+        step_global_batch_size=args.global_batch_size,
+        cp_size=1,
+        dp_with_cp_group=None,
+    )
+    assert parameter.grad is not None
+    return parameter.grad / (sum(normalisers) if args.calculate_per_token_loss else 1), metrics
+
+
+def listening(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """All that slime hands to its trackers from now on."""
+    from slime.observability import logging_utils
+
+    logged: dict[str, float] = {}
+    monkeypatch.setattr(logging_utils, "log", lambda args, metrics, step_key: logged.update(metrics))
+    return logged
