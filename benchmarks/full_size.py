@@ -153,7 +153,7 @@ def _search(folder: Path, count: int) -> Numbers:
 
 def _exact(folder: Path, count: int) -> Numbers:
     """The baseline: every vector read from the disk and multiplied in float32, on all cores."""
-    vectors = np.load(folder / "store" / VECTORS, mmap_mode="c")
+    vectors = np.load(folder / "store" / VECTORS, mmap_mode="r")
     questions = Generated(count).questions(vectors, QUERIES)
     start = time.perf_counter()
     true_neighbours(vectors, Questions(questions.vectors[:BATCH], ""))

@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from rich.progress import Progress
 
 from slime_search.retrieval.errors import VectorIndexError
@@ -19,7 +18,7 @@ from slime_search.retrieval.vectors.effort import recall_of
 from slime_search.retrieval.vectors.exact_index import ExactIndex, Shard
 from slime_search.retrieval.vectors.manifest import VECTORS, Kind, Manifest, SelfTest, Source
 from slime_search.retrieval.vectors.opening import open_as
-from slime_search.retrieval.vectors.stored import RowReader, Stored, release
+from slime_search.retrieval.vectors.stored import RowReader, Stored, as_tensor, release
 from slime_search.retrieval.vectors.vector_index import Neighbours, Part, VectorIndex
 
 QUERIES = 500
@@ -38,7 +37,7 @@ def true_neighbours(vectors: Stored, questions: Questions) -> Neighbours:
     rows = np.empty((len(questions.vectors), 0), np.int64)
     for start in range(0, len(vectors), _RUN):
         run = range(start, min(start + _RUN, len(vectors)))
-        codes = PlainCodes(torch.from_numpy(vectors[run.start : run.stop]))
+        codes = PlainCodes(as_tensor(vectors[run.start : run.stop]))
         index = ExactIndex(RowReader(vectors, run), [Shard(0, codes)], first_row=start)
         found = index.search(questions.vectors, min(depth, len(run)))
         scores, rows = np.hstack([scores, found.scores]), np.hstack([rows, found.rows])
@@ -79,7 +78,7 @@ def build(
         if Manifest.exists(store):
             manifest = Manifest.read(store)
             if ask is not None:
-                manifest = _tested(store, manifest, np.load(store / VECTORS, mmap_mode="c"), ask, progress)
+                manifest = _tested(store, manifest, np.load(store / VECTORS, mmap_mode="r"), ask, progress)
                 manifest.write(store)
             return manifest
         vectors_in = load()

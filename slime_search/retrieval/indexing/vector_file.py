@@ -59,7 +59,7 @@ def write_vectors(
             on_rows(rows)
     if rows != count:
         raise VectorIndexError(f"{path}: {rows:,} vectors came where {count:,} were expected; did the corpus change?")
-    vectors: Stored = np.load(path, mmap_mode="c")
+    vectors: Stored = np.load(path, mmap_mode="r")
     return vectors
 
 

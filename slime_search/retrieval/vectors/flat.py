@@ -9,7 +9,7 @@ from slime_search.retrieval.encoders.encoder import Vectors
 from slime_search.retrieval.errors import VectorIndexError
 from slime_search.retrieval.vectors.codes import ByteCodes, ByteScale, Codes, PlainCodes, integers_are_fast
 from slime_search.retrieval.vectors.exact_index import ExactIndex, Shard
-from slime_search.retrieval.vectors.stored import RowReader, Stored, release
+from slime_search.retrieval.vectors.stored import RowReader, Stored, as_tensor, release
 from slime_search.retrieval.vectors.vector_index import Quantization
 
 OnProgress = Callable[[int, int], object]
@@ -71,11 +71,11 @@ def _codes(vectors: Stored, name: str, device: str, quantization: Quantization, 
     if quantization == Quantization.BYTES:
         return _as_bytes(vectors, name, device, on_progress)
     if quantization == Quantization.FP32 and device == "cpu":
-        return PlainCodes(torch.from_numpy(vectors))
+        return PlainCodes(as_tensor(vectors))
     dtype = torch.float16 if quantization == Quantization.FP16 else torch.float32
     copied = torch.empty(vectors.shape, dtype=dtype, device=device)
     for start, block in blocks(vectors, name, on_progress):
-        copied[start : start + len(block)] = torch.from_numpy(block).to(dtype)
+        copied[start : start + len(block)] = as_tensor(block).to(dtype)
     return PlainCodes(copied)
 
 

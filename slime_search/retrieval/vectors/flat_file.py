@@ -55,5 +55,4 @@ def read_flat_header(path: Path) -> FlatHeader | None:
 def map_flat(path: Path, header: FlatHeader) -> npt.NDArray[np.float32]:
     """The vectors, shape (count, dimension); nothing is read before it is used."""
     shape = (header.count, header.dimension)
-    # Copy-on-write rather than read-only, which torch warns about; nobody writes.
-    return np.memmap(path, np.float32, "c", offset=_FIELDS.size, shape=shape) if header.count else np.empty(shape, "f4")
+    return np.memmap(path, np.float32, "r", offset=_FIELDS.size, shape=shape) if header.count else np.empty(shape, "f4")

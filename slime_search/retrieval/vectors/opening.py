@@ -5,7 +5,6 @@ from pathlib import Path
 
 import faiss
 import numpy as np
-import torch
 
 from slime_search.retrieval.errors import VectorIndexError
 from slime_search.retrieval.vectors.codes import ByteCodes, ByteScale, integers_are_fast
@@ -16,7 +15,7 @@ from slime_search.retrieval.vectors.flat import OnProgress, devices_of, open_exa
 from slime_search.retrieval.vectors.flat_file import map_flat, read_flat_header
 from slime_search.retrieval.vectors.lean_index import LeanIndex, LeanShard
 from slime_search.retrieval.vectors.manifest import BYTES, SCALE, VECTORS, Kind, Manifest, shard_name
-from slime_search.retrieval.vectors.stored import RowReader
+from slime_search.retrieval.vectors.stored import RowReader, as_tensor
 from slime_search.retrieval.vectors.vector_index import Part, Quantization, VectorIndex
 
 
@@ -103,7 +102,7 @@ def open_as(
     """
     devices = devices_of(device)
     count, shards = manifest.source.count, manifest.source.shards
-    vectors = np.load(path / VECTORS, mmap_mode="c")
+    vectors = np.load(path / VECTORS, mmap_mode="r")
     if vectors.shape != (count, manifest.dimension) or vectors.dtype != np.float16:
         raise VectorIndexError(
             f"{path / VECTORS}: holds {vectors.shape} numbers of type {vectors.dtype} where the manifest says "
@@ -133,7 +132,7 @@ def open_as(
 
 def _open_bytes(path: Path, vectors: RowReader, rows: range, manifest: Manifest) -> ExactIndex:
     """The byte codes of ``rows``, whose vectors are ``vectors``."""
-    codes = torch.from_numpy(np.load(path / BYTES, mmap_mode="c")[rows.start : rows.stop])
+    codes = as_tensor(np.load(path / BYTES, mmap_mode="r")[rows.start : rows.stop])
     scanned = ByteCodes(
         codes,
         ByteScale(*np.load(path / SCALE)),

@@ -2,10 +2,13 @@
 
 import mmap
 import os
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from slime_search.retrieval.errors import VectorIndexError
 
@@ -70,6 +73,17 @@ class RowReader:
     def _positions(self, rows: Rows) -> list[int]:
         positions: list[int] = (self._start + rows * self._row_bytes).tolist()
         return positions
+
+
+def as_tensor(vectors: npt.NDArray[Any]) -> torch.Tensor:
+    """A tensor over what may be mapped, and is never written.
+
+    Files are mapped for reading only: a kernel grants a mapping that could be written only as far as there is memory
+    for a copy of it, and refuses one of 32 GB on a machine of 24.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(vectors)
 
 
 def release(vectors: Stored) -> None:
