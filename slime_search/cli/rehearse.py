@@ -35,6 +35,9 @@ def rehearse(
             help="tags or tools: how the policy of search-r1, or of a module, calls a search.", rich_help_panel=_WHAT
         ),
     ] = None,
+    red: Annotated[
+        bool, typer.Option("--red", help="coda: mix demonstrations into each step (RED).", rich_help_panel=_WHAT)
+    ] = False,
     steps: Annotated[
         int | None,
         typer.Option(min=1, help="Training steps.", show_default="50; 24 with a teacher", rich_help_panel=_WHAT),
@@ -114,7 +117,7 @@ def rehearse(
 
     end_on_signals()
     with one_sentence(interrupted=f"\nInterrupted. The same command goes on from the last checkpoint in {output}."):
-        named = rehearsed(recipe, dialect)
+        named = rehearsed(recipe, dialect, red=red)
         found = installation(
             os.environ,
             slime_home=slime_home,

@@ -21,6 +21,13 @@ from slime_search.recipes.thinker_searcher.recipe import ThinkerSearcher
 
 SEARCHER_TURNS = 2
 EXECUTOR_PROMPT = f"Task: {TASK}\n"
+QUESTION_OR_TASK = (
+    "{% for message in messages %}"
+    "{% if message.content.startswith('Task: ') %}{{ message.content }}"
+    "{% else %}Question: {{ message.content }}\n{% endif %}"
+    "{% endfor %}"
+)
+"""Writes an executor's prompt as it is: slime's ``--apply-chat-template`` counts for executors as well."""
 PLANNER_TAGS = planner_tags(1)
 
 
@@ -123,7 +130,7 @@ def _refine_and_answer(thought: str, answer: str) -> str:
 
 
 _THINKER = _delegating(SEARCH_R1_TAGS, SEARCH_R1_TAGS, "search")
-_PLANNER = _delegating(PLANNER_TAGS, EXECUTOR_TAGS, "task")
+_PLANNER = replace(_delegating(PLANNER_TAGS, EXECUTOR_TAGS, "task"), chat_template=QUESTION_OR_TASK)
 _THINKER_SEARCHER = Preset(
     name="thinker-searcher",
     title="A Thinker learns when to ask its Searcher",

@@ -96,10 +96,12 @@ def _learning(plan: Plan) -> list[str]:
     """As the quickstart's trainer: on-policy, no reference model, a loss that is a mean over tokens."""
     preset = plan.recipe.preset
     grpo = preset.grpo
+    # RED's demonstrations are one more rollout.
+    rollouts = preset.prompts * SAMPLES_PER_PROMPT + plan.recipe.red
     return [
         *("--advantage-estimator", "grpo", "--calculate-per-token-loss", "--entropy-coef", "0"),
         *("--eps-clip", str(grpo.clip_low), "--eps-clip-high", str(grpo.clip_high)),
-        *("--global-batch-size", str(preset.prompts * SAMPLES_PER_PROMPT), "--balance-data"),
+        *("--global-batch-size", str(rollouts), "--balance-data"),
         *("--use-dynamic-batch-size", "--max-tokens-per-gpu", str(MICRO_BATCH_TOKENS)),
         *("--optimizer", "adam", "--lr", str(grpo.learning_rate), "--lr-decay-style", "constant"),
         # Megatron wants the warm-up to be shorter than the run, by this number of steps, which means nothing else here.

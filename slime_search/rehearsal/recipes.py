@@ -12,9 +12,13 @@ from slime_search.errors import ConfigError
 from slime_search.files import write_text
 from slime_search.local.presets import PRESETS, SEARCH_R1, Preset, preset_of
 from slime_search.local.stack import MAX_CONTEXT_TOKENS
+from slime_search.rehearsal.red import FLAGS as RED_FLAGS
+from slime_search.rehearsal.red import write_rows
 
 MODULE = "rehearsed_recipe"
 TOOLS = "search-r1-tools"
+CODA = "coda"
+DEMONSTRATIONS_A_STEP = 32
 NAMES = (SEARCH_R1.name, TOOLS, *(name for name in PRESETS if name != SEARCH_R1.name))
 
 
@@ -28,18 +32,27 @@ class Rehearsed:
     preset: Preset
     module: str
     source: str | None = None
+    red: bool = False
+    """Demonstrations are mixed into each step."""
 
     def config(self, addresses: Mapping[str, Any]) -> dict[str, Any]:
         """The recipe's dict: the quickstart's for this preset, with the ``addresses`` of its services."""
         common = {"max_corrections": 0, "format_score": 0.0, "max_context_tokens": MAX_CONTEXT_TOKENS}
         return {**common, **addresses, **self.preset.config}
 
-    def write(self, folder: Path, addresses: Mapping[str, Any]) -> None:
-        """Writes the module, if it is ours, and ``config.yaml``, as slime's --custom-config-path takes it."""
+    def write(self, folder: Path, addresses: Mapping[str, Any], demonstrations: Path) -> None:
+        """Writes the module, if it is ours, and ``config.yaml``, as slime's --custom-config-path takes it.
+
+        Args:
+            demonstrations: the file that the policy once imitated, for RED.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         if self.source is not None:
             write_text(folder / f"{self.module}.py", self.source)
-        config = {"slime_search": self.config(addresses)}
+        config: dict[str, Any] = {"slime_search": self.config(addresses)}
+        if self.red:
+            write_rows(demonstrations, folder / "sft.parquet")
+            config["red"] = {"sft_data": str(folder / "sft.parquet"), "sft_batch_size": DEMONSTRATIONS_A_STEP}
         write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, width=120))
 
     def hooks(self) -> list[str]:
@@ -57,6 +70,7 @@ class Rehearsed:
             *("--custom-rollout-log-function-path", "slime_search.hooks.metrics.log_rollout"),
             *("--custom-eval-rollout-log-function-path", "slime_search.hooks.metrics.log_eval"),
             *more,
+            *(RED_FLAGS if self.red else ()),
         ]
 
     def columns(self) -> list[str]:
@@ -69,7 +83,7 @@ class Rehearsed:
         return self.preset.policy_format.name == "tools"
 
 
-def rehearsed(recipe: str, dialect: str | None) -> Rehearsed:
+def rehearsed(recipe: str, dialect: str | None, *, red: bool = False) -> Rehearsed:
     """The recipe that ``--recipe`` names: one of ``NAMES``, or a module on PYTHONPATH.
 
     A module is tried on Search-R1's policy, which speaks ``dialect``.
@@ -81,7 +95,9 @@ def rehearsed(recipe: str, dialect: str | None) -> Rehearsed:
         recipe, dialect = SEARCH_R1.name, "tools"
     if recipe in PRESETS:
         preset = preset_of(recipe, dialect)
-        return Rehearsed(preset, MODULE, _source(preset))
+        if red and recipe != CODA:
+            raise ConfigError(f"--red: --recipe {recipe} has none", f"leave it out, or take --recipe {CODA}")
+        return Rehearsed(preset, MODULE, _source(preset), red)
     if not any((Path(folder) / f"{recipe.replace('.', '/')}{end}").exists() for folder in _path() for end in _ENDS):
         raise ConfigError(
             f"--recipe {recipe}: is not one of {', '.join(NAMES)}, nor a module on PYTHONPATH",

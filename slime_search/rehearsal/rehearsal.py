@@ -213,7 +213,8 @@ class _Services:
         self.router = RouterProcess(python, folder.logs / "router.log", python_path=self.python_path)
         frozen = folder.start.frozen_model if preset.frozen is not None else None
         others, addresses = second_model(preset, frozen, self.retriever, logs=folder.logs, seed=config.seed)
-        config.recipe.write(folder.hooks, {"local": {"search_url": self.retriever.url}, **addresses})
+        addresses = {"local": {"search_url": self.retriever.url}, **addresses}
+        config.recipe.write(folder.hooks, addresses, folder.start.data / "demonstrations.jsonl")
         for service in (self.retriever, self.engine, self.router, *others):
             stack.enter_context(service)
         for service in (self.retriever, self.engine, self.router, *others):
