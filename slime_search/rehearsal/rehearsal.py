@@ -172,9 +172,7 @@ class Rehearsal:
                 new = [path for path in dumps if path not in seen]
                 seen.update(new)
                 if new:
-                    row = next(iter(read_dumps(dumps[-1:], Progress(disable=True))), None)
-                    note = f"reward {row['reward']:.2f}" if row and "reward" in row else ""
-                    progress.update(task, completed=int(_match(dumps[-1])["step"]) + 1, note=note)
+                    progress.update(task, completed=int(_match(dumps[-1])["step"]) + 1, note=_reward(dumps[-2:-1]))
 
             train(
                 config.installed.slime_python,
@@ -220,6 +218,12 @@ class _Services:
         for service in (self.retriever, self.engine, self.router, *others):
             service.wait_ready()
         self.router.add(self.engine)
+
+
+def _reward(dumps: Sequence[Path]) -> str:
+    """The mean reward of a dump that is whole: the last but one, since the newest may still be written."""
+    rows = read_dumps(dumps, Progress(disable=True))
+    return f"reward {rows[0]['reward']:.2f}" if rows and "reward" in rows[0] else ""
 
 
 def _match(path: Path) -> Any:
