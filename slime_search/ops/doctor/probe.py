@@ -39,6 +39,7 @@ found = {
     "versions": versions,
     "slime_at": [spec.origin] if spec and spec.origin else [],
     "plugin": failure("slime_search.config"),
+    "pyarrow": failure("pyarrow") if versions.get("pyarrow") else None,
     "slime": failure(module) if spec else "it is not there",
 }
 print("\n" + json.dumps(found))  # noqa: T201

@@ -16,6 +16,8 @@ _PROBE = Path(__file__).with_name("probe.py")
 _TIMEOUT_S = 240
 _OLDEST = (3, 11)
 _IMAGE = "slime's image has it: docker pull slimerl/slime:latest"
+_TOGETHER = 'pip install "numpy<2" "pyarrow<26" "scipy<1.18"'
+"""slime's trainer asserts numpy 1, which newer ones of the others refuse; of pyarrow pip does not know it."""
 
 
 class Package(NamedTuple):
@@ -29,6 +31,8 @@ PACKAGES = (
     Package("torch", "slime", f"{_IMAGE}; elsewhere: pip install torch"),
     Package("transformers", "the tokenizer", f"{_IMAGE}; elsewhere: pip install transformers"),
     Package("ray", "slime", f'{_IMAGE}; elsewhere: pip install "ray[default]"'),
+    Package("numpy", "slime", f"{_IMAGE}; elsewhere: {_TOGETHER}"),
+    Package("pyarrow", "reading the data", f"{_IMAGE}; elsewhere: {_TOGETHER}"),
     Package("sglang", "the engine", _IMAGE, on_gpus_only=True),
     Package("megatron", "training", f"{_IMAGE}; or set MEGATRON_HOME to a checkout of Megatron-LM", on_gpus_only=True),
 )
@@ -87,16 +91,29 @@ def python(setup: Setup) -> Iterator[Result]:
 
 
 def packages(setup: Setup) -> Iterator[Result]:
-    """What slime and the hooks import is installed; what only a GPU can run is not missed without one."""
-    versions = look(setup)["versions"]
+    """What slime and the hooks import is installed, in versions that go together; what only a GPU can run is not missed
+    without one.
+    """
+    found = look(setup)
+    versions = found["versions"]
     for package in PACKAGES:
         version = versions[package.name]
         if version is not None:
-            yield passed(package.name, version)
+            yield _of_version(package.name, version, found, on_gpus=bool(setup.gpus))
         elif package.on_gpus_only and not setup.gpus:
             yield skipped(package.name, f"not installed; {package.needed_for} needs it, on GPUs only")
         else:
             yield failed(package.name, f"not installed; {package.needed_for} needs it", package.fix)
+
+
+def _of_version(name: str, version: str, found: dict[str, Any], *, on_gpus: bool) -> Result:
+    """Whether a package that is there can be used by slime."""
+    if name == "numpy" and not version.startswith("1."):
+        told = f"{version}; slime's trainer asserts 1.x"
+        return failed(name, told, _TOGETHER) if on_gpus else passed(name, f"{told}, on GPUs only")
+    if name == "pyarrow" and found["pyarrow"] is not None:
+        return failed(name, f"{version} can't be imported ({found['pyarrow']})", _TOGETHER)
+    return passed(name, version)
 
 
 def tmux(setup: Setup) -> Iterator[Result]:

@@ -78,6 +78,12 @@ class Site:
         path.write_text(f"#!/bin/sh\n{body}")
         path.chmod(0o755)
 
+    def distribution(self, name: str, version: str) -> None:
+        """What a package says of its version to the Python that trains."""
+        folder = self.folder / "megatron" / f"{name}-{version}.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+
     def setup(self, **given: Any) -> Setup:
         """As the command makes it from the environment."""
         run = RunSettings()

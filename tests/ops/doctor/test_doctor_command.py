@@ -36,12 +36,23 @@ def test_with_gpus_training_can_start(site: Site) -> None:
         path = site.folder / "megatron" / package / "__init__.py"
         path.parent.mkdir(parents=True)
         path.touch()
+    site.distribution("numpy", "1.26.4")
     Path(f"{site.folder}/model_torch_dist").mkdir()
     site.program("tmux", "exit 0\n")
     answer, found = checks(site, code=0)
     assert answer["verdict"] == "ready: training can start"
     assert answer["has_gpu"]
-    for name in ("sglang", "megatron", "MEGATRON_HOME", "slime imports", "REF_LOAD", "GPUs", "GPU memory", "RAM"):
+    for name in (
+        "sglang",
+        "megatron",
+        "numpy",
+        "MEGATRON_HOME",
+        "slime imports",
+        "REF_LOAD",
+        "GPUs",
+        "GPU memory",
+        "RAM",
+    ):
         assert found[name]["status"] == "pass", found[name]
 
 

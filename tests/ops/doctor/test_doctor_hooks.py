@@ -64,6 +64,27 @@ def test_gpu_software_is_missed_on_gpus_only(site: Site) -> None:
     assert the(carry_out(slime_hooks.megatron, site.setup()), "MEGATRON_HOME").status is Status.FAIL
 
 
+@pytest.mark.parametrize(
+    ("version", "gpus", "status"), [("1.26.4", 4, Status.PASS), ("2.4.6", 4, Status.FAIL), ("2.4.6", 0, Status.PASS)]
+)
+def test_slimes_trainer_wants_numpy_1(version: str, gpus: int, status: Status, site: Site) -> None:
+    site.gpus(gpus)
+    site.distribution("numpy", version)
+    found = the(carry_out(software.packages, site.setup()), "numpy")
+    assert (found.status, found.found.startswith(version)) == (status, True)
+    assert ("pyarrow<26" in found.fix) is (status is Status.FAIL)
+
+
+def test_a_pyarrow_that_refuses_numpy(site: Site) -> None:
+    """As pyarrow 26 does beside numpy 1."""
+    folder = site.folder / "megatron" / "pyarrow"
+    folder.mkdir(parents=True)
+    said = "pyarrow requires NumPy 2.0 or newer, found 1.26.4"
+    (folder / "__init__.py").write_text(f"raise ImportError({said!r})\n")
+    found = the(carry_out(software.packages, site.setup()), "pyarrow")
+    assert found.status is Status.FAIL and said in found.found and "pyarrow<26" in found.fix
+
+
 @pytest.mark.parametrize("script", ["run_qwen2.5_3B.sh", "run_qwen2.5_3B_oai.sh"])
 def test_the_examples_hooks(site: Site, script: str) -> None:
     site.change(TRAIN_SCRIPT=ROOT / "examples/search_r1" / script)
