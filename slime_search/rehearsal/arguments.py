@@ -1,5 +1,6 @@
 """slime's command line for a rehearsal: that of a run script, with the quickstart's settings and a CPU's."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,6 +50,18 @@ def slime_arguments(plan: Plan, more: Sequence[str] = ()) -> list[str]:
         *_records(plan.folder),
         *more,
     ]
+
+
+def as_script(module: str, arguments: Sequence[str]) -> str:
+    """The command line as the text of a shell script, a flag and its values a line."""
+    lines: list[list[str]] = [["python3", "train.py"]]
+    for argument in arguments:
+        if argument.startswith("--"):
+            lines.append([argument])
+        else:
+            lines[-1].append(argument)
+    head = f"#!/usr/bin/env bash\n# What a rehearsal gave slime; the doctor reads it.\nRECIPE={module}\n"
+    return head + " \\\n    ".join(shlex.join(line) for line in lines) + "\n"
 
 
 def _cluster(plan: Plan) -> list[str]:
@@ -116,5 +129,5 @@ def _learning(plan: Plan) -> list[str]:
 def _records(folder: RehearsalFolder) -> list[str]:
     return [
         *("--save-debug-rollout-data", f"{folder.dumps}/{{rollout_id}}.pt"),
-        *("--use-tensorboard", "--tb-project-name", str(folder.tensorboard), "--tb-experiment-name", "rehearsal"),
+        *("--use-tensorboard", "--tb-project-name", "rehearsal"),
     ]

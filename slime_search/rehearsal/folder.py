@@ -34,6 +34,11 @@ class RehearsalFolder:
         return self.hooks / "config.yaml"
 
     @property
+    def script(self) -> Path:
+        """slime's command line, written as a run script has it, to be read."""
+        return self.hooks / "train.sh"
+
+    @property
     def checkpoints(self) -> Path:
         """slime's ``--save`` and ``--load``."""
         return self.root / "checkpoints"

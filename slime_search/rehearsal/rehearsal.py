@@ -21,7 +21,7 @@ from slime_search.files import write_text
 from slime_search.local.progress import progress_on
 from slime_search.local.stack import MAX_CONTEXT_TOKENS, TURN_TOKENS, RetrieverProcess, second_model
 from slime_search.records.slime_dump import DUMP_NAME
-from slime_search.rehearsal.arguments import TEST_SET, Plan, slime_arguments
+from slime_search.rehearsal.arguments import TEST_SET, Plan, as_script, slime_arguments
 from slime_search.rehearsal.conversion import from_slime
 from slime_search.rehearsal.folder import RehearsalFolder
 from slime_search.rehearsal.installation import Installation
@@ -123,6 +123,7 @@ class Rehearsal:
             "PYTHONPATH": services.python_path,
             "SLIME_HOME": str(config.installed.slime_home),
             "MEGATRON_HOME": str(config.installed.megatron_home),
+            "TRAIN_SCRIPT": str(folder.script),
             "REF_LOAD": str(folder.policy),
             "SAVE": str(folder.checkpoints),
             "MAX_CONTEXT_LEN": str(MAX_CONTEXT_TOKENS),
@@ -151,17 +152,12 @@ class Rehearsal:
 
     def _train(self, services: "_Services") -> None:
         config, folder = self.config, self.config.folder
-        plan = Plan(
-            folder,
-            config.recipe,
-            config.steps,
-            config.seed,
-            services.engine.port,
-            services.router.port,
-            ranks=config.ranks,
-        )
         environment = training_environment(
-            config.installed, services.python_path, ranks=config.ranks, script=config.script
+            config.installed,
+            services.python_path,
+            tensorboard=folder.tensorboard,
+            ranks=config.ranks,
+            script=config.script,
         )
         with progress_on(self.console) as progress:
             task = progress.add_task("Training", total=config.steps, note="slime is starting; it has a log of its own")
@@ -176,7 +172,7 @@ class Rehearsal:
 
             train(
                 config.installed.slime_python,
-                slime_arguments(plan, config.slime_flags),
+                services.slime_arguments,
                 environment,
                 log_path=folder.logs / "training.log",
                 watch=watch,
@@ -218,6 +214,11 @@ class _Services:
         for service in (self.retriever, self.engine, self.router, *others):
             service.wait_ready()
         self.router.add(self.engine)
+        plan = Plan(
+            folder, config.recipe, config.steps, config.seed, self.engine.port, self.router.port, ranks=config.ranks
+        )
+        self.slime_arguments = slime_arguments(plan, config.slime_flags)
+        write_text(folder.script, as_script(config.recipe.module, self.slime_arguments))
 
 
 def _reward(dumps: Sequence[Path]) -> str:

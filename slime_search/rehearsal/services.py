@@ -36,7 +36,11 @@ def engine_command(python: Path, model: Path, port: int, seed: int) -> list[str]
 
 
 def router_command(python: Path, port: int, metrics_port: int) -> list[str]:
-    """The router without its health checks, each of which would cost the engine a forward pass."""
+    """The router without its health checks, each of which would cost the engine a forward pass.
+
+    Its circuit breaker would turn ten connections that broke at once into a minute of 503 for everybody; slime's own
+    routers do without it as well.
+    """
     options = {
         "--host": "127.0.0.1",
         "--port": str(port),
@@ -45,7 +49,8 @@ def router_command(python: Path, port: int, metrics_port: int) -> list[str]:
         "--prometheus-port": str(metrics_port),
     }
     flat = [part for option in options.items() for part in option]
-    return [str(python), "-m", "sglang_router.launch_router", *flat, "--disable-health-check"]
+    flags = ["--disable-health-check", "--disable-circuit-breaker"]
+    return [str(python), "-m", "sglang_router.launch_router", *flat, *flags]
 
 
 def engine_environment(python_path: str) -> dict[str, str]:
@@ -55,6 +60,9 @@ def engine_environment(python_path: str) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
         "SGLANG_USE_CPU_ENGINE": "1",
+        # SGLang closes a connection that was idle for 5 s, just as long as a step takes here, and the router then sends
+        # the next rollout's first requests into connections that are being closed.
+        "SGLANG_TIMEOUT_KEEP_ALIVE": "600",
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "PYTHONPATH": python_path,

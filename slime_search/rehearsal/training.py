@@ -22,7 +22,9 @@ class TrainingFailed(SlimeSearchError):
     """slime's training ended with an error; the message ends with the last lines of its log."""
 
 
-def training_environment(installed: Installation, python_path: str, *, ranks: int, script: str) -> dict[str, str]:
+def training_environment(
+    installed: Installation, python_path: str, *, tensorboard: Path, ranks: int, script: str
+) -> dict[str, str]:
     """What slime's processes are told, beside what this process knows."""
     paths = [python_path, str(installed.slime_home), str(installed.megatron_home), os.environ.get("PYTHONPATH", "")]
     return {
@@ -31,6 +33,8 @@ def training_environment(installed: Installation, python_path: str, *, ranks: in
         # Ray shares its devices out, one for each rank; the engine's stands beside.
         DEVICES: str(ranks + 1),
         SCRIPT: script,
+        # A folder in an argument would be taken as one below the working directory.
+        "TENSORBOARD_DIR": str(tensorboard),
         "PYTHONPATH": os.pathsep.join(path for path in paths if path),
         "PYTHONUNBUFFERED": "1",
         "SLIME_ACCELERATOR": "cpu",

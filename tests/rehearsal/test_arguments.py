@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shlex
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +12,7 @@ import yaml
 
 from slime_search.errors import ConfigError
 from slime_search.local.artifacts import Artifacts
-from slime_search.rehearsal.arguments import Plan, slime_arguments
+from slime_search.rehearsal.arguments import Plan, as_script, slime_arguments
 from slime_search.rehearsal.conversion import for_megatron
 from slime_search.rehearsal.folder import RehearsalFolder
 from slime_search.rehearsal.installation import Installation
@@ -98,7 +99,7 @@ def test_slimes_processes_find_slime_megatron_and_the_stand_ins_first(monkeypatc
     monkeypatch.setenv("PYTHONPATH", "/own")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     installed = Installation(Path("/s"), Path("/m"), Path("/p"), Path("/p"))
-    environment = training_environment(installed, "/stand-ins", ranks=2, script="train_async")
+    environment = training_environment(installed, "/stand-ins", tensorboard=Path("/tb"), ranks=2, script="train_async")
     assert environment["PYTHONPATH"].split(os.pathsep) == ["/stand-ins", "/s", "/m", "/own"]
     assert (environment["REHEARSAL_DEVICES"], environment["OMP_NUM_THREADS"]) == ("3", "1")
     assert "127.0.0.1" in environment["no_proxy"]
@@ -111,3 +112,12 @@ def test_red_adds_its_hooks_and_one_rollout_for_the_demonstrations(folder: Rehea
     assert values(found, "--loss-type") == ["custom_loss"]
     with pytest.raises(ConfigError, match="--red: --recipe search-r1 has none; leave it out, or take --recipe coda"):
         rehearsed("search-r1", None, red=True)
+
+
+def test_the_command_is_left_as_a_script_that_a_shell_reads(folder: RehearsalFolder) -> None:
+    found = arguments(folder, "search-r1", "--tag", "two words")
+    script = as_script("mine", found).splitlines()
+    assert script[2] == "RECIPE=mine"
+    assert "    --input-key prompt \\" in script
+    words = shlex.split(" ".join(line.removesuffix("\\") for line in script[3:]))
+    assert words == ["python3", "train.py", *found]
