@@ -4,6 +4,7 @@
 # make test-sglang  the embedded engine's tests against a real SGLang, SGLANG_PYTHON=<a Python that has it>; ROUTER=1
 #                   also through the real router, ROUTER_PYTHON=<a Python that has sglang-router> if it is another
 # make test-vllm    the tool-calling recipe against a real vLLM, VLLM_PYTHON=<a Python that has it>
+# make test-slime-train  every recipe through slime's own trainer on the CPU, SLIME_HOME=, MEGATRON_HOME=, SGLANG_PYTHON=
 # make lint         lint and types alone
 # make benchmark    the rollout's speed against a bare client's; benchmarks/README.md has the others
 # make clean        removes the environment and caches; models and evaluations stay
@@ -16,7 +17,7 @@ SEED ?= 0
 DIALECT ?=
 RECIPE ?= search-r1
 
-.PHONY: quickstart test test-sglang test-vllm needs-sglang needs-vllm lint benchmark clean help
+.PHONY: quickstart test test-sglang test-vllm test-slime-train needs-sglang needs-slime needs-vllm lint benchmark clean help
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -34,8 +35,14 @@ test-sglang: needs-sglang $(VENV)/.dev
 test-vllm: needs-vllm $(VENV)/.dev
 	$(BIN)/python -m pytest tests/conformance/test_conformance_vllm.py
 
+test-slime-train: needs-sglang needs-slime $(VENV)/.dev
+	SLIME_TRAIN=1 $(BIN)/python -m pytest tests/slime_train
+
+needs-slime:
+	@test -n "$(SLIME_HOME)" -a -n "$(MEGATRON_HOME)" || { echo "test-slime-train needs SLIME_HOME=<a checkout of slime> and MEGATRON_HOME=<one of Megatron-LM with slime's patch>; docs/rehearsal.md says more" >&2; exit 1; }
+
 needs-sglang:
-	@test -n "$(SGLANG_PYTHON)" || { echo "test-sglang needs SGLANG_PYTHON=<a Python that has sglang, 0.5.23 or newer>" >&2; exit 1; }
+	@test -n "$(SGLANG_PYTHON)" || { echo "this needs SGLANG_PYTHON=<a Python that has sglang, 0.5.23 or newer>" >&2; exit 1; }
 
 needs-vllm:
 	@test -n "$(VLLM_PYTHON)" || { echo "test-vllm needs VLLM_PYTHON=<a Python that has vllm, 0.32 or newer>" >&2; exit 1; }
