@@ -74,7 +74,8 @@ class Rollout:
 
     args: Args
     sample: Sample
-    sampling_params: Mapping[str, Any]
+    sampling_params: dict[str, Any]
+    """This rollout's own."""
     budget: Budget
     trajectory: Trajectory
     known_segments: int
@@ -165,7 +166,9 @@ class SearchRecipe(ABC, Generic[P]):
         trajectory = open_trajectory(sample, partial(self._prompt_ids, parts))
         budget = budget_of(args, parts.config, sampling_params)
         known = len(trajectory.segments)
-        return Rollout(args, sample, sampling_params, budget, trajectory, known, here.cancelled)
+        # All samples of an evaluation of slime's share their parameters; a recipe may change those of its rollout.
+        own = copy.deepcopy(dict(sampling_params))
+        return Rollout(args, sample, own, budget, trajectory, known, here.cancelled)
 
     def _prompt_ids(self, parts: P, prompt: str | Messages) -> list[int]:
         """The token ids that a trajectory begins with."""

@@ -12,6 +12,7 @@ from slime_search.core.trajectory import Ending, Owner
 from slime_search.errors import DataError
 from slime_search.hooks.contract import LocalSample
 from slime_search.hooks.samples import RECORD_KEY, open_trajectory, read_trajectory
+from slime_search.recipes.search_r1 import SearchR1
 from tests.support.loopback import in_order, status
 from tests.support.policies import by_turn, spoken_turns, think_answer, think_search
 from tests.support.rollouts import PROMPT, arguments, generate, new_sample, passage, recipe, sampling_params
@@ -196,6 +197,25 @@ def test_shared_sampling_parameters_are_never_changed(world: World) -> None:
     assert [sample.reward for sample in samples] == [1.0] * 3
     assert params == before
     assert world.engine.exchanges[0].sampling_params["stop"] == ["</s>", "</search>", "</answer>"]
+
+
+class Colder(SearchR1):
+    """Changes what it samples with."""
+
+    async def _run(self, parts: Any, rollout: Any) -> None:
+        rollout.sampling_params["temperature"] /= 2
+        rollout.sampling_params["stop"].append("</b>")
+        await super()._run(parts, rollout)
+
+
+def test_a_recipe_may_change_the_parameters_of_its_own_rollout(world: World) -> None:
+    args, params = arguments(world.engine, world.folder), sampling_params(stop=["</a>"])
+    one = Colder({"local": {"search_url": world.retriever.search_url}})
+    generate(one, args, [new_sample(7, index=index) for index in range(3)], params)
+    assert (params["temperature"], params["stop"]) == (1.0, ["</a>"])
+    turns = [exchange.sampling_params for exchange in world.engine.exchanges if not exchange.is_probe]
+    assert {turn["temperature"] for turn in turns} == {0.5}
+    assert all(turn["stop"][:2] == ["</a>", "</b>"] for turn in turns)
 
 
 def test_the_record_holds_plain_json_and_reads_back(world: World) -> None:
