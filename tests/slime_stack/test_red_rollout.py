@@ -10,6 +10,7 @@ import yaml
 from slime_search.errors import ConfigError
 from slime_search.hooks.red.config import HOOKS
 from slime_search.hooks.red.rollout import SOURCE
+from tests.slime_stack.calling_off import generate_rollout as calling_off
 from tests.slime_stack.test_conversion import TWO_RANKS, manager
 from tests.slime_stack.world import World
 
@@ -95,6 +96,28 @@ def test_each_step_has_its_demonstrations(world: World, ray: Any, steps: int) ->
     counts = Counter(drawn)
     assert len(drawn) == 6 * steps
     assert max(counts.values()) - min(counts.values(), default=0) <= 1 and len(counts) == min(5, len(drawn))
+
+
+def test_demonstrations_have_log_probabilities_beside_rollouts_that_were_called_off(
+    world: World, ray: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those come first, and by the first sample slime tells whether all have some."""
+    from slime.rollout import sglang_rollout
+
+    own = sglang_rollout.generate_rollout
+
+    def called_off(*call: Any) -> Any:
+        monkeypatch.setattr(sglang_rollout, "generate_rollout", own)
+        return calling_off(*call)
+
+    monkeypatch.setattr(sglang_rollout, "generate_rollout", called_off)
+    args = red_args(world, ROLLOUTS + 1, demonstrations(world.folder))
+    world.start(args)
+    ranks = ranks_of(manager(args), ray, 0)
+    assert sum(not mask.any() for rank in ranks for mask in rank["loss_masks"]) == SAMPLES
+    for rank in ranks:
+        lengths = [len(values) for values in rank["rollout_log_probs"]]
+        assert lengths == rank["response_lengths"]
 
 
 def test_tokens_and_masks_are_those_of_a_rollout(world: World, ray: Any) -> None:
