@@ -136,9 +136,16 @@ check() {
     [[ -d $MEGATRON_HOME ]] || stop "MEGATRON_HOME: $MEGATRON_HOME does not exist; name a checkout of Megatron-LM"
     [[ -f $HF_CHECKPOINT/config.json ]] || stop "HF_CHECKPOINT: $HF_CHECKPOINT has no config.json; hf download the model there"
     [[ -e $REF_LOAD ]] || stop "REF_LOAD: $REF_LOAD does not exist; make it with $here/convert_model.sh"
+    # Where there is none, slime starts over from the reference and says nothing.
+    holds_checkpoint "${LOAD:-}" || stop "LOAD: $LOAD holds no checkpoint; name the SAVE of a run that has saved one, or unset it"
     [[ -f $PROMPT_DATA ]] || stop "DATA: $PROMPT_DATA does not exist; make it with: $PREPARE --output $DATA"
     command -v nvidia-smi >/dev/null || stop "no GPU: training can't start (nvidia-smi is not here)"
     also_check
+}
+
+# holds_checkpoint FOLDER: whether slime finds something to load there; it is asked for nothing where none is named.
+holds_checkpoint() {
+    [[ -z $1 || -f $1/latest_checkpointed_iteration.txt || -f $1/config.json || $(basename "$1") == iter_[0-9]* && -d $1 ]]
 }
 
 also_check() {

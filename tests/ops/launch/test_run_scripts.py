@@ -119,6 +119,21 @@ def test_what_is_missing_is_named(environment: dict[str, str], tmp_path: Path, m
     assert words in done.stderr
 
 
+@pytest.mark.parametrize("holds", [None, "latest_checkpointed_iteration.txt", "config.json"])
+def test_a_checkpoint_that_is_not_there_is_not_passed_over(
+    environment: dict[str, str], tmp_path: Path, holds: str | None
+) -> None:
+    """slime would start over from the reference. What is missing next are the questions."""
+    folder = tmp_path / "other"
+    folder.mkdir()
+    if holds:
+        (folder / holds).touch()
+    (tmp_path / "data/train.parquet").unlink()
+    done = run(SCRIPTS[0], environment=environment | {"LOAD": str(folder)})
+    assert done.returncode == 2
+    assert done.stderr.startswith("DATA: " if holds else f"LOAD: {folder} holds no checkpoint; ")
+
+
 def test_the_conversion_overwrites_nothing(environment: dict[str, str]) -> None:
     done = run("convert_model.sh", environment=environment)
     assert done.returncode == 2
