@@ -36,7 +36,7 @@ FLOORS: list[dict[str, str]] = [
     },
     {
         "evaluation": "core data engines errors files hooks local recipes records rewards transport validation",
-        "rehearsal": "config core errors files local recipes records transport viewer",
+        "rehearsal": "config core dialects errors files local recipes records transport viewer",
         "reference": "config hooks ops recipes retrieval",
     },
     {"cli": "config data errors evaluation hooks local ops recipes rehearsal retrieval transport validation viewer"},

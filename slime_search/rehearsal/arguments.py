@@ -86,7 +86,7 @@ def _rollouts(plan: Plan) -> list[str]:
     preset = plan.recipe.preset
     return [
         *plan.recipe.columns(),
-        *("--prompt-data", str(plan.folder.start.data / "train.parquet"), "--rollout-shuffle"),
+        *("--prompt-data", str(plan.folder.train_questions), "--rollout-shuffle"),
         *("--custom-config-path", str(plan.folder.config)),
         *("--rollout-seed", str(plan.seed), "--seed", str(1000 + plan.seed)),
         *("--num-rollout", str(plan.steps)),
@@ -99,7 +99,7 @@ def _rollouts(plan: Plan) -> list[str]:
 def _evaluations(plan: Plan) -> list[str]:
     preset = plan.recipe.preset
     return [
-        *("--eval-prompt-data", TEST_SET, str(plan.folder.start.data / "test.parquet")),
+        *("--eval-prompt-data", TEST_SET, str(plan.folder.test_questions)),
         *("--eval-interval", str(preset.eval_every), "--n-samples-per-eval-prompt", "1"),
         *("--eval-temperature", str(preset.temperature), "--eval-max-response-len", str(TURN_TOKENS)),
     ]

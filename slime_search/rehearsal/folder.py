@@ -20,6 +20,14 @@ class RehearsalFolder:
         return self.root / "policy"
 
     @property
+    def train_questions(self) -> Path:
+        return self.root / "questions" / "train.parquet"
+
+    @property
+    def test_questions(self) -> Path:
+        return self.root / "questions" / "test.parquet"
+
+    @property
     def model(self) -> Path:
         """The trained policy, as a Hugging Face folder."""
         return self.root / "model"

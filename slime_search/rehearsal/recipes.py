@@ -1,17 +1,20 @@
 """What a recipe needs on slime: its module, its configuration, and flags of its own."""
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from slime_search.dialects.tool_calls import FunctionTool
 from slime_search.errors import ConfigError
-from slime_search.files import write_text
+from slime_search.files import write_text, written_whole
 from slime_search.local.presets import PRESETS, SEARCH_R1, Preset, preset_of
 from slime_search.local.stack import MAX_CONTEXT_TOKENS
+from slime_search.rehearsal.folder import RehearsalFolder
 from slime_search.rehearsal.red import FLAGS as RED_FLAGS
 from slime_search.rehearsal.red import write_rows
 
@@ -55,6 +58,23 @@ class Rehearsed:
             config["red"] = {"sft_data": str(folder / "sft.parquet"), "sft_batch_size": DEMONSTRATIONS_A_STEP}
         write_text(folder / "config.yaml", yaml.safe_dump(config, sort_keys=False, width=120))
 
+    def write_questions(self, start: Path, folder: RehearsalFolder) -> None:
+        """Writes the quickstart's questions in ``start`` with the columns that this recipe's run script reads."""
+        import pyarrow.parquet as pq
+
+        for source, target in (("train", folder.train_questions), ("test", folder.test_questions)):
+            table = pq.read_table(start / f"{source}.parquet")
+            if self.calls_tools:
+                schemas = json.dumps([tool.schema for tool in self._tools()])
+                table = table.append_column("tools", [[schemas] * table.num_rows])
+            with written_whole(target) as new:
+                pq.write_table(table, new)
+
+    def _tools(self) -> Sequence[FunctionTool]:
+        kind: Any = self.preset.recipe
+        tools: Sequence[FunctionTool] = kind.tools
+        return tools
+
     def hooks(self) -> list[str]:
         """slime's flags that name the hooks, as the run scripts of the examples have them."""
         post_process = "slime_search.hooks.groups.normalize_rewards"
@@ -75,7 +95,7 @@ class Rehearsed:
 
     def columns(self) -> list[str]:
         """How slime reads questions: rendered for tags; as messages where the recipe renders them with its tools."""
-        rendered = [] if self.calls_tools else ["--apply-chat-template"]
+        rendered = ["--tool-key", "tools"] if self.calls_tools else ["--apply-chat-template"]
         return ["--input-key", "prompt", "--label-key", "reward_model", *rendered]
 
     @property

@@ -14,13 +14,11 @@ from typing import Any
 
 import transformers
 from rich.console import Console
-from rich.progress import Progress
 
 from slime_search.errors import SlimeSearchError
 from slime_search.files import write_text
 from slime_search.local.progress import progress_on
 from slime_search.local.stack import MAX_CONTEXT_TOKENS, TURN_TOKENS, RetrieverProcess, second_model
-from slime_search.records.slime_dump import DUMP_NAME
 from slime_search.rehearsal.arguments import TEST_SET, Plan, as_script, slime_arguments
 from slime_search.rehearsal.conversion import from_slime
 from slime_search.rehearsal.folder import RehearsalFolder
@@ -31,7 +29,7 @@ from slime_search.rehearsal.services import RouterProcess, SglangProcess
 from slime_search.rehearsal.stages import ON_GPUS
 from slime_search.rehearsal.starting import make_start
 from slime_search.rehearsal.training import train, training_environment
-from slime_search.viewer.dump_metrics import dumps_of, read_dumps
+from slime_search.rehearsal.watching import Watch, training_dumps
 
 
 class StageFailed(SlimeSearchError):
@@ -115,8 +113,8 @@ class Rehearsal:
         config, folder = self.config, self.config.folder
         options = ["--config", str(folder.config), "--recipe", config.recipe.module]
         options += ["--hf-checkpoint", str(folder.policy), "--engine-url", services.router.url, "--json"]
-        options += ["--train-data", str(folder.start.data / "train.parquet")]
-        options += ["--eval-data", str(folder.start.data / "test.parquet")]
+        options += ["--train-data", str(folder.train_questions)]
+        options += ["--eval-data", str(folder.test_questions)]
         environment = {
             # It asks the python3 that a run script would find.
             "PATH": os.pathsep.join([str(config.installed.slime_python.parent), os.environ.get("PATH", "")]),
@@ -144,7 +142,7 @@ class Rehearsal:
         output = folder.evaluation(when)
         options = ["--recipe", config.recipe.module, "--config", str(folder.config)]
         options += ["--engine-url", services.router.url, "--checkpoint", str(folder.policy)]
-        options += ["--test-set", f"{TEST_SET}={folder.start.data / 'test.parquet'}"]
+        options += ["--test-set", f"{TEST_SET}={folder.test_questions}"]
         options += ["--temperature", str(config.recipe.preset.temperature), "--turn-tokens", str(TURN_TOKENS)]
         options += ["--seed", str(config.seed), "--output", str(output), "--fresh"]
         _must(_ours("evaluate", options, {"PYTHONPATH": _with(os.environ, folder.hooks)}), "evaluate")
@@ -160,22 +158,12 @@ class Rehearsal:
             script=config.script,
         )
         with progress_on(self.console) as progress:
-            task = progress.add_task("Training", total=config.steps, note="slime is starting; it has a log of its own")
-            seen: set[Path] = set()
-
-            def watch() -> None:
-                dumps = [path for path in dumps_of(folder.dumps) if not _match(path)["eval"]]
-                new = [path for path in dumps if path not in seen]
-                seen.update(new)
-                if new:
-                    progress.update(task, completed=int(_match(dumps[-1])["step"]) + 1, note=_reward(dumps[-2:-1]))
-
             train(
                 config.installed.slime_python,
                 services.slime_arguments,
                 environment,
                 log_path=folder.logs / "training.log",
-                watch=watch,
+                watch=Watch(folder.dumps, progress, config.steps),
             )
 
     def _export(self) -> None:
@@ -189,7 +177,7 @@ class Rehearsal:
     def _show_records(self) -> None:
         folder = self.config.folder
         _must(_ours("curves", [str(folder.dumps), "--output", str(folder.curve)]), "curves")
-        dumps = [path for path in dumps_of(folder.dumps) if not _match(path)["eval"]]
+        dumps = training_dumps(folder.dumps)
         ends = [str(path) for path in dict.fromkeys((dumps[0], dumps[-1]))]
         _must(_ours("view", [*ends, "--tokenizer", str(folder.policy), "--export", str(folder.page)]), "view")
 
@@ -208,6 +196,7 @@ class _Services:
         frozen = folder.start.frozen_model if preset.frozen is not None else None
         others, addresses = second_model(preset, frozen, self.retriever, logs=folder.logs, seed=config.seed)
         addresses = {"local": {"search_url": self.retriever.url}, **addresses}
+        config.recipe.write_questions(folder.start.data, folder)
         config.recipe.write(folder.hooks, addresses, folder.start.data / "demonstrations.jsonl")
         for service in (self.retriever, self.engine, self.router, *others):
             stack.enter_context(service)
@@ -219,18 +208,7 @@ class _Services:
         )
         self.slime_arguments = slime_arguments(plan, config.slime_flags)
         write_text(folder.script, as_script(config.recipe.module, self.slime_arguments))
-
-
-def _reward(dumps: Sequence[Path]) -> str:
-    """The mean reward of a dump that is whole: the last but one, since the newest may still be written."""
-    rows = read_dumps(dumps, Progress(disable=True))
-    return f"reward {rows[0]['reward']:.2f}" if rows and "reward" in rows[0] else ""
-
-
-def _match(path: Path) -> Any:
-    match = DUMP_NAME.fullmatch(path.name)
-    assert match is not None
-    return match
+        folder.script.chmod(0o755)
 
 
 def _with(environment: Mapping[str, str], folder: Path) -> str:

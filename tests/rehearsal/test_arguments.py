@@ -1,12 +1,14 @@
 """slime's command line for a rehearsal, and the files that it names."""
 
 import importlib
+import json
 import os
 import shlex
 import sys
 from itertools import pairwise
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -74,6 +76,12 @@ def test_a_recipe_has_a_module_with_hooks_and_a_config_that_it_takes(
     assert values(found, "--custom-generate-function-path") == [f"{MODULE}.generate"]
     assert ("--apply-chat-template" in found) is not named.calls_tools
     assert ("--use-opd" in found) is (recipe == "distill")
+    named.write_questions(folder.start.data, folder)
+    rows = pq.read_table(folder.test_questions).to_pylist()
+    assert len(rows) == 24 and all(row["reward_model"]["ground_truth"]["target"] for row in rows)
+    if named.calls_tools:
+        assert json.loads(rows[0]["tools"]) == [tool.schema for tool in module.recipe.tools]
+        assert values(found, "--tool-key") == ["tools"]
 
 
 def test_tools_are_a_name_and_a_dialect() -> None:
