@@ -1,14 +1,17 @@
 from pathlib import Path
 
+import torch
 from rich.progress import Progress
 
+from slime_search.hooks.contract import LocalSample
 from slime_search.rehearsal.watching import Watch
-from tests.viewer.viewing import sample, save_dump
 
 
-def dump(folder: Path, name: str, reward: float) -> Path:
-    """As slime writes one."""
-    return save_dump(folder / f"{name}.pt", [sample([1], [("model", [2, 3])], reward=reward)])
+def dump(folder: Path, name: str, reward: float) -> None:
+    """As slime writes one, of samples that another generate function made."""
+    sample = LocalSample(prompt="Who?", tokens=[1, 2, 3], response_length=1, reward=reward, loss_mask=[1])
+    row = {**vars(sample), "status": sample.status.value}
+    torch.save({"rollout_id": 0, "samples": [row]}, folder / f"{name}.pt")
 
 
 def test_the_bar_moves_with_each_dump_and_reads_none_that_may_be_half_written(tmp_path: Path) -> None:
