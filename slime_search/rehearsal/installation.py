@@ -137,11 +137,11 @@ def _check_packages(variable: str, python: Path, packages: Sequence[str]) -> dic
 
 def _check_versions(python: Path, versions: Mapping[str, str]) -> None:
     """Megatron asserts NumPy 1, and newer versions of pyarrow can't be imported beside that."""
-    limits = {"numpy": 2, "pyarrow": 22}
+    limits = {"numpy": 2, "pyarrow": 26}
     for name, limit in limits.items():
         version = versions.get(name, "0")
         if int(version.partition(".")[0]) >= limit:
             raise ConfigError(
                 f"{SLIME_PYTHON}: {python} has {name} {version}, and Megatron needs NumPy 1",
-                "run: pip install 'numpy<2' 'pyarrow<22'",
+                "run: pip install 'numpy<2' 'pyarrow<26'",
             )

@@ -72,7 +72,7 @@ def test_packages_that_a_python_lacks(found: Installation, tmp_path: Path) -> No
 def test_versions_that_megatron_does_not_live_with(found: Installation, numpy: str, pyarrow: str, name: str) -> None:
     answering(found.slime_python, f'{{"missing": [], "versions": {{"numpy": "{numpy}", "pyarrow": "{pyarrow}"}}}}')
     message = refused(found)
-    assert name in message and "pip install 'numpy<2' 'pyarrow<22'" in message
+    assert name in message and "pip install 'numpy<2' 'pyarrow<26'" in message
 
 
 def test_a_python_that_does_not_run(found: Installation, tmp_path: Path) -> None:
