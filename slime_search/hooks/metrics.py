@@ -4,7 +4,7 @@ import logging
 import math
 import statistics
 from collections import Counter
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from slime_search.core.trajectory import UNSCORED
@@ -41,7 +41,18 @@ def log_rollout(
 def log_eval(
     rollout_id: int, args: Args, data: Mapping[str, Mapping[str, Any]], extra: MutableMapping[str, Any] | None
 ) -> bool:
-    """``--custom-eval-rollout-log-function-path``: the same for each evaluation set, as ``eval/NAME/search/…``."""
+    """``--custom-eval-rollout-log-function-path``: the same for each evaluation set, as ``eval/NAME/search/…``.
+
+    slime's own evaluation brings no ``extra`` to add to, and what is not in it reaches neither W&B nor TensorBoard.
+    Then slime's function is called once more, with one.
+
+    Returns:
+        Whether all is logged; False lets slime log its own metrics and what was added.
+    """
+    again = _slimes_eval_log() if extra is None else None
+    if again is not None:
+        again(rollout_id, args, data, {})
+        return True
     for name, results in data.items():
         metrics = rollout_metrics(results.get("samples") or ())
         _add(f"eval {rollout_id}", {f"eval/{name}/{key}": value for key, value in metrics.items()}, extra)
@@ -198,6 +209,16 @@ def distillation_metrics(samples: Sequence[Sample]) -> dict[str, float]:
     if asked:
         metrics["remembered"] = sum(record["remembered"] for record in answered) / asked
     return {f"{DISTILLATION_PREFIX}{name}": value for name, value in metrics.items()}
+
+
+def _slimes_eval_log() -> Callable[..., Any] | None:
+    """What calls ``log_eval`` in slime; None in versions that have it elsewhere."""
+    try:
+        from slime.observability.rollout_metrics import log_eval_rollout_data
+    except ImportError:
+        return None
+    found: Callable[..., Any] = log_eval_rollout_data
+    return found
 
 
 def _add(what: str, metrics: Mapping[str, float], extra: MutableMapping[str, Any] | None) -> None:

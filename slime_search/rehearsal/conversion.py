@@ -9,6 +9,7 @@ that this is the bias that is taken away. The model computes the same, up to dir
 from pathlib import Path
 
 import torch
+import transformers
 
 from slime_search.local.policy import load_policy, save_policy
 
@@ -37,6 +38,8 @@ def from_slime(source: Path, target: Path) -> None:
 
     slime converts what Megatron has, so the biases of 0 are missing there, and transformers would make some up.
     """
+    # It would report what is missing, which is put there below.
+    transformers.utils.logging.set_verbosity_error()
     model, tokenizer = load_policy(source)
     with torch.no_grad():
         for layer in model.model.layers:

@@ -1,6 +1,8 @@
 """What slime gets to log about a rollout."""
 
 import math
+import sys
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -106,3 +108,29 @@ def test_slime_logs_them_with_its_own(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         assert log_rollout(3, None, [rewarded], None, 1.0) is False
     assert "search/em" in caplog.text
+
+
+def test_an_evaluation_that_brings_no_place_for_metrics_is_logged_with_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """slime's own evaluation passes None, and what is only in the text log reaches neither W&B nor TensorBoard."""
+    logged: list[dict[str, Any]] = []
+
+    def log_eval_rollout_data(rollout_id: int, args: Any, data: Any, extra: dict[str, Any] | None = None) -> None:
+        if not log_eval(rollout_id, args, data, extra):
+            logged.append(extra or {})
+
+    module = ModuleType("slime.observability.rollout_metrics")
+    module.log_eval_rollout_data = log_eval_rollout_data  # type: ignore[attr-defined]
+    for name in ("slime", "slime.observability"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    log_eval_rollout_data(3, None, {"nq": {"rewards": [1.0], "samples": [sample()]}})
+    assert [metrics["eval/nq/search/em"] for metrics in logged] == [1.0]
+
+
+def test_a_slime_that_logs_evaluations_elsewhere_has_them_in_its_text_log(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "slime.observability.rollout_metrics", None)
+    with caplog.at_level("INFO"):
+        assert log_eval(3, None, {"nq": {"rewards": [1.0], "samples": [sample()]}}, None) is False
+    assert "eval/nq/search/em" in caplog.text

@@ -19,8 +19,8 @@ from slime_search.rehearsal.rehearsal import Rehearsal, RehearsalConfig
 from slime_search.rehearsal.starting import make_start
 
 HERE = Path(__file__).parent
-COLD_START_STEPS = 40
-"""Enough for turns that are well-formed now and then."""
+COLD_START_STEPS = 250
+"""Enough for rewards now and then, and for turns so certain that bf16 hardly tells trainer and engine apart."""
 LIMIT_S = 3600
 
 
