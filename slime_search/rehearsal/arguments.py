@@ -119,6 +119,8 @@ def _learning(plan: Plan) -> list[str]:
         *("--optimizer", "adam", "--lr", str(grpo.learning_rate), "--lr-decay-style", "constant"),
         # Megatron wants the warm-up to be shorter than the run, by this number of steps, which means nothing else here.
         *("--lr-decay-iters", str(LONGEST_RUN)),
+        # Else it refuses a checkpoint of a run that was planned with another number of steps.
+        "--override-opt_param-scheduler",
         *("--lr-warmup-iters", str(grpo.warmup_steps), "--clip-grad", str(grpo.max_grad_norm)),
         *("--weight-decay", "0", "--adam-beta1", "0.9", "--adam-beta2", "0.95"),
         *("--tensor-model-parallel-size", "1", "--attention-dropout", "0", "--hidden-dropout", "0"),

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
-from slime_search.rehearsal.cpu import accelerator, architecture, engine_arguments
+from slime_search.rehearsal.cpu import accelerator, architecture, engine_arguments, optimizer_state
 from slime_search.rehearsal.cpu.train import worker_environment
 
 
@@ -64,3 +65,34 @@ def test_workers_are_told_of_the_rehearsal_and_of_no_secret() -> None:
         "HOME": "/root",
     }
     assert set(worker_environment(environment)) == {"REHEARSAL_PROCESS", "PYTHONPATH", "SLIME_SEARCH_TOPK"}
+
+
+class DistributedOptimizer:
+    """The parts of Megatron's that are asked, over one parameter and torch's Adam."""
+
+    def __init__(self, state: dict[str, Any]) -> None:
+        self.optimizer = SimpleNamespace(state=state, param_groups=[{"params": ["weight"]}])
+        self.model_param_group_index_map = {"model weight": (0, 0)}
+
+    def _init_optimizer_states_with_dummy_values(self) -> None:
+        self.optimizer.state["weight"] = {"step": torch.tensor(1.0), "exp_avg": torch.zeros(2)}
+
+    def sharded_state_dict(self, metadata: str, is_loading: bool = False) -> tuple[str, bool, list[str]]:
+        return metadata, is_loading, list(self.optimizer.state)
+
+    def _set_main_param_and_optimizer_states(self, model_param: str, tensors: dict[str, Any]) -> None:
+        for key, own in self.optimizer.state["weight"].items():
+            own.copy_(tensors[key])
+
+
+def test_an_optimizer_is_loaded_that_has_not_made_a_step() -> None:
+    kind = type("Completed", (DistributedOptimizer,), {})
+    optimizer_state.complete(SimpleNamespace(DistributedOptimizer=kind))
+    optimizer = kind({})
+    assert optimizer.sharded_state_dict("all", is_loading=True) == ("all", True, ["weight"])
+    restored = torch.tensor(40.0)
+    optimizer.optimizer.state["weight"]["step"] = restored
+    optimizer._set_main_param_and_optimizer_states("model weight", {"exp_avg": torch.ones(2)})
+    state = optimizer.optimizer.state["weight"]
+    assert state["step"] == 40 and state["step"] is not restored
+    assert state["exp_avg"].tolist() == [1, 1]

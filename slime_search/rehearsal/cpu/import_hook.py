@@ -22,6 +22,7 @@ TRAINING: Mapping[str, str] = {
     "slime.utils.accelerator": f"{_HERE}.accelerator",
     "slime.backends.sglang_utils.sglang_engine": f"{_HERE}.engine_arguments",
     "megatron.training.utils": f"{_HERE}.architecture",
+    "megatron.core.optimizer.distrib_optimizer": f"{_HERE}.optimizer_state",
 }
 """By the imported module's name, the module whose ``complete`` is called with it."""
 
