@@ -20,19 +20,26 @@ GRACE_S = 15.0
 
 def run(command: Sequence[str]) -> int:
     """Runs the command to its end, or to ours, and returns its exit code."""
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    asked = threading.Event()
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
-        threading.Thread(target=_end, args=(process,), daemon=True).start()
+        asked.set()
 
     def on_end_of_input() -> None:
         while os.read(0, 4096):
             pass
+        asked.set()
+
+    def end_when_asked() -> None:
+        asked.wait()
         _end(process)
 
+    # Before the command is started, so that a signal that comes meanwhile is not lost.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    threading.Thread(target=on_end_of_input, daemon=True).start()
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    for work in (on_end_of_input, end_when_asked):
+        threading.Thread(target=work, daemon=True).start()
     code = process.wait()
     # What it has left behind, such as an engine's workers.
     _signal(process, signal.SIGKILL)

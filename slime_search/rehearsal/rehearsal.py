@@ -63,7 +63,7 @@ class Rehearsal:
     summary: dict[str, Any] = field(default_factory=dict)
 
     def run(self) -> Mapping[str, Any]:
-        """Returns the summary, which is also written where a stage fails.
+        """Returns the summary, which is also written where a stage behind the policy fails.
 
         Raises:
             SlimeSearchError: a stage failed.
@@ -72,9 +72,10 @@ class Rehearsal:
         transformers.utils.logging.disable_progress_bar()
         self.summary |= {"recipe": config.recipe.preset.name, "dialect": config.recipe.preset.policy_format.name}
         self.summary |= {"module": config.recipe.module, "seed": config.seed, "steps": config.steps}
+        # What fails before this leaves an earlier rehearsal's summary alone.
+        self._stage("installation", config.installed.check)
+        self._stage("policy", self._make_start)
         try:
-            self._stage("installation", config.installed.check)
-            self._stage("policy", self._make_start)
             with ExitStack() as stack:
                 self._with_services(stack)
             self._stage("records", self._show_records)

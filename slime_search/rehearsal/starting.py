@@ -1,6 +1,7 @@
 """The policy that a rehearsal starts from: the quickstart's, cold-started as there, kept and used again."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from slime_search.rehearsal.conversion import for_megatron
 from slime_search.rehearsal.folder import RehearsalFolder
 
 _MADE = "start.json"
+_ORIGIN = "policy.json"
 
 
 def make_start(
@@ -38,23 +40,51 @@ def make_start(
         write_text(start.folder / _MADE, json.dumps(wanted) + "\n")
     else:
         for key, value in wanted.items():
-            if made[key] != value:
+            if made.get(key) != value:
                 raise ConfigError(
-                    f"{start.folder}: the policy there has {key} {made[key]}, and {value} is asked for",
-                    f"name another folder, or leave --{key} at {made[key]}",
+                    f"{start.folder}: the policy there has {key} {made.get(key)}, and {value} is asked for",
+                    f"name another folder, or leave --{key} at {made.get(key)}",
                 )
         say(f"The policy of {start.folder} is used again.")
-    if not (folder.policy / "config.json").exists():
-        for_megatron(start.cold_start_model, folder.policy)
+    _convert(folder, {**wanted, "start": str(start.folder)})
+
+
+def _convert(folder: RehearsalFolder, origin: dict[str, Any]) -> None:
+    """Leaves the policy in ``folder.policy``, where it is not, and beside it, once it is whole, what it was made of.
+
+    Raises:
+        ConfigError: the policy there was made of something else, which slime's checkpoints in the folder go on from.
+    """
+    noted = folder.root / _ORIGIN
+    if noted.exists():
+        if (found := _read(noted)) != origin:
+            differs = next(key for key, value in origin.items() if found.get(key) != value)
+            raise ConfigError(
+                f"{folder.root}: was rehearsed with {differs} {found.get(differs)}, and {origin[differs]} is asked for",
+                "name another folder with --output, or remove this one",
+            )
+        return
+    shutil.rmtree(folder.policy, ignore_errors=True)
+    for_megatron(folder.start.cold_start_model, folder.policy)
+    write_text(noted, json.dumps(origin) + "\n")
 
 
 def _made(start: Artifacts) -> dict[str, Any] | None:
     """What is known of the start in a folder: of an earlier rehearsal's, or of a whole quickstart."""
     for path in (start.folder / _MADE, start.summary):
         if path.exists() and start.cold_start_model.exists():
-            found: dict[str, Any] = json.loads(path.read_text())
-            return found
+            return _read(path)
     return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path}: is damaged, it holds no JSON object", f"remove {path.parent} and begin again")
+    return found
 
 
 def start_of(folder: Path, other: Path | None) -> RehearsalFolder:

@@ -77,3 +77,17 @@ def test_a_training_that_fails_shows_the_end_of_its_log(tmp_path: Path) -> None:
     with pytest.raises(TrainingFailed, match="exit code 3") as failed:
         train(python, ["--num-rollout", "1"], {"REHEARSAL_PROCESS": "trainer"}, log_path=tmp_path / "logs" / "log")
     assert str(failed.value).endswith("trainer\nAssertionError: of slime")
+
+
+def test_a_failed_check_leaves_an_earlier_rehearsal_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.setenv(name, str(tmp_path / "nowhere"))
+    earlier = tmp_path / "out" / "summary.json"
+    earlier.parent.mkdir()
+    earlier.write_text('{"em_after": 0.8}')
+    for output in (earlier.parent, tmp_path / "new"):
+        result = RUNNER.invoke(app, ["rehearse", "--output", str(output)])
+        assert result.exit_code == 1
+        assert "SLIME_HOME" in result.output
+    assert earlier.read_text() == '{"em_after": 0.8}'
+    assert not (tmp_path / "new").exists()

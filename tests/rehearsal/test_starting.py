@@ -47,3 +47,31 @@ def test_forgetting_keeps_the_policy(tmp_path: Path) -> None:
     folder.forget()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["start"]
     assert folder.start.cold_start_model.exists()
+
+
+def test_a_folder_goes_on_from_what_it_was_rehearsed_with(tmp_path: Path) -> None:
+    quickstarts = [leave_quickstart(tmp_path / name) for name in ("one", "two")]
+
+    def start(quickstart: Path) -> None:
+        folder = start_of(tmp_path / "rehearsal", quickstart)
+        make_start(folder, SEARCH_R1, seed=0, steps=None, console=Console(quiet=True), say=lambda text: None)
+
+    start(quickstarts[0])
+    start(quickstarts[0])
+    with pytest.raises(ConfigError, match=r"was rehearsed with start .*one, and .*two is asked for"):
+        start(quickstarts[1])
+
+
+def test_a_policy_whose_conversion_was_interrupted_is_converted_again(tmp_path: Path) -> None:
+    folder = start_of(tmp_path / "rehearsal", leave_quickstart(tmp_path / "quickstart"))
+    folder.policy.mkdir(parents=True)
+    (folder.policy / "config.json").write_text("{}")
+    make_start(folder, SEARCH_R1, seed=0, steps=None, console=Console(quiet=True), say=lambda text: None)
+    assert list(folder.policy.glob("*.safetensors"))
+
+
+def test_a_damaged_note_is_named(tmp_path: Path) -> None:
+    quickstart = leave_quickstart(tmp_path / "quickstart")
+    (quickstart / "summary.json").write_text('{"seed": 0')
+    with pytest.raises(ConfigError, match=r"summary.json: is damaged"):
+        start_of(tmp_path / "rehearsal", quickstart)

@@ -10,6 +10,7 @@ from slime_search.retrieval.encoders.encoder import Vectors
 from slime_search.retrieval.errors import VectorIndexError
 from slime_search.retrieval.vectors.effort import Effort, set_effort
 from slime_search.retrieval.vectors.faiss_ids import CorpusIds, RowsOfIds, own_ids, rows_of_ids
+from slime_search.retrieval.vectors.stored import read_ahead
 from slime_search.retrieval.vectors.vector_index import Neighbours, check_queries
 
 
@@ -39,6 +40,7 @@ class FaissIndex:
     @staticmethod
     def read(path: Path) -> Any:
         """FAISS's index. Raises VectorIndexError where it can't be read, or its scores are not inner products."""
+        read_ahead(path)
         try:
             index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:

@@ -15,7 +15,7 @@ from slime_search.retrieval.vectors.flat import OnProgress, devices_of, open_exa
 from slime_search.retrieval.vectors.flat_file import map_flat, read_flat_header
 from slime_search.retrieval.vectors.lean_index import LeanIndex, LeanShard
 from slime_search.retrieval.vectors.manifest import BYTES, SCALE, VECTORS, Kind, Manifest, shard_name
-from slime_search.retrieval.vectors.stored import RowReader, as_tensor
+from slime_search.retrieval.vectors.stored import RowReader, as_tensor, read_ahead
 from slime_search.retrieval.vectors.vector_index import Part, Quantization, VectorIndex
 
 
@@ -150,6 +150,7 @@ def _open_lean(path: Path, vectors: RowReader, rows: range, numbers: range | lis
     for number in numbers:
         file = path / shard_name(number, shards)
         try:
+            read_ahead(file)
             index = faiss.read_index(str(file), faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:
             raise VectorIndexError(f"{file}: FAISS can't read it ({error}); build the store again") from None
