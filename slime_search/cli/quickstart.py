@@ -1,7 +1,5 @@
 """``slime-search quickstart``."""
 
-import os
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -35,7 +33,12 @@ def quickstart(
     output: Annotated[Path, typer.Option(help="Folder for the model, metrics, curve and report.")] = Path(
         "runs/quickstart"
     ),
-    seed: Annotated[int, typer.Option(help="Of the encyclopedia, the initial weights and the sampling.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            help="Of the questions and the sampling; of the encyclopedia and the weights too where they are made here."
+        ),
+    ] = 0,
     steps: Annotated[
         int | None,
         typer.Option(
@@ -49,9 +52,12 @@ def quickstart(
         typer.Option(
             min=1,
             help="Supervised steps of each model before that.",
-            show_default="500 to 800, by recipe and dialect",
+            show_default="500 to 800, by recipe and dialect; none for search-r1, whose policy is taught already",
         ),
     ] = None,
+    from_scratch: Annotated[
+        bool, typer.Option(help="Teach search-r1's policy here too, in an encyclopedia of the seed's own.")
+    ] = False,
     recipe: Annotated[
         Shown,
         typer.Option(
@@ -75,30 +81,31 @@ def quickstart(
 
     slime-search quickstart --recipe coda --steps 10 --output runs/short
 
-    A model of 0.86 million parameters imitates demonstrations that know the
-    format and search badly, then learns by GRPO to search an invented
+    A model of 0.86 million parameters, which has imitated demonstrations that
+    know the format and search badly, learns by GRPO to search an invented
     encyclopedia and to answer from what it finds. Held-out questions are
-    about people, towns and companies that it never saw.
+    about people, towns and companies that it never saw. With --from-scratch,
+    or another recipe than search-r1, the imitation is done here too.
 
     Leaves summary.json, metrics.jsonl, curve.png, report.html and the trained
     model in the output folder.
     """
-    _with_cpu_settings()
+    from slime_search.local.services import restart_with_cpu_env
+
+    restart_with_cpu_env("slime_search.cli")
     from slime_search.local.presets import preset_of
     from slime_search.local.quickstart import Quickstart, QuickstartConfig
 
     end_on_signals()
     with one_sentence():
         preset = preset_of(recipe, dialect)
-    config = QuickstartConfig(output=output, seed=seed, preset=preset, steps=steps, cold_start_steps=cold_start_steps)
+    config = QuickstartConfig(
+        output=output,
+        seed=seed,
+        preset=preset,
+        steps=steps,
+        cold_start_steps=cold_start_steps,
+        from_scratch=from_scratch,
+    )
     with one_sentence(interrupted=f"\nInterrupted. What was done until now is in {output}."):
         Quickstart(config, Console()).run()
-
-
-def _with_cpu_settings() -> None:
-    """Starts this process again with the allocator and thread settings that only take effect at its start."""
-    from slime_search.local.services import CPU_ENV
-
-    if any(name not in os.environ for name in CPU_ENV):
-        environment = {**CPU_ENV, **os.environ}
-        os.execve(sys.executable, [sys.executable, "-m", "slime_search.cli", *sys.argv[1:]], environment)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.progress import Progress
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -11,11 +12,19 @@ from slime_search.local.artifacts import Artifacts
 from slime_search.local.cold_start import LEARNING_RATE, RELUCTANCE_LEARNING_RATE, cold_start
 from slime_search.local.dataset import DatasetPaths, write_dataset
 from slime_search.local.demonstrations import ONLY_ROLE, read_demonstrations
-from slime_search.local.policy import build_model, build_tokenizer, save_policy
+from slime_search.local.policy import build_model, build_tokenizer, load_policy, save_policy
 from slime_search.local.policy_format import PolicyFormat
 from slime_search.local.presets import Preset
+from slime_search.local.world import invent_encyclopedia
 
 RELUCTANCE_STEPS = 60
+
+
+class Taught(NamedTuple):
+    """A policy that imitation has taught already, and the seed of the encyclopedia whose words it knows."""
+
+    folder: Path
+    world_seed: int
 
 
 class Beginnings:
@@ -23,6 +32,7 @@ class Beginnings:
 
     Args:
         steps: of each imitation; None for the preset's.
+        taught: a policy that needs no imitation; the world is then its own, with other questions for each seed.
         log: takes a phase, a step and numbers by name.
     """
 
@@ -34,26 +44,38 @@ class Beginnings:
         *,
         seed: int,
         steps: int | None = None,
+        taught: Taught | None = None,
         log: Callable[..., None] = lambda phase, step, **values: None,
     ) -> None:
         self._preset = preset
         self._artifacts = artifacts
         self._progress = progress
         self._seed = seed
+        self._taught = taught is not None
         self._steps = steps
         self._log = log
         self.seconds: dict[str, float] = {}
         """What each imitation took, by ``<phase>_s``."""
         task = progress.add_task("Encyclopedia", total=1, note="inventing people, towns and companies")
-        self.data: DatasetPaths = write_dataset(artifacts.data, seed, preset=preset)
-        self.tokenizer: PreTrainedTokenizerFast = build_tokenizer(self.data.encyclopedia, preset.policy_format)
-        self.model = build_model(self.tokenizer, seed)
+        known = None if taught is None else invent_encyclopedia(taught.world_seed)
+        self.data: DatasetPaths = write_dataset(artifacts.data, seed, encyclopedia=known, preset=preset)
+        self.tokenizer: PreTrainedTokenizerFast
+        if taught is None:
+            self.tokenizer = build_tokenizer(self.data.encyclopedia, preset.policy_format)
+            self.model = build_model(self.tokenizer, seed)
+        else:
+            self.model, self.tokenizer = load_policy(taught.folder)
         data = self.data
         progress.update(task, completed=1, note=f"{data.documents:,} documents, {data.questions:,} questions")
 
     def make_policy(self) -> None:
-        """Teaches ``model`` and saves it, as the artifacts' ``cold_start_model``."""
+        """Teaches ``model``, where it is not taught, and saves it, as the artifacts' ``cold_start_model``."""
         preset = self._preset
+        if self._taught:
+            note = "none: the policy comes with the package, and has imitated already"
+            self._progress.add_task("Cold start", total=1, completed=1, note=note)
+            save_policy(self._artifacts.cold_start_model, self.model, self.tokenizer)
+            return
         steps = self._steps or preset.cold_start_steps
         formats = {name: role.policy_format for name, role in preset.roles.items()}
         note = "imitating an imperfect teacher"

@@ -91,5 +91,5 @@ def save_policy(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedToken
 
 
 def load_policy(folder: Path) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
-    """Reads what `save_policy` wrote."""
-    return LlamaForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    """Reads what `save_policy` wrote, the weights as float32."""
+    return LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32), AutoTokenizer.from_pretrained(folder)

@@ -20,6 +20,7 @@ from slime_search.local.learning import Learning, LearningConfig
 from slime_search.local.presets import SEARCH_R1, Preset
 from slime_search.local.progress import progress_on
 from slime_search.local.stack import LocalStack, RetrieverProcess
+from slime_search.local.starts import shipped_start
 from slime_search.viewer.curve import ALONE, draw_curve
 from slime_search.viewer.report import write_report
 
@@ -28,13 +29,15 @@ from slime_search.viewer.report import write_report
 class QuickstartConfig:
     """What a run does. ``steps`` are GRPO steps, with ``samples_per_prompt`` rollouts of each question.
 
-    Where a number of steps is None it is the preset's.
+    Where a number of steps is None it is the preset's. A policy that comes with the package (``starts.py``) is taken as
+    it is, unless it is to be made ``from_scratch`` or ``cold_start_steps`` are named.
     """
 
     output: Path
     seed: int = 0
     preset: Preset = SEARCH_R1
     cold_start_steps: int | None = None
+    from_scratch: bool = False
     steps: int | None = None
     samples_per_prompt: int = 8
     eval_every: int | None = None
@@ -74,8 +77,17 @@ class Quickstart:
 
     def _run(self, progress: Progress) -> None:
         config, artifacts = self._config, self._artifacts
+        is_taught_here = config.from_scratch or config.cold_start_steps is not None
+        taught = None if is_taught_here else shipped_start(config.preset)
+        self._summary["start"] = "taught here" if taught is None else "shipped"
         beginnings = Beginnings(
-            config.preset, artifacts, progress, seed=config.seed, steps=config.cold_start_steps, log=self._log
+            config.preset,
+            artifacts,
+            progress,
+            seed=config.seed,
+            steps=config.cold_start_steps,
+            taught=taught,
+            log=self._log,
         )
         data, model, tokenizer = beginnings.data, beginnings.model, beginnings.tokenizer
         self._summary["model_parameters"] = sum(p.numel() for p in model.parameters())

@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,13 @@ CPU_ENV = {
     "MALLOC_TRIM_THRESHOLD_": str(2**33),
     "MALLOC_TOP_PAD_": str(2**28),
 }
+
+
+def restart_with_cpu_env(module: str) -> None:
+    """Starts this process again, as ``python -m module`` with its arguments, unless it has the settings, which take
+    effect only at a process's start."""
+    if any(name not in os.environ for name in CPU_ENV):
+        os.execve(sys.executable, [sys.executable, "-m", module, *sys.argv[1:]], {**CPU_ENV, **os.environ})
 
 
 POLL_S = 0.1

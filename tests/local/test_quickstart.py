@@ -36,11 +36,22 @@ def test_it_leaves_what_it_promises(finished: Path) -> None:
     assert summary["steps"] == 2
     assert (summary["recipe"], summary["dialect"]) != ("coda", "tools")
     assert summary["interrupted"] is False
+    assert summary["start"] == "taught here"
     assert {"em_before", "em_after", "wall_s", "model_parameters"} <= summary.keys()
     assert 0.0 <= summary["em_before"] <= 1.0
     assert (finished / "curve.png").read_bytes().startswith(b"\x89PNG")
     page = (finished / "report.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_it_begins_with_the_policy_that_comes_with_the_package(tmp_path: Path) -> None:
+    options = ["--output", str(tmp_path), "--seed", "1", "--steps", "1"]
+    done = subprocess.run([*COMMAND, *options], capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["start"] == "shipped"
+    assert "cold_start_s" not in summary
+    assert 0.1 < summary["em_before"] < 0.5, "it knows the format, and searches badly"
 
 
 def test_the_report_tells_where_student_and_teacher_differ(finished: Path) -> None:

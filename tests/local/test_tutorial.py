@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/tutorial.md").read_text()
 HERE, _, ON_GPUS = PAGE.partition("## 7. On a GPU node")
 QUICKSTART = "slime-search quickstart\n"
-SHORT = "slime-search quickstart --steps 2 --cold-start-steps 5"
+SHORT = "slime-search quickstart --steps 2"
 EXPECTED = {"slime-search doctor": 1, "examples/search_r1/run_with_retrieval.sh --dry-run": 2}
 """Commands that end otherwise than with 0, as the page says."""
 
