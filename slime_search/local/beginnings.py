@@ -72,7 +72,7 @@ class Beginnings:
         """Teaches ``model``, where it is not taught, and saves it, as the artifacts' ``cold_start_model``."""
         preset = self._preset
         if self._taught:
-            note = "none: the policy comes with the package, and has imitated already"
+            note = "done: the policy comes with the package"
             self._progress.add_task("Cold start", total=1, completed=1, note=note)
             save_policy(self._artifacts.cold_start_model, self.model, self.tokenizer)
             return
