@@ -33,7 +33,6 @@ from benchmarks.machine import describe
 from benchmarks.retrieval_fixture import save_encoder, some_words
 from slime_search.retrieval.indexing.building import build, true_neighbours
 from slime_search.retrieval.indexing.inputs import Questions
-from slime_search.retrieval.indexing.room import check_room
 from slime_search.retrieval.indexing.vector_file import CHUNK_ROWS
 from slime_search.retrieval.vectors.manifest import VECTORS, Kind, Source
 from slime_search.retrieval.vectors.opening import open_index
@@ -100,8 +99,6 @@ def main(
 
 def _build(folder: Path, count: int) -> Numbers:
     given = Generated(count)
-    (folder / "store").mkdir(exist_ok=True)
-    check_room(folder / "store", Kind.RABITQ, count, given.dimension)
     start = time.perf_counter()
     with Progress(console=Console(stderr=True)) as progress, _peak() as peak:
         manifest = build(folder / "store", Source(kind=Kind.RABITQ, shards=1, count=count), lambda: given, progress)

@@ -110,6 +110,9 @@ def rehearse(
     Leaves the trained model, dumps, TensorBoard files, checkpoints, curve.png,
     rollouts.html and summary.json in the output folder.
     """
+    from slime_search.local.services import restart_with_cpu_env
+
+    restart_with_cpu_env("slime_search.cli")
     from slime_search.rehearsal.installation import installation
     from slime_search.rehearsal.recipes import rehearsed
     from slime_search.rehearsal.rehearsal import Rehearsal, RehearsalConfig

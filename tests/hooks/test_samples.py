@@ -14,8 +14,8 @@ from slime_search.hooks.contract import LocalSample
 from slime_search.hooks.samples import RECORD_KEY, open_trajectory, read_trajectory
 from slime_search.recipes.search_r1 import SearchR1
 from tests.support.loopback import in_order, status
-from tests.support.policies import by_turn, spoken_turns, think_answer, think_search
-from tests.support.rollouts import PROMPT, arguments, generate, new_sample, passage, recipe, sampling_params
+from tests.support.policies import think_answer, think_search
+from tests.support.rollouts import PROMPT, arguments, generate, new_sample, recipe, sampling_params
 from tests.support.scripted_engine import Abort, ScriptedEngine
 from tests.support.scripted_retriever import ScriptedRetriever
 from tests.support.training_view import training_view
@@ -38,10 +38,8 @@ class World:
 
 
 @pytest.fixture
-def world(qwen: Any, qwen_folder: Path) -> Any:
-    policy = by_turn(lambda context: (SEARCH, ANSWER)[min(spoken_turns(context), 1)])
-    with ScriptedEngine(qwen, policy) as engine, ScriptedRetriever(passage) as retriever:
-        yield World(engine, retriever, qwen_folder)
+def world(searching: Any, qwen_folder: Path) -> World:
+    return World(*searching, qwen_folder)
 
 
 def check_exact(sample: LocalSample, engine: ScriptedEngine) -> None:

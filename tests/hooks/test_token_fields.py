@@ -15,7 +15,7 @@ from slime_search.hooks.samples import write_back, write_back_parts
 from slime_search.hooks.token_fields import told_of
 from tests.support.chat_rollouts import asking, by_chat_turn, diligent, generate_all, tools_recipe
 from tests.support.loopback import edited, status
-from tests.support.policies import by_turn, spoken_turns, think_answer, think_search
+from tests.support.policies import think_answer, think_search
 from tests.support.rollouts import arguments, generate, new_sample, passage, recipe, sampling_params
 from tests.support.scripted_chat import ScriptedChat
 from tests.support.scripted_engine import Abort, ScriptedEngine
@@ -53,10 +53,8 @@ class World:
 
 
 @pytest.fixture
-def world(qwen: Any, qwen_folder: Path) -> Any:
-    policy = by_turn(lambda context: (SEARCH, ANSWER)[min(spoken_turns(context), 1)])
-    with ScriptedEngine(qwen, policy) as engine, ScriptedRetriever(passage) as retriever:
-        yield World(engine, retriever, qwen_folder)
+def world(searching: Any, qwen_folder: Path) -> World:
+    return World(*searching, qwen_folder)
 
 
 def check_whole(sample: LocalSample, *, read: int) -> None:

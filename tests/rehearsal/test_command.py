@@ -8,11 +8,19 @@ import pytest
 from typer.testing import CliRunner
 
 from slime_search.cli.main import app
+from slime_search.local.services import CPU_ENV
 from slime_search.rehearsal.rehearsal import Rehearsal, RehearsalConfig
 from slime_search.rehearsal.training import TrainingFailed, train
 
 RUNNER = CliRunner()
 VARIABLES = ("SLIME_HOME", "MEGATRON_HOME", "SLIME_PYTHON", "SGLANG_PYTHON")
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command starts itself again only to get these."""
+    for name, value in CPU_ENV.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

@@ -41,6 +41,21 @@ def slime_home() -> Iterator[Path]:
             sys.path.remove(path)
 
 
+@pytest.fixture
+def keys(slime_home: Path, tmp_path: Path) -> Iterator[list[str]]:
+    """slime's loss on one rank; the columns that its training step asks for."""
+    import torch
+    import torch.distributed as dist
+
+    from tests.slime_stack.megatron_standin import megatron_installed
+    from tests.slime_stack.red_training import train_keys
+
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    with megatron_installed(), torch._dynamo.config.patch(disable=True):
+        yield train_keys(slime_home)
+    dist.destroy_process_group()
+
+
 @pytest.fixture(scope="package")
 def ray(slime_home: Path) -> Iterator[Any]:
     """A real local Ray, whose workers find slime."""

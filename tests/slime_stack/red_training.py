@@ -83,6 +83,26 @@ class Policies:
         self.now, self.reference = (torch.randn(VOCABULARY, VOCABULARY, generator=generator) for _ in range(2))
         self.old = self.now + 0.15 * torch.randn(VOCABULARY, VOCABULARY, generator=generator)
 
+    def scores(self, args: Namespace, data: dict[str, Any], **options: Any) -> dict[str, list[Tensor]]:
+        """slime's columns of log-probabilities by the old policy, and as ``ref_`` by the reference.
+
+        ``options`` go to slime's function.
+        """
+        from slime.backends.megatron_utils.loss import get_log_probs_and_entropy
+
+        columns: dict[str, list[Tensor]] = {}
+        for prefix, policy in (("", self.old), ("ref_", self.reference)):
+            _, computed = get_log_probs_and_entropy(
+                policy[torch.cat(data["tokens"])][None],
+                args=args,
+                unconcat_tokens=data["tokens"],
+                total_lengths=data["total_lengths"],
+                response_lengths=data["response_lengths"],
+                **options,
+            )
+            columns |= {f"{prefix}{name}": [value.detach() for value in column] for name, column in computed.items()}
+        return columns
+
 
 def tokens_of(rows: tuple[Row, ...], seed: int) -> list[Tensor]:
     """Of each row the same, whichever rows stand beside it."""
@@ -99,7 +119,7 @@ def rank_data(
     args: Namespace, rows: tuple[Row, ...], chosen: list[int], policies: Policies, seed: int
 ) -> dict[str, Any]:
     """What slime has of the chosen rows before the post-process hook, computed by slime."""
-    from slime.backends.megatron_utils.loss import compute_advantages_and_returns, get_log_probs_and_entropy
+    from slime.backends.megatron_utils.loss import compute_advantages_and_returns
 
     totals: dict[int, int] = {}
     for row in rows:
@@ -116,16 +136,7 @@ def rank_data(
         "source_names": [SOURCE if row.sft else "unknown" for row in mine],
         "rollout_mask_sums": torch.tensor([float(totals[row.rollout_id]) for row in mine]),
     }
-    for prefix, policy in (("", policies.old), ("ref_", policies.reference)):
-        _, computed = get_log_probs_and_entropy(
-            policy[torch.cat(data["tokens"])][None],
-            args=args,
-            unconcat_tokens=data["tokens"],
-            total_lengths=data["total_lengths"],
-            response_lengths=data["response_lengths"],
-            with_entropy=True,
-        )
-        data |= {f"{prefix}{name}": [value.detach() for value in column] for name, column in computed.items()}
+    data |= policies.scores(args, data, with_entropy=True)
     compute_advantages_and_returns(args, data)
     return data
 

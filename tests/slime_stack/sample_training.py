@@ -82,23 +82,10 @@ def prepared(args: Any, samples: list[Any], *, reuses_log_probs: bool = False) -
     Args:
         reuses_log_probs: whether the trainer leaves out the forward of its own log-probabilities, as slime's does.
     """
-    from slime.backends.megatron_utils.loss import (
-        compute_advantages_and_returns,
-        get_log_probs_and_entropy,
-        get_rollout_top_p_logprob_kwargs,
-    )
+    from slime.backends.megatron_utils.loss import compute_advantages_and_returns, get_rollout_top_p_logprob_kwargs
 
     data = converted(args, samples)
-    for prefix, policy in (("", POLICIES.old), ("ref_", POLICIES.reference)):
-        _, computed = get_log_probs_and_entropy(
-            policy[torch.cat(data["tokens"])][None],
-            args=args,
-            unconcat_tokens=data["tokens"],
-            total_lengths=data["total_lengths"],
-            response_lengths=data["response_lengths"],
-            **get_rollout_top_p_logprob_kwargs(args, data),
-        )
-        data[f"{prefix}log_probs"] = [value.detach() for value in computed["log_probs"]]
+    data |= POLICIES.scores(args, data, **get_rollout_top_p_logprob_kwargs(args, data))
     if reuses_log_probs:
         del data["log_probs"]
     if args.advantage_estimator == "ppo":

@@ -2,32 +2,19 @@
 
 import ast
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 
 from slime_search.core.trajectory import Ending
 from slime_search.reference.metrics import SLIMES
-from tests.slime_stack.megatron_standin import megatron_installed
-from tests.slime_stack.red_training import train_keys
 from tests.slime_stack.sample_training import listening, prepared, step_arguments, trained, written
 from tests.slime_stack.test_conversion import FLAGS, QUESTIONS, manager
 from tests.slime_stack.world import World
 
 EVERYTHING = {"use_tis": True, "use_opsm": True, "use_opd": True, "opd_type": "sglang", "opd_kl_coef": 0.1}
-
-
-@pytest.fixture
-def keys(slime_home: Path, tmp_path: Path) -> Iterator[list[str]]:
-    """slime's loss on one rank; the columns that its training step asks for."""
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
-    with megatron_installed(), torch._dynamo.config.patch(disable=True):
-        yield train_keys(slime_home)
-    dist.destroy_process_group()
 
 
 def batch(args: Any, failed: int = 1) -> list[Any]:

@@ -1,28 +1,15 @@
 """What ``hooks/slime_options.py`` refuses really stops slime, and what it lets pass trains, failed rollouts and all."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 
 from slime_search.config import load_config
 from slime_search.core.trajectory import Ending
 from slime_search.hooks.slime_options import ESTIMATORS, conflicts
-from tests.slime_stack.megatron_standin import megatron_installed
-from tests.slime_stack.red_training import train_keys
 from tests.slime_stack.sample_training import step_arguments, trained, written
-
-
-@pytest.fixture
-def keys(slime_home: Path, tmp_path: Path) -> Iterator[list[str]]:
-    """slime's loss on one rank; the columns that its training step asks for."""
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
-    with megatron_installed(), torch._dynamo.config.patch(disable=True):
-        yield train_keys(slime_home)
-    dist.destroy_process_group()
 
 
 def batch(args: Any, *, all_fail: bool = False, with_log_probs: bool = True) -> list[Any]:

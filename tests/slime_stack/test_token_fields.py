@@ -3,19 +3,15 @@
 Some rollouts are failed by a search or by the engine, some were called off before they began.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 
 from slime_search.core.trajectory import Ending
 from slime_search.hooks.samples import RECORD_KEY
-from tests.slime_stack.megatron_standin import megatron_installed
-from tests.slime_stack.red_training import train_keys
 from tests.slime_stack.sample_training import PROMPT, converted, listening, step_arguments, trained, written
 from tests.slime_stack.test_conversion import (
     FAILING_ENGINE,
@@ -44,15 +40,6 @@ from tests.support.told_tokens import (
 
 BOTH = "--rollout-top-p 0.9 --use-rollout-routing-replay"
 CALLING_OFF = "--rollout-function-path tests.slime_stack.calling_off.generate_rollout"
-
-
-@pytest.fixture
-def keys(slime_home: Path, tmp_path: Path) -> Iterator[list[str]]:
-    """slime's loss on one rank; the columns that its training step asks for."""
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
-    with megatron_installed(), torch._dynamo.config.patch(disable=True):
-        yield train_keys(slime_home)
-    dist.destroy_process_group()
 
 
 def generated(world: World, ray: Any, flags: str) -> tuple[dict[int, Any], list[dict[str, Any]]]:

@@ -32,6 +32,7 @@ class FaissIndex:
             VectorIndexError: FAISS can't read it, its scores are not inner products, its ids are no rows, or it has no
                 setting of the name that is asked for.
         """
+        read_ahead(path)
         index = cls.read(path)
         own = own_ids(index)
         rows = None if own is None else rows_of_ids(path, own, corpus_ids)
@@ -40,7 +41,6 @@ class FaissIndex:
     @staticmethod
     def read(path: Path) -> Any:
         """FAISS's index. Raises VectorIndexError where it can't be read, or its scores are not inner products."""
-        read_ahead(path)
         try:
             index = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:

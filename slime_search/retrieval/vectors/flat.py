@@ -32,19 +32,27 @@ def open_exact(
     *,
     devices: Sequence[str] = ("cpu",),
     quantization: Quantization = Quantization.AUTO,
-    first_row: int = 0,
-    reader: RowReader | None = None,
+    rows: range | None = None,
     on_progress: OnProgress = lambda done, total: None,
 ) -> ExactIndex:
-    """Spreads ``vectors`` over ``devices`` in the form in which they are scanned; that reads them once.
+    """Spreads vectors over ``devices`` in the form in which they are scanned; that reads them once.
 
     A CPU scans bytes where it multiplies them faster than float32, which takes memory of a quarter of float32; else it
-    scans the vectors where they are. A GPU scans float16. ``reader`` reads them from their file to score what the scan
-    finds; without one they are read from memory.
+    scans the vectors where they are. A GPU scans float16.
+
+    Args:
+        vectors: in memory, or mapped as a whole.
+        name: of their file, for errors.
+        devices: torch's names.
+        quantization: the form.
+        rows: the run of them that is searched; None for all. Hits are positions in the whole.
+        on_progress: told how many vectors are read, and how many there are.
 
     Raises:
-        VectorIndexError: a vector holds NaN or inf; ``name`` says where.
+        VectorIndexError: a vector holds NaN or inf.
     """
+    rows = range(len(vectors)) if rows is None else rows
+    reader, vectors = RowReader(vectors, rows), vectors[rows.start : rows.stop]
     bounds = [len(vectors) * i // len(devices) for i in range(len(devices) + 1)]
     shards: list[Shard] = []
     for device, start, stop in zip(devices, bounds, bounds[1:], strict=False):
@@ -54,9 +62,9 @@ def open_exact(
             def report(done: int, _total: int, start: int = start) -> None:
                 on_progress(start + done, len(vectors))
 
-            where = f"{name}, after vector {start + first_row:,}"
+            where = f"{name}, after vector {start + rows.start:,}"
             shards.append(Shard(start, _codes(vectors[start:stop], where, device, chosen, report)))
-    return ExactIndex(reader or RowReader(vectors), shards, first_row=first_row)
+    return ExactIndex(reader, shards, first_row=rows.start)
 
 
 def _choose(quantization: Quantization, device: str, dimension: int) -> Quantization:

@@ -64,15 +64,12 @@ def open_index(
     refuse_other_metrics(path, header.metric)
     if header.count == 0:
         raise VectorIndexError(f"{path}: holds no vectors; build it again from a corpus with passages")
-    rows = range(header.count) if part is None else part.rows(header.count)
-    vectors = map_flat(path, header)
     return open_exact(
-        vectors[rows.start : rows.stop],
+        map_flat(path, header),
         str(path),
         devices=devices_of(device),
         quantization=quantization,
-        first_row=rows.start,
-        reader=RowReader(vectors, rows),
+        rows=None if part is None else part.rows(header.count),
         on_progress=on_progress,
     )
 
@@ -109,17 +106,16 @@ def open_as(
             f"{(count, manifest.dimension)} of float16; build the store again"
         )
     rows = range(count) if part is None else part.rows(count)
-    reader = RowReader(vectors, rows)
     if devices != ["cpu"] or manifest.source.kind == Kind.FLAT:
         return open_exact(
-            vectors[rows.start : rows.stop],
+            vectors,
             str(path / VECTORS),
             devices=devices,
             quantization=quantization,
-            first_row=rows.start,
-            reader=reader,
+            rows=rows,
             on_progress=on_progress,
         )
+    reader = RowReader(vectors, rows)
     if manifest.source.kind == Kind.SQ8:
         return _open_bytes(path, reader, rows, manifest)
     if part is not None and part.of != shards:
