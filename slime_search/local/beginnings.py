@@ -73,7 +73,8 @@ class Beginnings:
         preset = self._preset
         if self._taught:
             note = "done: the policy comes with the package"
-            self._progress.add_task("Cold start", total=1, completed=1, note=note)
+            task = self._progress.add_task("Cold start", total=1, note=note)
+            self._progress.update(task, completed=1)
             save_policy(self._artifacts.cold_start_model, self.model, self.tokenizer)
             return
         steps = self._steps or preset.cold_start_steps
